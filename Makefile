@@ -1,0 +1,64 @@
+# make help lists the targets. The first two are all that a newcomer needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUNDLE := .build/lorair-bundle
+PHOTO := examples/rocket.jpg
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format types contracts unit bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/export  ## build the default bundle and restore an example photo
+	@$(BIN)/lorair-export build -o $(BUNDLE)
+	@$(BIN)/lorair-run infer $(PHOTO) --bundle $(BUNDLE) -o .build/rocket.restored.png
+	@echo "The restored picture is $(abspath .build/rocket.restored.png)"
+
+test: lint types contracts unit  ## lint, types, import contracts and the tests
+
+lint: $(VENV)/dev  ## ruff: style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/dev  ## ruff: repair what can be repaired
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Type checkers do not see through the package-dir map; a tree of links shows them the
+# packages under their real names.
+types: $(VENV)/dev  ## mypy --strict
+	@rm -rf .typecheck && mkdir -p .typecheck/lorair
+	@for d in runtime kernels exporter benchmarks; do ln -s ../../$$d .typecheck/lorair/$$d; done
+	cd .typecheck && MYPYPATH=. ../$(BIN)/mypy --config-file ../pyproject.toml -p lorair
+
+contracts: $(VENV)/dev  ## import-linter: who may import whom
+	$(BIN)/lint-imports
+
+unit: $(VENV)/dev  ## pytest
+	$(BIN)/pytest
+
+bench: $(VENV)/export  ## time every stage of the default bundle
+	$(BIN)/lorair-export build -o $(BUNDLE)
+	$(BIN)/lorair-bench latency --bundle $(BUNDLE)
+
+clean:  ## remove everything that make made
+	rm -rf $(VENV) .build .typecheck build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "lorair needs Python 3.11 or newer; name one with make PYTHON=..." >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "the venv module is missing; on Debian: apt install python3-venv" >&2; exit 2; }
+
+# One stamp for each set of extras; dev holds everything export has.
+$(VENV)/export: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing lorair with its exporter into $(VENV) (PyTorch is 200 MB or more) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu,export]'
+	@touch $@
+
+$(VENV)/dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing lorair with its development tools into $(VENV) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu,export,dev]'
+	@touch $@ $(VENV)/export

@@ -1,0 +1,1 @@
+"""lorair-bench: timings and quality that can be trusted."""

@@ -1,0 +1,1 @@
+"""Offline: checkpoint to bundle. PyTorch lives here."""

@@ -1,0 +1,249 @@
+"""lorair-export: checkpoint to bundle."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lorair.runtime import console
+from lorair.runtime.errors import DependencyError, OptionError
+
+if TYPE_CHECKING:
+    from lorair.exporter.checkpoint import Pair
+    from lorair.runtime.bundle import Manifest, Source
+
+app = console.make_app("Turn LoRA-IR checkpoints into bundles that run without PyTorch.")
+
+DEFAULT_SEED = 0
+
+
+def main() -> None:
+    """The console script."""
+    console.run(app)
+
+
+@app.command()
+def build(
+    ir_weights: Annotated[
+        Path | None, typer.Option(help="The restoration network's .pth or .safetensors.")
+    ] = None,
+    router_weights: Annotated[
+        Path | None, typer.Option(help="The router's .pth or .safetensors.")
+    ] = None,
+    from_hub: Annotated[
+        str | None,
+        typer.Option(metavar="REPO", help="Download the pair, e.g. shallowdream204/LoRA-IR."),
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="The authors' YAML; gives top_k and is checked.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Experts that get a gate. Default: the YAML's, or 1.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="The experts' names, comma-separated.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.")] = Path(
+        "lorair-bundle"
+    ),
+    fp16: Annotated[
+        bool, typer.Option("--fp16/--fp32", help="Precision of weights and activations.")
+    ] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of pictures to verify on instead of the shipped three."),
+    ] = None,
+    max_error: Annotated[
+        float, typer.Option(min=0, help="fp32: largest error of a restored value.")
+    ] = 1e-4,
+    min_psnr: Annotated[float, typer.Option(help="fp16: least PSNR against fp32, in dB.")] = 50.0,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Build a bundle: export both branches, verify them against PyTorch, write the folder.
+
+    Without weights the default model is used.
+    """
+    _require_export()
+    from lorair.exporter.build import build_bundle, check_output
+    from lorair.exporter.verify import Limits
+
+    check_output(output)
+    photographs = _pictures_in(images) if images is not None else None
+    pair, source = _load(ir_weights, router_weights, from_hub, revision, config, top_k, classes)
+    manifest = build_bundle(
+        pair,
+        source,
+        output,
+        precision="fp16" if fp16 else "fp32",
+        limits=Limits(max_error, min_psnr),
+        photographs=photographs,
+    )
+    if as_json:
+        console.print_json(manifest.model_dump(mode="json"))
+    else:
+        _print_built(output, manifest)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A bundle, or a .pth or .safetensors file.")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check the sha256 of every file of a bundle.")
+    ] = False,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Show what is in a bundle or a checkpoint."""
+    if path.is_file():
+        _require_export()
+        from lorair.exporter.inspection import describe_checkpoint, print_checkpoint
+
+        description = describe_checkpoint(path)
+        if as_json:
+            console.print_json(description)
+        else:
+            print_checkpoint(description)
+        return
+    from lorair.exporter.inspection import print_bundle
+    from lorair.runtime.bundle import Bundle
+
+    bundle = Bundle.open(path)
+    if verify:
+        with console.step(f"hash {len(bundle.manifest.files)} files"):
+            bundle.verify()
+    if as_json:
+        console.print_json(bundle.manifest.model_dump(mode="json"))
+    else:
+        print_bundle(bundle)
+
+
+@app.command()
+def synth(
+    preset: Annotated[
+        str, typer.Option(help="setting1: the released model's size; tiny: for tests.")
+    ] = "tiny",
+    seed: Annotated[int, typer.Option(help="Of the random weights.")] = DEFAULT_SEED,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for PRESET_ir.pth, PRESET_router.pth.")
+    ] = Path(),
+    as_json: console.JsonOption = False,
+) -> None:
+    """Write a pair of random weights in exactly the released format."""
+    _require_export()
+    from lorair.exporter.synth import random_pair, write_pair
+    from lorair.runtime.atomic import check_writable
+
+    check_writable(output / f"{preset}_ir.pth")
+    with console.step(f"draw and write {preset} weights, seed {seed}"):
+        ir, router = write_pair(random_pair(preset, seed), output, preset)
+    if as_json:
+        console.print_json({"ir": str(ir), "router": str(router)})
+    else:
+        for path in (ir, router):
+            console.stdout().print(str(path), markup=False, soft_wrap=True)
+
+
+def _load(
+    ir: Path | None,
+    router: Path | None,
+    repo: str | None,
+    revision: str | None,
+    config: Path | None,
+    top_k: int | None,
+    classes: str | None,
+) -> "tuple[Pair, Source]":
+    """The weights that the options name, and where they came from."""
+    from lorair.exporter.checkpoint import load_pair
+    from lorair.exporter.hub import download_pair
+    from lorair.runtime.bundle import Source, Weights, sha256
+
+    if (ir is None) != (router is None):
+        raise OptionError(
+            "build",
+            wanted="both --ir-weights and --router-weights",
+            found="only one of them",
+            hint="give both, or neither for the default model",
+        )
+    if repo is not None and ir is not None:
+        raise OptionError("build", wanted="--from-hub or weights files", found="both")
+    if repo is None and ir is None:
+        return _default_model(config, top_k, classes)
+    if repo is not None:
+        with console.step(f"download from {repo}"):
+            ir, router = download_pair(repo, revision)
+    assert ir is not None
+    assert router is not None
+    names = tuple(n.strip() for n in classes.split(",")) if classes is not None else None
+    with console.step("read and check the weights"):
+        pair = load_pair(ir, router, top_k=top_k, yaml_path=config, classes=names)
+        source = Source(
+            kind="hub" if repo is not None else "files",
+            detail=f"{repo} at {revision or 'its newest revision'}" if repo else "local files",
+            ir=Weights(name=ir.name, sha256=sha256(ir)),
+            router=Weights(name=router.name, sha256=sha256(router)),
+        )
+    return pair, source
+
+
+def _default_model(
+    config: Path | None, top_k: int | None, classes: str | None
+) -> "tuple[Pair, Source]":
+    from lorair.exporter.synth import random_pair
+    from lorair.runtime.bundle import Source
+
+    for option, value in (("--config", config), ("--top-k", top_k), ("--classes", classes)):
+        if value is not None:
+            raise OptionError(
+                option, wanted="weights that it belongs to", found="none", hint="give --ir-weights"
+            )
+    console.stderr().print(
+        "[yellow]note[/] no weights given: using the default model, which is a small network "
+        f"with random weights (tiny, seed {DEFAULT_SEED}). It shows that everything works; "
+        "it does not restore anything yet.",
+        soft_wrap=True,
+    )
+    detail = f"random weights, preset tiny, seed {DEFAULT_SEED}"
+    return random_pair("tiny", DEFAULT_SEED), Source(kind="default", detail=detail)
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    from lorair.runtime.images import WRITABLE
+
+    pictures = []
+    if folder.is_dir():
+        pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in WRITABLE)
+    if not pictures:
+        raise OptionError(
+            "--images",
+            wanted=f"a folder with pictures ({', '.join(WRITABLE)})",
+            found=f"none in {folder}",
+        )
+    return pictures
+
+
+def _require_export() -> None:
+    """Raise DependencyError if a library of the `export` extra is missing."""
+    from importlib.util import find_spec
+
+    needed = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "safetensors", "yaml")
+    missing = [name for name in needed if find_spec(name) is None]
+    if missing:
+        raise DependencyError(
+            "cannot export",
+            wanted="the export extra",
+            found=f"{', '.join(missing)} not installed",
+            hint="pip install 'lorair[export,cpu]'",
+        )
+
+
+def _print_built(output: Path, manifest: "Manifest") -> None:
+    certificate: Any = manifest.certificate
+    size = sum(info.size for info in manifest.files.values()) / 1e6
+    out = console.stdout()
+    out.print(f"{output}", markup=False, soft_wrap=True)
+    out.print(f"  model      {', '.join(manifest.model.classes)}; top {manifest.model.top_k}")
+    out.print(f"  precision  {manifest.precision}, {size:.1f} MB")
+    out.print(
+        f"  parity     largest error {certificate.max_error:.1e}, "
+        f"PSNR {certificate.psnr_db:.1f} dB, {certificate.route_changes} route changes"
+    )

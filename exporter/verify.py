@@ -1,0 +1,153 @@
+"""Parity: a bundle's pictures against PyTorch float32, on real photographs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lorair.exporter.model import RestorationNet, Router
+from lorair.runtime import images
+from lorair.runtime.backends import Backend
+from lorair.runtime.bundle import Certificate, PictureParity, Precision
+from lorair.runtime.errors import VerificationError
+from lorair.runtime.restorer import to_planes
+from lorair.runtime.views import make_views
+
+Array = npt.NDArray[np.float32]
+
+_EQUAL_DB = 160.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a bundle must keep to.
+
+    max_error: largest absolute difference of a restored value; float32 bundles.
+    min_psnr: in dB, against float32, after clamping; bundles of lower precision.
+    No route may change in either.
+    """
+
+    max_error: float = 1e-4
+    min_psnr: float = 50.0
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What PyTorch float32 makes of one picture. Shapes as the graphs have them."""
+
+    name: str
+    pixels: npt.NDArray[np.uint8]
+    logits: Array
+    prior: Array
+    gates: Array
+    restored: Array
+
+
+def make_references(
+    router: Router, net: RestorationNet, photographs: Sequence[Path], side: int
+) -> list[Reference]:
+    """Run float32 modules on each photograph.
+
+    Args:
+        router: in float32.
+        net: in float32.
+        photographs: files of any size.
+        side: of a router's view.
+    """
+    return [_reference(router, net, path, side) for path in photographs]
+
+
+def certify(
+    backend: Backend,
+    references: Sequence[Reference],
+    side: int,
+    stride: int,
+    precision: Precision,
+    limits: Limits,
+) -> Certificate:
+    """Compare a backend with the references and check the limits.
+
+    Raises:
+        VerificationError: outside the limits, saying by how much and on which picture.
+    """
+    pictures = tuple(_compare(backend, reference, side, stride) for reference in references)
+    certificate = Certificate(
+        reference=f"PyTorch {torch.__version__} float32, CPU",
+        backend=backend.description,
+        max_error=max(p.restored_error for p in pictures),
+        psnr_db=min(p.psnr_db for p in pictures),
+        route_changes=sum(p.route_changed for p in pictures),
+        limits=_active(limits, precision),
+        pictures=pictures,
+    )
+    _check(certificate)
+    return certificate
+
+
+def psnr(a: Array, b: Array) -> float:
+    """Peak signal-to-noise ratio in dB for values in [0, 1]; 160 stands for equal."""
+    error = float(np.mean(np.square(a.astype(np.float64) - b)))
+    return min(_EQUAL_DB, -10 * float(np.log10(max(error, 1e-16))))
+
+
+def _reference(router: Router, net: RestorationNet, path: Path, side: int) -> Reference:
+    pixels = images.read(path).pixels
+    planes = to_planes(pixels, net.stride)
+    with torch.inference_mode():
+        logits, prior, gates = router(torch.from_numpy(make_views(pixels, side)))
+        restored = net(torch.from_numpy(planes), prior, gates[0])
+    return Reference(
+        path.name, pixels, logits.numpy(), prior.numpy(), gates.numpy(), restored.numpy()
+    )
+
+
+def _compare(backend: Backend, wanted: Reference, side: int, stride: int) -> PictureParity:
+    logits, prior, gates = backend.route(make_views(wanted.pixels, side))
+    restored = backend.restore(to_planes(wanted.pixels, stride), prior, gates[0])
+    height, width = wanted.pixels.shape[:2]
+    return PictureParity(
+        name=wanted.name,
+        width=width,
+        height=height,
+        logits_error=_largest(logits, wanted.logits),
+        prior_error=_largest(prior, wanted.prior),
+        restored_error=_largest(restored, wanted.restored),
+        psnr_db=psnr(restored.clip(0, 1), wanted.restored.clip(0, 1)),
+        route_changed=bool(((gates > 0) != (wanted.gates > 0)).any()),
+    )
+
+
+def _largest(found: Array, wanted: Array) -> float:
+    error = float(np.abs(found - wanted).max())
+    # A NaN anywhere is a failure, and JSON has no NaN.
+    return error if np.isfinite(error) else 3.4e38
+
+
+def _active(limits: Limits, precision: Precision) -> dict[str, float]:
+    if precision == "fp32":
+        return {"max_error": limits.max_error, "route_changes": 0}
+    return {"min_psnr_db": limits.min_psnr, "route_changes": 0}
+
+
+def _check(certificate: Certificate) -> None:
+    limits = certificate.limits
+    worst = max(certificate.pictures, key=lambda p: p.restored_error)
+    failures = []
+    if certificate.max_error > limits.get("max_error", np.inf):
+        failures.append(("--max-error", f"{limits['max_error']:g}", f"{certificate.max_error:.2g}"))
+    if not certificate.psnr_db >= limits.get("min_psnr_db", -np.inf):
+        failures.append(
+            ("--min-psnr", f"{limits['min_psnr_db']:g} dB", f"{certificate.psnr_db:.1f} dB")
+        )
+    if certificate.route_changes > limits["route_changes"]:
+        failures.append(("routes", "no change", f"{certificate.route_changes} changed"))
+    for what, wanted, found in failures:
+        raise VerificationError(
+            f"the exported network differs from PyTorch ({what})",
+            wanted=wanted,
+            found=f"{found}, the worst on {worst.name}",
+            hint="nothing was written; try --fp32, or set the limit if the loss is acceptable",
+        )

@@ -1,0 +1,1 @@
+"""The fused LoRA-MoE operators, each with one meaning in several homes."""

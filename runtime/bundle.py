@@ -1,0 +1,246 @@
+"""The bundle: what is deployed. Its format is written down in docs/bundle.md.
+
+A folder with `manifest.json`, two graphs and their weights. The manifest is written last
+and the folder renamed into place, so a bundle is whole or is not there.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from lorair.runtime.errors import BundleError
+
+SCHEMA_VERSION: Final = 1
+MANIFEST: Final = "manifest.json"
+ROUTER: Final = "router.onnx"
+RESTORER: Final = "restorer.onnx"
+
+HASHED_ON_OPEN: Final = 64 * 2**20
+"""Files below this many bytes are hashed at every open (0.1 s a GB); sizes always checked."""
+
+Precision = Literal["fp32", "fp16"]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Part(BaseModel):
+    # Readers ignore keys they do not know, so that a minor addition breaks nobody.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ModelInfo(_Part):
+    """What a runtime has to know of the network.
+
+    clip_side: side of a router's view in pixels. stride: height and width of the
+    restorer's input are multiples of it. prior: length of the degradation prior.
+    restoration, router: the branches' full configurations, for people.
+    """
+
+    classes: tuple[str, ...]
+    experts: Count
+    top_k: Count
+    clip_side: Count
+    stride: Count
+    prior: Count
+    restoration: dict[str, Any] = Field(default_factory=dict)
+    router: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _agree(self) -> "ModelInfo":
+        if len(self.classes) != self.experts:
+            raise ValueError(f"{self.experts} experts but {len(self.classes)} classes")
+        if self.top_k > self.experts:
+            raise ValueError(f"top_k {self.top_k} of {self.experts} experts")
+        return self
+
+
+class FileInfo(_Part):
+    """A file's content: sha256 in hexadecimal, size in bytes."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(ge=0)]
+
+
+class Weights(_Part):
+    """A checkpoint that the bundle was built from."""
+
+    name: str
+    sha256: str
+
+
+class Source(_Part):
+    """Where the weights came from; `detail` says it in one sentence."""
+
+    kind: Literal["files", "hub", "synthetic", "default"]
+    detail: str
+    ir: Weights | None = None
+    router: Weights | None = None
+
+
+class PictureParity(_Part):
+    """One picture of the certificate. Errors are absolute, on float outputs before clamping."""
+
+    name: str
+    width: Count
+    height: Count
+    logits_error: float
+    prior_error: float
+    restored_error: float
+    psnr_db: float
+    route_changed: bool
+
+
+class Certificate(_Part):
+    """The parity certificate: the bundle against PyTorch float32 on real photographs.
+
+    psnr_db: the worst picture's, of clamped outputs with peak 1; 160 stands for equal.
+    """
+
+    reference: str
+    backend: str
+    max_error: float
+    psnr_db: float
+    route_changes: int
+    limits: dict[str, float]
+    pictures: tuple[PictureParity, ...]
+
+
+class Manifest(_Part):
+    """`manifest.json`."""
+
+    schema_version: Count = SCHEMA_VERSION
+    created_by: str
+    precision: Precision
+    model: ModelInfo
+    files: dict[str, FileInfo]
+    source: Source
+    certificate: Certificate | None = None
+
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, files: dict[str, FileInfo]) -> dict[str, FileInfo]:
+        for name in files:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or "\\" in name:
+                raise ValueError(f"{name!r} is not a path inside the bundle")
+        for name in (ROUTER, RESTORER):
+            if name not in files:
+                raise ValueError(f"{name} is missing")
+        return files
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle, its files checked. Make one with `Bundle.open`."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Bundle":
+        """Read the manifest and check the files it lists.
+
+        Sizes of all files; sha256 of those below `HASHED_ON_OPEN`.
+
+        Raises:
+            BundleError: missing, half-written, changed, or of a newer schema.
+        """
+        folder = Path(path)
+        bundle = cls(folder, _read_manifest(folder))
+        bundle._check(limit=HASHED_ON_OPEN)
+        return bundle
+
+    def verify(self) -> None:
+        """Check the sha256 of every file. Raises BundleError naming the first that differs."""
+        self._check(limit=None)
+
+    @cached_property
+    def router(self) -> Path:
+        """The router's graph."""
+        return self.path / ROUTER
+
+    @cached_property
+    def restorer(self) -> Path:
+        """The restoration network's graph."""
+        return self.path / RESTORER
+
+    def _check(self, limit: int | None) -> None:
+        for name, info in self.manifest.files.items():
+            file = self.path / name
+            if not file.is_file():
+                raise _damaged(self.path, f"a file {name}", "none")
+            size = file.stat().st_size
+            if size != info.size:
+                raise _damaged(self.path, f"{name} of {info.size} bytes", f"{size} bytes")
+            if (limit is None or size < limit) and sha256(file) != info.sha256:
+                raise _damaged(self.path, f"{name} as it was built", "other content")
+
+
+def list_files(folder: Path) -> dict[str, FileInfo]:
+    """Size and hash of every file in the folder but the manifest, by relative path."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
+    return {
+        file.relative_to(folder).as_posix(): FileInfo(sha256=sha256(file), size=file.stat().st_size)
+        for file in files
+    }
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json`, the last file of a bundle."""
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+
+
+def sha256(path: Path) -> str:
+    """The file's sha256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether the folder has a manifest; it may still be damaged."""
+    return (path / MANIFEST).is_file()
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    if not folder.is_dir():
+        raise BundleError(
+            f"no bundle at {folder}",
+            wanted=f"a folder with {MANIFEST}",
+            found="a file" if folder.exists() else "nothing",
+            hint="make one with `lorair-export build`, or name it with --bundle",
+        )
+    if not is_bundle(folder):
+        raise _damaged(folder, MANIFEST, "none")
+    try:
+        content = json.loads((folder / MANIFEST).read_bytes())
+    except (ValueError, OSError) as error:
+        raise _damaged(folder, f"JSON in {MANIFEST}", str(error)) from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise BundleError(
+            f"cannot read bundle {folder}",
+            wanted=f"schema version {SCHEMA_VERSION} or older",
+            found=f"{version}",
+            hint="upgrade lorair, or build the bundle again with this version",
+        )
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(p) for p in first["loc"]) or "the top level"
+        raise _damaged(
+            folder, f"a manifest as in docs/bundle.md at {place}", first["msg"]
+        ) from None
+
+
+def _damaged(folder: Path, wanted: str, found: str) -> BundleError:
+    return BundleError(
+        f"damaged bundle {folder}",
+        wanted=wanted,
+        found=found,
+        hint="build it again with `lorair-export build`",
+    )

@@ -1,0 +1,139 @@
+"""What all three commands share: results to stdout, progress to stderr, errors in one place."""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lorair.runtime.atomic import atomic_file
+from lorair.runtime.errors import LorairError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+DEBUG_VARIABLE = "LORAIR_DEBUG"
+
+
+def make_app(text: str) -> typer.Typer:
+    """A command-line application with `--version` and `--debug`."""
+    app = typer.Typer(
+        help=text,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def options(
+        show_version: Annotated[
+            bool,
+            typer.Option(
+                "--version", help="Print the version.", callback=_print_version, is_eager=True
+            ),
+        ] = False,
+        debug: Annotated[
+            bool,
+            typer.Option("--debug", envvar=DEBUG_VARIABLE, help="Show tracebacks of errors."),
+        ] = False,
+    ) -> None:
+        if debug:
+            os.environ[DEBUG_VARIABLE] = "1"
+
+    return app
+
+
+def run(app: typer.Typer) -> None:
+    """Run the application; turn its errors into one line on stderr and an exit code."""
+    try:
+        app()
+    except LorairError as error:
+        _fail(f"error: {error.line()}", error.exit_code)
+    except Exception as error:  # the one place where an unknown error becomes an exit code
+        _fail(
+            f"error: {type(error).__name__}: {' '.join(str(error).split())}; this is a bug in "
+            "lorair, run again with --debug before the command and report what it shows",
+            1,
+        )
+
+
+def _fail(message: str, code: int) -> None:
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exc()
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+def lorair_version() -> str:
+    """The installed version, or `unknown` in a bare source tree."""
+    try:
+        return version("lorair")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"lorair {lorair_version()}")
+        raise typer.Exit
+
+
+def stdout() -> "Console":
+    """Rich on stdout, for results."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def stderr() -> "Console":
+    """Rich on stderr, for progress and notes."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def step(text: str) -> Iterator[None]:
+    """A spinner on stderr while a long step runs, then a line with its time."""
+    import time
+
+    console = stderr()
+    start = time.perf_counter()
+    with console.status(f"{text} …"):
+        yield
+    console.print(f"[green]✓[/] {text} [dim]{time.perf_counter() - start:.1f} s[/]")
+
+
+def table(*columns: str, title: str | None = None) -> "Table":
+    """A plain table; columns that start with `>` are right-aligned."""
+    from rich import box
+    from rich.table import Table
+
+    out = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        right = column.startswith(">")
+        out.add_column(column.lstrip(">"), justify="right" if right else "left")
+    return out
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    import json
+
+    print(json.dumps(value, indent=2))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """One JSON document into a file, atomically."""
+    import json
+
+    with atomic_file(path) as partial:
+        partial.write_text(json.dumps(value, indent=2) + "\n", "utf-8")

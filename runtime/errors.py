@@ -1,0 +1,99 @@
+"""The one error tree.
+
+LorairError                something failed; exit code 1
+├── VerificationError      a result is outside its limits
+├── InternalError          a library failed in a way that is not the user's doing
+└── UserError              the user can put it right; exit code 2
+    ├── OptionError        an option or argument
+    ├── DependencyError    a package that is not installed
+    ├── CheckpointError    a weights file
+    ├── ConfigError        a configuration that contradicts itself or the weights
+    ├── BundleError        a bundle folder
+    ├── PictureError       a picture, as a file or as an array
+    ├── OutputError        a place to write to
+    └── BackendError       a backend that cannot run here
+
+Every error says what failed, what was wanted and found, and what to do next, in one line.
+"""
+
+
+class LorairError(Exception):
+    """Something failed.
+
+    Args:
+        what: what failed, naming the file or option.
+        wanted: what would have been right.
+        found: what was there instead.
+        hint: what to do next.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        wanted: str | None = None,
+        found: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.what, self.wanted, self.found, self.hint = what, wanted, found, hint
+        super().__init__(self.line())
+
+    def line(self) -> str:
+        """The whole message as one line of text."""
+        expectation = ", ".join(
+            f"{label} {value}"
+            for label, value in (("wanted", self.wanted), ("found", self.found))
+            if value is not None
+        )
+        message = f"{self.what}: {expectation}" if expectation else self.what
+        if self.hint is not None:
+            message = f"{message}; {self.hint}"
+        return " ".join(message.split())
+
+
+class VerificationError(LorairError):
+    """A result is outside its limits."""
+
+
+class InternalError(LorairError):
+    """A library failed in a way that is not the user's doing."""
+
+
+class UserError(LorairError):
+    """The user can put it right."""
+
+    exit_code = 2
+
+
+class OptionError(UserError):
+    """An option or argument that cannot be."""
+
+
+class DependencyError(UserError):
+    """A package that this command needs is not installed."""
+
+
+class CheckpointError(UserError):
+    """A weights file that cannot be used."""
+
+
+class ConfigError(UserError):
+    """A configuration that contradicts itself or the weights."""
+
+
+class BundleError(UserError):
+    """A bundle that is missing, damaged or of another version."""
+
+
+class PictureError(UserError):
+    """A picture that cannot be read, or is not what the network takes."""
+
+
+class OutputError(UserError):
+    """A place that cannot be written to."""
+
+
+class BackendError(UserError):
+    """A backend that is unknown or cannot run here."""

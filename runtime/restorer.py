@@ -1,0 +1,161 @@
+"""The whole walk between two arrays: views, router, restoration network, picture."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lorair.runtime.backends import Backend, select
+from lorair.runtime.bundle import Bundle
+from lorair.runtime.errors import OptionError, PictureError
+from lorair.runtime.images import DEFAULT_MAX_PIXELS, check_size
+from lorair.runtime.route import Route
+from lorair.runtime.views import make_views
+
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32]
+
+_PEAKS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}
+
+
+@dataclass(frozen=True, eq=False)
+class Restored:
+    """A restored picture.
+
+    image: (H, W, 3), the input's dtype and size.
+    route: under which it was restored.
+    seconds: time of each stage: views and router (absent if the route was given),
+        prepare, restorer, finish.
+    """
+
+    image: Pixels
+    route: Route
+    seconds: dict[str, float]
+
+
+class Restorer:
+    """Restores pictures with one bundle on one backend. Make one with `Restorer.open`."""
+
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        self.bundle = bundle
+        self.backend = backend
+
+    @classmethod
+    def open(
+        cls, path: str | Path, backend: str = "auto", threads: int | None = None
+    ) -> "Restorer":
+        """Open a bundle.
+
+        Args:
+            path: the bundle's folder.
+            backend: a backend's name, or `auto` for the best one installed.
+            threads: CPU threads; None for the backend's choice.
+
+        Raises:
+            BundleError: the bundle is missing or damaged.
+            BackendError: the backend is unknown or cannot run here.
+            DependencyError: its package is not installed.
+        """
+        if threads is not None and threads < 1:
+            raise OptionError("threads", wanted="at least 1", found=str(threads))
+        bundle = Bundle.open(path)
+        return cls(bundle, select(backend, bundle, threads))
+
+    def route(self, image: Pixels) -> Route:
+        """Ask the router what it sees.
+
+        Args:
+            image: (H, W, 3) RGB; uint8, uint16, or float32 in [0, 1].
+
+        Raises:
+            PictureError: the array is not such a picture.
+        """
+        return self._route(_checked(image), {})
+
+    def restore(self, image: Pixels, route: Route | None = None) -> Restored:
+        """Restore a picture, routing it first unless a route is given.
+
+        Args:
+            image: (H, W, 3) RGB; uint8, uint16, or float32 in [0, 1].
+            route: from `route`, of this or another picture.
+
+        Raises:
+            PictureError: the array is not such a picture.
+        """
+        image = _checked(image)
+        seconds: dict[str, float] = {}
+        if route is None:
+            route = self._route(image, seconds)
+        with _timed(seconds, "prepare"):
+            planes = to_planes(image, self.bundle.manifest.model.stride)
+        with _timed(seconds, "restorer"):
+            restored = self.backend.restore(planes, route.prior[None], route.gates)
+        with _timed(seconds, "finish"):
+            out = from_planes(restored, image.shape[:2], image.dtype)
+        return Restored(out, route, seconds)
+
+    def _route(self, image: Pixels, seconds: dict[str, float]) -> Route:
+        model = self.bundle.manifest.model
+        with _timed(seconds, "views"):
+            views = make_views(_as_uint8(image), model.clip_side)
+        with _timed(seconds, "router"):
+            logits, prior, gates = self.backend.route(views)
+        return Route(logits[0], gates[0], prior[0], model.classes)
+
+
+def to_planes(image: Pixels, stride: int) -> npt.NDArray[np.float32]:
+    """(H, W, 3) -> (1, 3, H', W') in [0, 1], zero-padded right and bottom to the stride."""
+    height, width = image.shape[:2]
+    planes = np.zeros((1, 3, height + -height % stride, width + -width % stride), np.float32)
+    scaled = image.astype(np.float32) / np.float32(_PEAKS[image.dtype])
+    planes[0, :, :height, :width] = scaled.transpose(2, 0, 1)
+    return planes
+
+
+def from_planes(
+    planes: npt.NDArray[np.float32], size: tuple[int, ...], dtype: np.dtype[Any]
+) -> Pixels:
+    """(1, 3, H', W') -> (H, W, 3): cropped, clamped to [0, 1], scaled, rounded half to even."""
+    height, width = size
+    image = planes[0, :, :height, :width].transpose(1, 2, 0).clip(0, 1)
+    if dtype == np.float32:
+        return np.ascontiguousarray(image)
+    return np.ascontiguousarray(np.rint(image * np.float32(_PEAKS[dtype])).astype(dtype))
+
+
+def _as_uint8(image: Pixels) -> npt.NDArray[np.uint8]:
+    """What the router sees; it was trained on 8-bit pictures."""
+    if image.dtype == np.uint8:
+        return image  # type: ignore[return-value]  # mypy does not narrow by dtype
+    scaled = image.astype(np.float32) * np.float32(255 / _PEAKS[image.dtype])
+    return np.rint(scaled.clip(0, 255)).astype(np.uint8)
+
+
+def _checked(image: Pixels) -> Pixels:
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
+        found = f"shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise PictureError("not a picture", wanted="an array (height, width, 3)", found=found)
+    if image.dtype not in _PEAKS:
+        raise PictureError(
+            "not a picture", wanted="uint8, uint16 or float32", found=str(image.dtype)
+        )
+    check_size(image.shape[1], image.shape[0], DEFAULT_MAX_PIXELS * 1000, "the array")
+    if image.dtype == np.float32 and not (image.min() >= 0 and image.max() <= 1):
+        raise PictureError(
+            "not a picture",
+            wanted="float32 values in [0, 1]",
+            found=f"{image.min():g} to {image.max():g}",
+            hint="divide 8-bit values by 255",
+        )
+    return image
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - start
