@@ -51,7 +51,8 @@ def export_restorer(net: RestorationNet, config: RestorationConfig, path: Path) 
     }
     sides = {2: config.stride * Dim("h"), 3: config.stride * Dim("w")}
     model = _trace(net, inputs, ["restored"], {"image": sides, "prior": None, "gates": None})
-    for body in portable_bodies():
+    is_float32 = net.intro.conv.weight.dtype == torch.float32
+    for body in portable_bodies(float32=is_float32):
         function = ir.serde.deserialize_function(body)
         model.functions[function.identifier()] = function
     _write(model, path)
