@@ -132,7 +132,7 @@ def _name_constants(model: ir.Model) -> None:
         value.metadata_props.clear()
         if not name.startswith("val_"):
             continue
-        use = value.uses()[0]
+        use = next(iter(value.uses()))
         scope, _, op = str(use.node.name).partition("/")
         model.graph.initializers.pop(name)
         is_weight = op.startswith("MatMul")

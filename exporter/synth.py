@@ -27,7 +27,11 @@ def random_pair(name: str, seed: int = 0) -> Pair:
     trained one: the usual uniform initialisation, with beta, gamma and the experts'
     B matrices (zero in a fresh network) drawn as well.
     """
-    config = preset(name)
+    return draw_pair(preset(name), seed)
+
+
+def draw_pair(config: ModelConfig, seed: int = 0) -> Pair:
+    """`random_pair` for any configuration."""
     generator = torch.Generator().manual_seed(seed)
     with torch.device("meta"):
         net, router = RestorationNet(config.restoration), Router(config.router, config.top_k)

@@ -1,6 +1,7 @@
 """The operators' second home: PyTorch, differentiable, exported as one node each."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name every PyTorch user knows)
@@ -88,7 +89,7 @@ def lora_moe_conv(
         padding,
         groups=batch * groups,
     )
-    return out.unflatten(1, (batch, weight.shape[0])).squeeze(0)
+    return out.reshape(batch, weight.shape[0], *out.shape[2:])
 
 
 def layer_norm_2d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -118,7 +119,7 @@ def _symbolic_conv(
     if (stride, padding) not in {(1, kernel // 2), (2, 0)}:
         raise NotImplementedError(f"no shape rule for stride {stride} with padding {padding}")
     inputs = (x, weight, lora_A, lora_B, gates) + (() if bias is None else (bias,))
-    attributes = {
+    attributes: dict[str, Any] = {
         "strides": [stride, stride],
         "pads": [padding] * 4,
         "group": groups,
@@ -131,7 +132,7 @@ def _symbolic_conv(
 def _symbolic(
     name: str,
     inputs: tuple[Tensor, ...],
-    attributes: dict[str, int | float | list[int]],
+    attributes: dict[str, Any],
     shape: Sequence[int],
 ) -> Tensor:
     x = inputs[0]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +83,7 @@ def write(path: str | Path, picture: Picture) -> None:
     file = Path(path)
     check_format(file)
     image = Image.fromarray(picture.pixels)
-    options: dict[str, object] = {}
+    options: dict[str, Any] = {}
     suffix = file.suffix.lower()
     if picture.alpha is not None and suffix not in (".jpg", ".jpeg", ".bmp"):
         image.putalpha(Image.fromarray(picture.alpha))

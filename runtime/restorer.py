@@ -17,7 +17,8 @@ from lorair.runtime.images import DEFAULT_MAX_PIXELS, check_size
 from lorair.runtime.route import Route
 from lorair.runtime.views import make_views
 
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32]
+Pixels = npt.NDArray[Any]
+"""(H, W, 3) RGB: uint8, uint16, or float32 in [0, 1]."""
 
 _PEAKS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}
 
@@ -130,9 +131,10 @@ def from_planes(
 def _as_uint8(image: Pixels) -> npt.NDArray[np.uint8]:
     """What the router sees; it was trained on 8-bit pictures."""
     if image.dtype == np.uint8:
-        return image  # type: ignore[return-value]  # mypy does not narrow by dtype
+        return np.asarray(image, np.uint8)
     scaled = image.astype(np.float32) * np.float32(255 / _PEAKS[image.dtype])
-    return np.rint(scaled.clip(0, 255)).astype(np.uint8)
+    rounded: npt.NDArray[np.uint8] = np.rint(scaled.clip(0, 255)).astype(np.uint8)
+    return rounded
 
 
 def _checked(image: Pixels) -> Pixels:

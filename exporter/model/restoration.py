@@ -110,6 +110,18 @@ class PlainStage(nn.Module):
         return x
 
 
+class Upsampling(nn.ModuleList):
+    """Twice the size, half the channels: a 1x1 convolution, then a PixelShuffle."""
+
+    def __init__(self, conv: LoRAMoEConv2d) -> None:
+        super().__init__([conv, nn.PixelShuffle(2)])
+
+    def forward(self, x: Tensor, gates: Tensor) -> Tensor:
+        """(B, c, H, W) -> (B, c/2, 2H, 2W)."""
+        conv, shuffle = self
+        return shuffle(conv(x, gates))
+
+
 class RestorationNet(nn.Module):
     """image, prior, gates -> restored image.
 
@@ -143,8 +155,7 @@ class RestorationNet(nn.Module):
             c *= 2
         self.middle_blks = ModulatedStage(c, config.middle_blk_num, config.prior, conv)
         for blocks in config.dec_blk_nums:
-            # ups.N.1 is the PixelShuffle.
-            self.ups.append(nn.ModuleDict({"0": conv(c, 2 * c, 1, bias=False)}))
+            self.ups.append(Upsampling(conv(c, 2 * c, 1, bias=False)))
             c //= 2
             self.decoders.append(PlainStage(c, blocks, conv))
 
@@ -170,7 +181,7 @@ class RestorationNet(nn.Module):
             x = down(x, gates)
         x = self.middle_blks(x, d, gates)
         for decoder, up, skip in zip(self.decoders, self.ups, reversed(skips), strict=True):
-            x = F.pixel_shuffle(up["0"](x, gates), 2) + skip
+            x = up(x, gates) + skip
             x = decoder(x, gates)
         return self.ending(x, gates).float() + image
 

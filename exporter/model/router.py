@@ -45,7 +45,7 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(config.hidden, config.hidden)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, tokens, hidden) -> the same."""
@@ -164,8 +164,8 @@ class Router(nn.Module):
             logits (B, E), prior (B, projection / 2) and gates (B, E), float32.
         """
         tower = self.clip_model["vision_tower"]
-        dtype = tower.visual_projection.weight.dtype
-        embedded = tower(views.flatten(0, 1).to(dtype)).float().unflatten(0, (-1, VIEWS))
+        width, dtype = self.cls_head.in_features * 2, next(tower.parameters()).dtype
+        embedded = tower(views.flatten(0, 1).to(dtype)).float().reshape(-1, VIEWS, width)
         both = torch.cat([embedded[:, 0], embedded[:, 1:].mean(1)], dim=1)
         prior = F.gelu(self.de_extractor["2"](F.gelu(self.de_extractor["0"](both))))
         logits = self.cls_head(prior)

@@ -1,6 +1,5 @@
 """ONNX Runtime on the CPU: the backend that runs everywhere."""
 
-import os
 import threading
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from lorair.runtime.bundle import Bundle
 from lorair.runtime.errors import BundleError, DependencyError
+from lorair.runtime.machine import usable_cores
 
 Array = npt.NDArray[np.float32]
 
@@ -38,7 +38,7 @@ class OnnxRuntimeBackend:
         self._library = onnxruntime
         self._bundle = bundle
         self._lock = threading.Lock()
-        self.threads = threads or _usable_cores()
+        self.threads = threads or usable_cores()
 
     @property
     def description(self) -> str:
@@ -83,10 +83,3 @@ class OnnxRuntimeBackend:
                 found=str(error),
                 hint="build the bundle again with `lorair-export build`",
             ) from error
-
-
-def _usable_cores() -> int:
-    """Cores that this process may run on; a container often has fewer than the machine."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

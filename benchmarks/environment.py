@@ -1,0 +1,38 @@
+"""What a measurement was made on, so that it can be compared or not."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from lorair.runtime.machine import usable_cores
+
+_PACKAGES = ("lorair", "numpy", "pillow", "onnxruntime", "torch", "openvino")
+
+
+def describe() -> dict[str, object]:
+    """Machine, system and versions of the libraries that matter."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": usable_cores(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
