@@ -4,6 +4,7 @@ Takes `.pth` and `.safetensors`, with or without the outer `params` and a `modul
 """
 
 import pickle
+import pickletools
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +42,7 @@ def _read_pth(path: Path) -> Any:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except pickle.UnpicklingError as error:
-        if _is_refusal(str(error)):
+        if _is_refusal(str(error)) or _is_plain_pickle(path):
             raise CheckpointError(
                 f"refused checkpoint {path}",
                 wanted="tensors only",
@@ -56,6 +57,15 @@ def _read_pth(path: Path) -> Any:
 def _is_refusal(message: str) -> bool:
     """PyTorch words a refused class and a broken stream with the same exception."""
     return any(word in message for word in ("GLOBAL", "Unsupported class", "Trying to"))
+
+
+def _is_plain_pickle(path: Path) -> bool:
+    """Whether the file is a whole pickle, found by reading its opcodes, not running them."""
+    try:
+        with path.open("rb") as file:
+            return any(opcode.name == "REDUCE" for opcode, _, _ in pickletools.genops(file))
+    except ValueError:
+        return False
 
 
 def _is_zip(path: Path) -> bool:

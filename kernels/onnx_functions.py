@@ -53,7 +53,7 @@ def _lora_moe_conv(float32: bool) -> str:
     update = Reshape (product, weight_shape)
     merged{f} = Add (weight{f}, update)
     {back}
-    Y = Conv <strides = @strides, pads = @pads, group = @group> (X, merged, bias)
+    Y = Conv <strides: ints = @strides, pads: ints = @pads, group: int = @group> (X, merged, bias)
 }}
 """
 

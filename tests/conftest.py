@@ -1,0 +1,74 @@
+"""Fixtures that several folders use. What is slow to make is made once a session."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from command import Command, make_command
+from PIL import Image
+
+from lorair.exporter import photos
+from lorair.exporter.build import build_bundle
+from lorair.exporter.checkpoint import Pair
+from lorair.exporter.synth import random_pair, write_pair
+from lorair.runtime.bundle import Source
+
+
+@pytest.fixture(scope="session")
+def tiny_pair() -> Pair:
+    """Random weights, every tensor non-zero."""
+    return random_pair("tiny", seed=1)
+
+
+@pytest.fixture(scope="session")
+def tiny_files(tiny_pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """`tiny_pair` as files: the restoration network's and the router's."""
+    return write_pair(tiny_pair, tmp_path_factory.mktemp("weights"), "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A float32 bundle of `tiny_pair`. Copy it before changing it."""
+    path = tmp_path_factory.mktemp("fp32") / "bundle"
+    build_bundle(tiny_pair, Source(kind="synthetic", detail="tiny, seed 1"), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle_fp16(tiny_pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A float16 bundle of `tiny_pair`."""
+    path = tmp_path_factory.mktemp("fp16") / "bundle"
+    source = Source(kind="synthetic", detail="tiny, seed 1")
+    build_bundle(tiny_pair, source, path, precision="fp16")
+    return path
+
+
+@pytest.fixture(scope="session")
+def photo() -> npt.NDArray[np.uint8]:
+    """A real photograph, (200, 300, 3): neither side a multiple of 16."""
+    with Image.open(next(p for p in photos.paths() if p.name == "coffee.jpg")) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.fixture
+def picture_file(photo: npt.NDArray[np.uint8], tmp_path: Path) -> Path:
+    """A small PNG in a folder of its own."""
+    path = tmp_path / "picture.png"
+    Image.fromarray(photo[:70, :90]).save(path)
+    return path
+
+
+@pytest.fixture
+def lorair_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return make_command("lorair-run", monkeypatch, capsys)
+
+
+@pytest.fixture
+def lorair_export(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return make_command("lorair-export", monkeypatch, capsys)
+
+
+@pytest.fixture
+def lorair_bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return make_command("lorair-bench", monkeypatch, capsys)
