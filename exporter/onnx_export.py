@@ -7,6 +7,7 @@ H and W are dynamic multiples of the network's stride. Inputs and outputs are fl
 every precision. Weights lie beside the graph as external data.
 """
 
+import ast
 import logging
 import warnings
 from collections import Counter
@@ -99,8 +100,9 @@ def _name_by_module(model: ir.Model) -> None:
     """Rename nodes and tensors to `module.path/Op`; drop traces of the exporting machine."""
     taken: Counter[str] = Counter()
     results = {value.name for value in model.graph.outputs}
+    scopes = _scopes(model.graph)
     for node in model.graph:
-        scope = _scope(node)
+        scope = scopes[node]
         name = f"{scope}/{node.op_type}" if scope else node.op_type
         taken[name] += 1
         node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
@@ -118,12 +120,19 @@ def _name_by_module(model: ir.Model) -> None:
     model.producer_version = None
 
 
-def _scope(node: ir.Node) -> str:
-    """The path of the module that a node was traced in; the last scope is the call itself."""
-    import ast
-
-    scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "['', '']"))
-    return str(scopes[-2]) if len(scopes) > 1 else ""
+def _scopes(graph: ir.Graph) -> dict[ir.Node, str]:
+    """The path of the module that each node was traced in; "" for the network itself."""
+    scopes: dict[ir.Node, str] = {}
+    for node in reversed(graph):
+        traced = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
+        # The last scope is the call itself. A node that the exporter made has none of its
+        # own, or an invented one, and counts to the module that uses it.
+        if len(traced) > 1 and not traced[-2].startswith("_"):
+            scopes[node] = str(traced[-2])
+        else:
+            users = (use.node for output in node.outputs for use in output.uses())
+            scopes[node] = next((scopes[user] for user in users), "")
+    return scopes
 
 
 def _name_constants(model: ir.Model) -> None:

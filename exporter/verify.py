@@ -88,8 +88,10 @@ def certify(
 
 
 def psnr(a: Array, b: Array) -> float:
-    """Peak signal-to-noise ratio in dB for values in [0, 1]; 160 stands for equal."""
+    """Peak signal-to-noise ratio in dB for values in [0, 1]; 160 stands for equal, 0 for NaN."""
     error = float(np.mean(np.square(a.astype(np.float64) - b)))
+    if not np.isfinite(error):
+        return 0.0
     return min(_EQUAL_DB, -10 * float(np.log10(max(error, 1e-16))))
 
 
