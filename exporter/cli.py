@@ -64,7 +64,7 @@ def build(
 
     Without weights the default model is used.
     """
-    _require_export()
+    _require("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "yaml")
     from lorair.exporter.build import build_bundle, check_output
     from lorair.exporter.verify import Limits
 
@@ -95,7 +95,7 @@ def inspect(
 ) -> None:
     """Show what is in a bundle or a checkpoint."""
     if path.is_file():
-        _require_export()
+        _require("torch", "safetensors")
         from lorair.exporter.inspection import describe_checkpoint, print_checkpoint
 
         description = describe_checkpoint(path)
@@ -129,7 +129,7 @@ def synth(
     as_json: console.JsonOption = False,
 ) -> None:
     """Write a pair of random weights in exactly the released format."""
-    _require_export()
+    _require("torch", "safetensors")
     from lorair.exporter.synth import random_pair, write_pair
     from lorair.runtime.atomic import check_writable
 
@@ -221,19 +221,20 @@ def _pictures_in(folder: Path) -> list[Path]:
     return pictures
 
 
-def _require_export() -> None:
-    """Raise DependencyError if a library of the `export` extra is missing."""
-    from importlib.util import find_spec
+def _require(*packages: str) -> None:
+    """Raise DependencyError if one of these, all in the `export` extra, cannot be imported."""
+    from importlib import import_module
 
-    needed = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "safetensors", "yaml")
-    missing = [name for name in needed if find_spec(name) is None]
-    if missing:
-        raise DependencyError(
-            "cannot export",
-            wanted="the export extra",
-            found=f"{', '.join(missing)} not installed",
-            hint="pip install 'lorair[export,cpu]'",
-        )
+    for name in packages:
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise DependencyError(
+                "cannot export",
+                wanted=f"the package {name}",
+                found=str(error),
+                hint="pip install 'lorair[export,cpu]'",
+            ) from error
 
 
 def _print_built(output: Path, manifest: "Manifest") -> None:

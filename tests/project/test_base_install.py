@@ -1,0 +1,99 @@
+"""What works with the base install alone: everything else is hidden from the interpreter."""
+
+import subprocess
+import sys
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+_HIDE = """
+import sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {hidden!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Hidden())
+"""
+
+
+def base_distributions() -> set[str]:
+    """lorair, what it requires without extras, and what that requires."""
+    found: set[str] = set()
+    queue = ["lorair"]
+    while queue:
+        name = canonicalize_name(queue.pop())
+        if name in found:
+            continue
+        found.add(name)
+        requirements = map(Requirement, requires(name) or [])
+        queue += [r.name for r in requirements if not r.marker or r.marker.evaluate({"extra": ""})]
+    return found
+
+
+@pytest.fixture(scope="module")
+def preamble() -> str:
+    base = base_distributions()
+    assert {"numpy", "pillow", "pydantic", "rich", "typer"} <= base
+    assert not base & {"torch", "onnx", "onnxruntime", "pyyaml"}
+    hidden = {
+        module
+        for module, owners in packages_distributions().items()
+        if not set(map(canonicalize_name, owners)) & base
+    }
+    assert {"torch", "onnx", "onnxruntime", "yaml"} <= hidden
+    return _HIDE.format(hidden=hidden)
+
+
+def run(preamble: str, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    code = f"{preamble}\nsys.argv = {['lorair', *arguments]!r}\nfrom {module} import main\nmain()"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("module", "commands"),
+    [
+        ("lorair.runtime.cli", ["infer"]),
+        ("lorair.exporter.cli", ["build", "inspect", "synth"]),
+        ("lorair.benchmarks.cli", ["latency"]),
+    ],
+)
+def test_help_works(module: str, commands: list[str], preamble: str) -> None:
+    done = run(preamble, module, "--help")
+    assert done.returncode == 0, done.stderr
+    for command in commands:
+        assert command in done.stdout
+        assert run(preamble, module, command, "--help").returncode == 0
+
+
+def test_a_bundle_can_be_inspected(tiny_bundle: Path, preamble: str) -> None:
+    done = run(preamble, "lorair.exporter.cli", "inspect", str(tiny_bundle), "--verify")
+    assert done.returncode == 0, done.stderr
+    assert "snow, rain, raindrop" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("lorair.runtime.cli", ["infer", "{picture}", "-b", "{bundle}"], "lorair[cpu]"),
+        ("lorair.exporter.cli", ["build", "-o", "{bundle}2"], "lorair[export,cpu]"),
+        ("lorair.benchmarks.cli", ["latency", "-b", "{bundle}"], "lorair[cpu]"),
+    ],
+)
+def test_a_missing_extra_is_named(
+    module: str,
+    arguments: list[str],
+    extra: str,
+    tiny_bundle: Path,
+    picture_file: Path,
+    preamble: str,
+) -> None:
+    filled = [a.format(picture=picture_file, bundle=tiny_bundle) for a in arguments]
+    done = run(preamble, module, *filled)
+    assert done.returncode == 2
+    assert f"pip install '{extra}'" in done.stderr
+    assert "Traceback" not in done.stderr

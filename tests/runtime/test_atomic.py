@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pytest
+
+from lorair.runtime.atomic import atomic_file, atomic_folder, check_writable
+from lorair.runtime.errors import OutputError
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "out.txt"
+    with atomic_file(path) as partial:
+        partial.write_text("new")
+        assert not path.exists()
+        assert partial.suffix == ".txt"
+    assert path.read_text() == "new"
+    assert names(path.parent) == ["out.txt"]
+
+
+def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic_file(path) as partial:
+        partial.write_text("half of the n")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["out.txt"]
+
+
+def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match=r"cannot write .*out\.txt: found No space left"),
+        atomic_file(tmp_path / "out.txt"),
+    ):
+        raise OSError(28, "No space left on device")
+    assert names(tmp_path) == []
+
+
+def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
+    final = tmp_path / "bundle"
+    final.mkdir()
+    (final / "old").touch()
+    with atomic_folder(final) as folder:
+        (folder / "new").touch()
+        assert names(final) == ["old"]
+    assert names(final) == ["new"]
+    assert names(tmp_path) == ["bundle"]
+
+
+def test_a_failure_leaves_the_old_folder(tmp_path: Path) -> None:
+    final = tmp_path / "bundle"
+    final.mkdir()
+    (final / "old").touch()
+    with pytest.raises(KeyboardInterrupt), atomic_folder(final) as folder:
+        (folder / "new").touch()
+        raise KeyboardInterrupt
+    assert names(final) == ["old"]
+    assert names(tmp_path) == ["bundle"]
+
+
+def test_a_failed_rename_moves_the_old_folder_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    final = tmp_path / "bundle"
+    final.mkdir()
+    (final / "old").touch()
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if ".partial" in self.name:
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OutputError, match="Input/output error"), atomic_folder(final) as folder:
+        (folder / "new").touch()
+    assert names(final) == ["old"]
+    assert names(tmp_path) == ["bundle"]
+
+
+def test_check_writable_creates_nothing(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b" / "c.png")
+    assert names(tmp_path) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="wanted a folder"):
+        check_writable(tmp_path / "file" / "c.png")

@@ -1,0 +1,167 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import Command
+from PIL import Image
+
+from lorair.runtime import Restorer
+
+
+def files(folder: Path) -> set[str]:
+    return {p.name for p in folder.iterdir()}
+
+
+def test_infer_writes_beside_the_input(
+    lorair_run: Command, tiny_bundle: Path, picture_file: Path
+) -> None:
+    result = lorair_run("infer", picture_file, "--bundle", tiny_bundle)
+    assert result.code == 0
+    target = picture_file.with_name("picture.restored.png")
+    with Image.open(target) as image:
+        found = np.asarray(image)
+    with Image.open(picture_file) as image:
+        wanted = Restorer.open(tiny_bundle).restore(np.asarray(image))
+    np.testing.assert_array_equal(found, wanted.image)
+    assert str(target) in result.out
+    assert "90x70" in result.out
+    assert wanted.route.summary() in result.out
+    for stage in ("decode", "views", "router", "restorer", "encode"):
+        assert stage in result.out
+    assert files(picture_file.parent) == {"picture.png", "picture.restored.png"}
+
+
+def test_the_bundle_may_come_from_the_environment(
+    lorair_run: Command, tiny_bundle: Path, picture_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORAIR_BUNDLE", str(tiny_bundle))
+    assert lorair_run("infer", picture_file).code == 0
+
+
+def test_the_default_bundle_is_in_the_current_folder(
+    lorair_run: Command, tiny_bundle: Path, picture_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(picture_file.parent)
+    monkeypatch.delenv("LORAIR_BUNDLE", raising=False)
+    result = lorair_run("infer", picture_file)
+    assert result.code == 2
+    assert "no bundle at lorair-bundle" in result.error
+    assert "lorair-export build" in result.error
+    (picture_file.parent / "lorair-bundle").symlink_to(tiny_bundle)
+    assert lorair_run("infer", picture_file).code == 0
+
+
+def test_json_and_report_say_the_same(
+    lorair_run: Command, tiny_bundle: Path, picture_file: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "reports" / "run.json"
+    result = lorair_run("infer", picture_file, "-b", tiny_bundle, "--json", "--report", report)
+    document = json.loads(result.out)
+    assert json.loads(report.read_text()) == document
+    (picture,) = document["pictures"]
+    assert (picture["width"], picture["height"]) == (90, 70)
+    assert sum(picture["route"]["gates"].values()) == pytest.approx(1)
+    assert set(picture["seconds"]) >= {"decode", "views", "router", "restorer", "encode"}
+    assert "onnxruntime" in document["backend"]
+
+
+def test_several_pictures_go_into_a_folder(
+    lorair_run: Command, tiny_bundle: Path, picture_file: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.jpg"
+    Image.open(picture_file).save(other)
+    out = tmp_path / "out"
+    assert lorair_run("infer", picture_file, other, "-b", tiny_bundle, "-o", out).code == 0
+    assert files(out) == {"picture.restored.png", "other.restored.png"}
+
+
+def test_one_bad_file_of_several_is_exit_code_1(
+    lorair_run: Command, tiny_bundle: Path, picture_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    arguments = ("-b", tiny_bundle, "--report", tmp_path / "r.json")
+    result = lorair_run("infer", tmp_path / "bad.png", picture_file, *arguments)
+    assert result.code == 1
+    assert "bad.png" in result.err
+    assert (tmp_path / "picture.restored.png").exists()
+    bad, good = json.loads((tmp_path / "r.json").read_text())["pictures"]
+    assert "error" in bad
+    assert "error" not in good
+    everything_bad = lorair_run("infer", tmp_path / "bad.png", tmp_path / "none.png", *arguments)
+    assert everything_bad.code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("{dir}/none.png",), "none.png: wanted a picture, found no such file"),
+        (("{dir}/empty.png",), "empty.png: wanted a picture"),
+        (("{dir}/picture.png", "-o", "{dir}/picture.png"), "an output that is no input"),
+        (("{dir}/picture.png", "-o", "{dir}/../{name}/picture.png"), "an output that is no input"),
+        (("{dir}/picture.png", "-o", "{dir}/link.png"), "an output that is no input"),
+        (("{dir}/picture.png", "-o", "{dir}/out.xyz"), "wanted one of the endings"),
+        (("{dir}/picture.png", "-o", "{dir}/empty.png/out.png"), "wanted a folder"),
+        (("{dir}/picture.png", "-o", "/proc/none/out.png"), "cannot write /proc/none/out.png"),
+        (("{dir}/picture.png", "{dir}/picture.png"), "no other picture's output"),
+        (("{dir}/picture.png", "{dir}/x.png", "-o", "{dir}/empty.png"), "wanted a folder"),
+        (("{dir}/picture.png", "--max-pixels", "100"), "at most 0.0001 megapixels, found 90x70"),
+        (("{dir}/picture.png", "--backend", "abacus"), "wanted auto or one of onnxruntime"),
+        (("{dir}/picture.png", "--report", "{dir}/empty.png/r.json"), "wanted a folder"),
+    ],
+)
+def test_mistakes_change_nothing(
+    arguments: tuple[str, ...],
+    words: str,
+    lorair_run: Command,
+    tiny_bundle: Path,
+    picture_file: Path,
+) -> None:
+    folder = picture_file.parent
+    (folder / "empty.png").touch()
+    (folder / "link.png").symlink_to(picture_file)
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    filled = [a.format(dir=folder, name=folder.name) for a in arguments]
+    result = lorair_run("infer", "--bundle", tiny_bundle, *filled)
+    assert result.code == 2
+    assert words in result.error
+    assert result.error.startswith("error: ")
+    assert "Traceback" not in result.err
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_unusable_graph_is_a_bundle_error(
+    lorair_run: Command, tiny_bundle: Path, picture_file: Path, tmp_path: Path
+) -> None:
+    from lorair.runtime.bundle import Bundle, list_files, write_manifest
+
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_bundle, broken)
+    (broken / "restorer.onnx").write_bytes(b"not a graph")
+    manifest = Bundle.open(tiny_bundle).manifest
+    write_manifest(broken, manifest.model_copy(update={"files": list_files(broken)}))
+    result = lorair_run("infer", picture_file, "-b", broken)
+    assert result.code == 2
+    assert "onnxruntime cannot load" in result.error
+    assert files(picture_file.parent) == {"picture.png", "broken"}
+
+
+def test_a_bug_is_one_line_and_exit_code_1(
+    lorair_run: Command, tiny_bundle: Path, picture_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(*_: object) -> None:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr("lorair.runtime.restorer.make_views", explode)
+    result = lorair_run("infer", picture_file, "-b", tiny_bundle)
+    assert result.code == 1
+    assert result.error.startswith("error: ZeroDivisionError: planted; this is a bug")
+    assert "Traceback" not in result.err
+
+
+def test_version_and_help(lorair_run: Command) -> None:
+    assert lorair_run("--version").out.startswith("lorair ")
+    assert "infer" in lorair_run("--help").out
+    assert lorair_run().code == 2 or "Usage" in lorair_run().out
+    assert lorair_run("infer").code == 2
