@@ -150,8 +150,10 @@ def _print(measurements: "list[Measurement]", document: dict[str, Any]) -> None:
         soft_wrap=True,
     )
     for m in measurements:
-        title = f"{m.size}  {m.description}  (first run {m.first * 1000:.0f})"
-        rows = console.table("stage", ">p50", ">p90", ">p99", ">min", title=title)
+        out.print(f"\n{m.size}  {m.description}", soft_wrap=True)
+        first = sum(m.first.values()) * 1000
+        out.print(f"first run {first:.0f}, of it {m.first['load'] * 1000:.0f} loading")
+        rows = console.table("stage", ">p50", ">p90", ">p99", ">min")
         summary = m.summary()
         for stage in (*STAGES, "total"):
             values = (summary[stage][key] for key in ("p50", "p90", "p99", "min"))

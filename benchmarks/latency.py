@@ -33,12 +33,15 @@ class Size:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Seconds of every timed iteration, by stage; `total` is their sum."""
+    """Seconds of every timed iteration, by stage; `total` is the whole, file to file.
+
+    first: the untimed iteration's stages, with the loading of the graphs.
+    """
 
     backend: str
     description: str
     size: Size
-    first: float
+    first: dict[str, float]
     samples: dict[str, list[float]] = field(default_factory=dict)
 
     def summary(self) -> dict[str, dict[str, float]]:
@@ -110,7 +113,7 @@ def _measure_size(
 ) -> Iterator[Measurement]:
     measurements = []
     for name, restorer in restorers.items():
-        first = sum(_run_once(restorer, source, target).values())
+        first = _run_once(restorer, source, target)
         description = restorer.backend.description
         measurements.append(Measurement(name, description, size, first))
         on_round()

@@ -55,6 +55,12 @@ class TorchEagerBackend:
         """Library, version, device and threads."""
         return f"PyTorch {torch.__version__} eager, CPU, {torch.get_num_threads()} threads"
 
+    def load_router(self) -> None:
+        """Loaded from the start."""
+
+    def load_restorer(self) -> None:
+        """Loaded from the start."""
+
     def route(self, views: Array) -> tuple[Array, Array, Array]:
         """Views (B, 5, 3, S, S) -> logits (B, E), prior (B, P), gates (B, E)."""
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

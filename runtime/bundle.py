@@ -7,7 +7,6 @@ and the folder renamed into place, so a bundle is whole or is not there.
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, Literal
 
@@ -158,12 +157,12 @@ class Bundle:
         """Check the sha256 of every file. Raises BundleError naming the first that differs."""
         self._check(limit=None)
 
-    @cached_property
+    @property
     def router(self) -> Path:
         """The router's graph."""
         return self.path / ROUTER
 
-    @cached_property
+    @property
     def restorer(self) -> Path:
         """The restoration network's graph."""
         return self.path / RESTORER

@@ -58,7 +58,10 @@ def infer(
     errors: list[LorairError] = []
     for source, target in zip(inputs, outputs, strict=True):
         try:
-            entry = _restore_file(restorer, source, target, max_pixels, quiet=as_json)
+            with console.status(f"restoring {source.name}"):
+                entry, restored = _restore_file(restorer, source, target, max_pixels)
+            if not as_json:
+                _print_result(entry, restored)
         except LorairError as error:
             if len(inputs) == 1:
                 raise
@@ -119,8 +122,8 @@ def plan_outputs(inputs: list[Path], output: Path | None) -> list[Path]:
 
 
 def _restore_file(
-    restorer: "Restorer", source: Path, target: Path, max_pixels: int, *, quiet: bool
-) -> dict[str, Any]:
+    restorer: "Restorer", source: Path, target: Path, max_pixels: int
+) -> "tuple[dict[str, Any], Restored]":
     import time
 
     from lorair.runtime import images
@@ -133,10 +136,8 @@ def _restore_file(
     images.write(target, picture.with_pixels(restored.image))
     end = time.perf_counter()
     seconds = {"decode": decoded - start, **restored.seconds, "encode": end - encoding}
-    if not quiet:
-        _print_result(source, target, restored, seconds, picture.notes)
     height, width = restored.image.shape[:2]
-    return {
+    entry = {
         "input": str(source),
         "output": str(target),
         "width": width,
@@ -145,21 +146,16 @@ def _restore_file(
         "seconds": seconds,
         "notes": list(picture.notes),
     }
+    return entry, restored
 
 
-def _print_result(
-    source: Path,
-    target: Path,
-    restored: "Restored",
-    seconds: dict[str, float],
-    notes: tuple[str, ...],
-) -> None:
-    height, width = restored.image.shape[:2]
-    stages = ", ".join(f"{stage} {t * 1000:.0f}" for stage, t in seconds.items())
+def _print_result(entry: dict[str, Any], restored: "Restored") -> None:
+    seconds = entry["seconds"]
+    stages = ", ".join(f"{k} {t * 1000:.0f}" for k, t in seconds.items() if t > 0.0005)
     out = console.stdout()
-    out.print(f"{source} -> {target}", markup=False, soft_wrap=True)
-    out.print(f"  size   {width}x{height}")
+    out.print(f"{entry['input']} -> {entry['output']}", markup=False, soft_wrap=True)
+    out.print(f"  size   {entry['width']}x{entry['height']}")
     out.print(f"  route  {restored.route.summary()}", markup=False, soft_wrap=True)
     out.print(f"  time   {sum(seconds.values()) * 1000:.0f} ms ({stages})", soft_wrap=True)
-    for note in notes:
-        console.stderr().print(f"note: {source}: {note}", markup=False, soft_wrap=True)
+    for note in entry["notes"]:
+        console.stderr().print(f"note: {entry['input']}: {note}", markup=False, soft_wrap=True)

@@ -4,7 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -100,6 +100,11 @@ def stderr() -> "Console":
     return Console(stderr=True, highlight=False)
 
 
+def status(text: str) -> AbstractContextManager[object]:
+    """A spinner on stderr while something runs; nothing if stderr is no terminal."""
+    return stderr().status(f"{text} …") if sys.stderr.isatty() else nullcontext()
+
+
 @contextmanager
 def step(text: str) -> Iterator[None]:
     """A spinner on stderr while a long step runs, then a line with its time."""
@@ -107,7 +112,7 @@ def step(text: str) -> Iterator[None]:
 
     console = stderr()
     start = time.perf_counter()
-    with console.status(f"{text} …"):
+    with status(text):
         yield
     console.print(f"[green]✓[/] {text} [dim]{time.perf_counter() - start:.1f} s[/]")
 

@@ -1,9 +1,6 @@
 """Pictures: file to array and back."""
 
 import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -56,7 +53,7 @@ def read(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
     """
     file = Path(path)
     try:
-        with _own_size_limit(), Image.open(file) as image:
+        with _open(file) as image:
             check_size(image.width, image.height, max_pixels, str(file))
             _check_mode(image, file)
             notes = _notes(image)
@@ -70,7 +67,7 @@ def read(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
         ) from None
     except UnidentifiedImageError:
         raise _unreadable(file, _kind(file)) from None
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+    except Exception as error:  # a damaged file can make a decoder raise anything
         raise _unreadable(file, f"damaged data ({error})") from error
 
 
@@ -107,7 +104,7 @@ def check_format(path: Path) -> None:
         )
 
 
-def check_size(width: int, height: int, max_pixels: int, name: str) -> None:
+def check_size(width: int, height: int, max_pixels: float, name: str) -> None:
     """Raise PictureError if there is nothing to restore, or more than the limit."""
     pixels = width * height
     if pixels < MIN_PIXELS:
@@ -154,14 +151,15 @@ def _notes(image: Image.Image) -> tuple[str, ...]:
     return ()
 
 
-@contextmanager
-def _own_size_limit() -> Iterator[None]:
-    """Pillow's bomb check off while ours is on; restored, for the host's other uses."""
-    with _pillow_limit, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+def _open(file: Path) -> Image.Image:
+    """Read the header with Pillow's size limit off; `check_size` follows.
+
+    The limit is global, so it is restored at once, for the host's other uses.
+    """
+    with _pillow_limit:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            yield
+            return Image.open(file)
         finally:
             Image.MAX_IMAGE_PIXELS = before
 

@@ -23,6 +23,12 @@ class Backend(Protocol):
     def description(self) -> str:
         """Library, version, device and threads, for reports."""
 
+    def load_router(self) -> None:
+        """Load the router's graph, unless it is loaded. `route` does it too."""
+
+    def load_restorer(self) -> None:
+        """Load the restoration network's graph, unless it is loaded. `restore` does it too."""
+
     def route(self, views: Array) -> tuple[Array, Array, Array]:
         """Views (B, 5, 3, S, S) -> logits (B, E), prior (B, P), gates (B, E)."""
 

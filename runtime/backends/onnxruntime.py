@@ -1,7 +1,6 @@
 """ONNX Runtime on the CPU: the backend that runs everywhere."""
 
 import threading
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,8 @@ class OnnxRuntimeBackend:
         self._library = onnxruntime
         self._bundle = bundle
         self._lock = threading.Lock()
+        self._router: Any = None
+        self._restorer: Any = None
         self.threads = threads or usable_cores()
 
     @property
@@ -46,28 +47,30 @@ class OnnxRuntimeBackend:
         version = self._library.__version__
         return f"onnxruntime {version}, CPU, {self.threads} threads"
 
+    def load_router(self) -> None:
+        """Load the router's graph, unless it is loaded."""
+        with self._lock:
+            if self._router is None:
+                self._router = self._session(self._bundle.router)
+
+    def load_restorer(self) -> None:
+        """Load the restoration network's graph, unless it is loaded."""
+        with self._lock:
+            if self._restorer is None:
+                self._restorer = self._session(self._bundle.restorer)
+
     def route(self, views: Array) -> tuple[Array, Array, Array]:
         """Views (B, 5, 3, S, S) -> logits (B, E), prior (B, P), gates (B, E)."""
-        with self._lock:
-            session = self._router
-        logits, prior, gates = session.run(["logits", "prior", "gates"], {"views": views})
+        self.load_router()
+        logits, prior, gates = self._router.run(["logits", "prior", "gates"], {"views": views})
         return logits, prior, gates
 
     def restore(self, image: Array, prior: Array, gates: Array) -> Array:
         """Image (1, 3, H, W), prior (1, P), gates (E) -> restored (1, 3, H, W)."""
-        with self._lock:
-            session = self._restorer
+        self.load_restorer()
         inputs = {"image": image, "prior": prior, "gates": gates}
-        restored: Array = session.run(["restored"], inputs)[0]
+        restored: Array = self._restorer.run(["restored"], inputs)[0]
         return restored
-
-    @cached_property
-    def _router(self) -> Any:
-        return self._session(self._bundle.router)
-
-    @cached_property
-    def _restorer(self) -> Any:
-        return self._session(self._bundle.restorer)
 
     def _session(self, graph: Path) -> Any:
         options = self._library.SessionOptions()

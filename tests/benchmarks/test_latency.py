@@ -27,9 +27,9 @@ def test_every_stage_of_every_round_is_kept(tiny_bundle: Path) -> None:
     assert all(value > 0 for values in m.samples.values() for value in values)
     for i in range(3):
         stages = sum(m.samples[stage][i] for stage in STAGES)
-        assert m.samples["total"][i] == pytest.approx(stages)
+        assert stages <= m.samples["total"][i] < stages + 0.01
     assert len(calls) == 4
-    assert m.first > 0
+    assert m.first["load"] > 0.01, "the graphs are loaded in the first, untimed iteration"
 
 
 def test_torch_eager_computes_the_same_picture(

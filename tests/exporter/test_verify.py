@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ from lorair.exporter.build import build_bundle
 from lorair.exporter.checkpoint import Pair
 from lorair.exporter.verify import Limits, certify, make_references, psnr
 from lorair.runtime.backends import Array
-from lorair.runtime.bundle import Bundle, Precision, Source
+from lorair.runtime.bundle import Bundle, Certificate, Precision, Source
 from lorair.runtime.errors import VerificationError
+
+Check = Callable[..., Certificate]
 
 SOURCE = Source(kind="synthetic", detail="for a test")
 
@@ -22,6 +26,10 @@ class PlantedError:
     def __init__(self, pair: Pair, error: float, turn_route: bool = False) -> None:
         self.router, self.net = pair.modules()
         self.error, self.turn_route = error, turn_route
+
+    def load_router(self) -> None: ...
+
+    def load_restorer(self) -> None: ...
 
     def route(self, views: Array) -> tuple[Array, Array, Array]:
         import torch
@@ -40,19 +48,19 @@ class PlantedError:
 
 
 @pytest.fixture(scope="module")
-def check(tiny_pair: Pair):  # type: ignore[no-untyped-def]
+def check(tiny_pair: Pair) -> Check:
     router, net = tiny_pair.modules()
     side, stride = tiny_pair.config.router.side, tiny_pair.config.restoration.stride
     references = make_references(router, net, photos.paths()[2:], side)
 
-    def run(precision: Precision, limits: Limits, **planted: object) -> object:
-        backend = PlantedError(tiny_pair, **planted)  # type: ignore[arg-type]
+    def run(precision: Precision, limits: Limits, **planted: Any) -> Certificate:
+        backend = PlantedError(tiny_pair, **planted)
         return certify(backend, references, side, stride, precision, limits)
 
     return run
 
 
-def test_a_faithful_backend_passes(check) -> None:  # type: ignore[no-untyped-def]
+def test_a_faithful_backend_passes(check: Check) -> None:
     certificate = check("fp32", Limits(), error=0.0)
     assert certificate.max_error < 1e-6
     assert certificate.route_changes == 0
@@ -60,26 +68,26 @@ def test_a_faithful_backend_passes(check) -> None:  # type: ignore[no-untyped-de
     assert certificate.pictures[0].name == "chelsea.jpg"
 
 
-def test_one_wrong_value_fails_in_float32(check) -> None:  # type: ignore[no-untyped-def]
+def test_one_wrong_value_fails_in_float32(check: Check) -> None:
     with pytest.raises(VerificationError, match=r"--max-error\): wanted 0\.0001, found 0\.001"):
         check("fp32", Limits(), error=1e-3)
     check("fp32", Limits(max_error=2e-3), error=1e-3)
 
 
-def test_half_precision_is_judged_by_psnr(check) -> None:  # type: ignore[no-untyped-def]
+def test_half_precision_is_judged_by_psnr(check: Check) -> None:
     # One value of 225*150*3 off by 0.5: 10 log10(101250 / 0.25) = 56 dB.
     with pytest.raises(VerificationError, match=r"--min-psnr\): wanted 60 dB, found 5\d"):
         check("fp16", Limits(min_psnr=60), error=-0.5)
     check("fp16", Limits(min_psnr=50), error=-0.5)
 
 
-def test_nan_fails_in_both(check) -> None:  # type: ignore[no-untyped-def]
+def test_nan_fails_in_both(check: Check) -> None:
     for precision in ("fp32", "fp16"):
         with pytest.raises(VerificationError):
             check(precision, Limits(), error=float("nan"))
 
 
-def test_a_changed_route_fails(check) -> None:  # type: ignore[no-untyped-def]
+def test_a_changed_route_fails(check: Check) -> None:
     with pytest.raises(VerificationError, match="routes"):
         check("fp32", Limits(max_error=10), error=0.0, turn_route=True)
 

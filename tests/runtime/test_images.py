@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -76,8 +78,6 @@ def test_colour_profile_is_carried_over(tmp_path: Path) -> None:
 
 def test_sixteen_bit_colour_is_read_as_eight_and_said_so(tmp_path: Path) -> None:
     """A PNG made by hand: Pillow writes no 16-bit colour."""
-    import struct
-    import zlib
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         crc = zlib.crc32(kind + data)
@@ -140,14 +140,22 @@ def test_too_small(size: tuple[int, int], tmp_path: Path) -> None:
         images.read(tmp_path / "dot.png")
 
 
-def test_size_limit_is_checked_before_decoding(tmp_path: Path) -> None:
-    """A header that promises 60000 x 60000 pixels, with no pixels behind it."""
+def _png_that_claims(side: int) -> bytes:
+    """A header that promises side x side pixels, whatever is behind it."""
     content = bytearray(_png())
-    content[16:24] = (60000).to_bytes(4, "big") * 2
-    import zlib
-
+    content[16:24] = side.to_bytes(4, "big") * 2
     content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4, "big")
-    (tmp_path / "bomb.png").write_bytes(content)
+    return bytes(content)
+
+
+def test_no_pixels_at_all(tmp_path: Path) -> None:
+    (tmp_path / "void.png").write_bytes(_png_that_claims(0))
+    with pytest.raises(PictureError, match=r"void\.png"):
+        images.read(tmp_path / "void.png")
+
+
+def test_size_limit_is_checked_before_decoding(tmp_path: Path) -> None:
+    (tmp_path / "bomb.png").write_bytes(_png_that_claims(60000))
     with pytest.raises(PictureError, match=r"at most 200 megapixels, found 60000x60000, 3600 mega"):
         images.read(tmp_path / "bomb.png")
     limit = Image.MAX_IMAGE_PIXELS

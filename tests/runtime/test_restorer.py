@@ -36,7 +36,7 @@ def test_restored_equals_pytorch(restorer: Restorer, tiny_pair: Pair, crop: np.n
     assert np.abs(restored.image.astype(int) - wanted8).max() <= 1
     assert (restored.image == wanted8).mean() > 0.999
     assert (restored.image != crop).mean() > 0.5, "a network that changes nothing tests nothing"
-    assert set(restored.seconds) == {"views", "router", "prepare", "restorer", "finish"}
+    assert set(restored.seconds) == {"load", "views", "router", "prepare", "restorer", "finish"}
 
 
 def test_each_type_comes_back_and_means_the_same(restorer: Restorer, crop: np.ndarray) -> None:
