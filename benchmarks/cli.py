@@ -54,6 +54,7 @@ def latency(
     """
     from lorair.benchmarks.environment import describe
     from lorair.runtime.atomic import check_writable
+    from lorair.runtime.machine import usable_cores
 
     parsed = [_size(text) for text in sizes or ["256x256", "512x512"]]
     if report is not None:
@@ -66,6 +67,7 @@ def latency(
         "kind": "latency",
         "environment": describe(),
         "bundle": {"precision": manifest.precision, "source": manifest.source.detail},
+        "threads": threads or usable_cores(),
         "iterations": iterations,
         "measurements": [m.to_dict() for m in measurements],
     }

@@ -73,6 +73,7 @@ def test_command_compares_backends(
     assert environment["cores"] >= 1
     assert {"numpy", "onnxruntime", "torch"} <= set(environment["versions"])
     assert document["bundle"]["precision"] == "fp32"
+    assert document["threads"] == environment["cores"]
     first = document["measurements"][0]
     assert set(first["milliseconds"]["router"]) == {"p50", "p90", "p99", "min"}
 
