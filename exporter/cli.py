@@ -178,7 +178,8 @@ def _load(
         pair = load_pair(ir, router, top_k=top_k, yaml_path=config, classes=names)
         source = Source(
             kind="hub" if repo is not None else "files",
-            detail=f"{repo} at {revision or 'its newest revision'}" if repo else "local files",
+            # The hub's cache keeps each commit's files in a folder of that name.
+            detail=f"{repo} at {ir.parent.name}" if repo else "local files",
             ir=Weights(name=ir.name, sha256=sha256(ir)),
             router=Weights(name=router.name, sha256=sha256(router)),
         )

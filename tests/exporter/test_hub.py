@@ -46,7 +46,7 @@ def test_build_from_the_hub(hub_cache: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     manifest = json.loads(done.stdout)
     assert manifest["source"]["kind"] == "hub"
-    assert REPO in manifest["source"]["detail"]
+    assert manifest["source"]["detail"] == f"{REPO} at {COMMIT}"
     assert manifest["source"]["ir"]["name"] == "setting1_ir.pth"
 
 
