@@ -40,7 +40,7 @@ def latency(
             help="Repeat to compare side by side; torch-eager is the released code's way. [auto]",
         ),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     ir_weights: Annotated[
         Path | None, typer.Option(help="For torch-eager. Default: random, of the same shapes.")
     ] = None,

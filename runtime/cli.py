@@ -34,7 +34,7 @@ def infer(
         Path, typer.Option("--bundle", "-b", envvar="LORAIR_BUNDLE", help="The bundle's folder.")
     ] = Path("lorair-bundle"),
     backend: Annotated[str, typer.Option(help="What runs the network.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")
     ] = 200_000_000,

@@ -21,6 +21,9 @@ from lorair.runtime.views import make_views
 Pixels = npt.NDArray[Any]
 """(H, W, 3) RGB: uint8, uint16, or float32 in [0, 1]."""
 
+MAX_THREADS = 1024
+"""More than any machine has; ONNX Runtime would start as many as it is told."""
+
 _PEAKS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}
 
 
@@ -62,8 +65,8 @@ class Restorer:
             BackendError: the backend is unknown or cannot run here.
             DependencyError: its package is not installed.
         """
-        if threads is not None and threads < 1:
-            raise OptionError("threads", wanted="at least 1", found=str(threads))
+        if threads is not None and not 1 <= threads <= MAX_THREADS:
+            raise OptionError("threads", wanted=f"1 to {MAX_THREADS}", found=str(threads))
         bundle = Bundle.open(path)
         return cls(bundle, select(backend, bundle, threads))
 
