@@ -1,5 +1,6 @@
 """lorair-bench: time a bundle."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,12 +54,12 @@ def latency(
     Several backends are timed in turn within each round.
     """
     from lorair.benchmarks.environment import describe
-    from lorair.runtime.atomic import check_writable
     from lorair.runtime.machine import usable_cores
 
     parsed = [_size(text) for text in sizes or ["256x256", "512x512"]]
     if report is not None:
-        check_writable(report)
+        weights = [path for path in (ir_weights, router_weights) if path is not None]
+        console.check_report(report, [*weights, *(bundle.iterdir() if bundle.is_dir() else [])])
     restorers = _open(bundle, backends or ["auto"], threads, ir_weights, router_weights)
     measurements = _measure(restorers, parsed, iterations)
     manifest = next(iter(restorers.values())).bundle.manifest
@@ -90,13 +91,25 @@ def _open(
     from lorair.runtime.restorer import Restorer
 
     if (ir_weights is None) != (router_weights is None):
-        raise OptionError("latency", wanted="both weights files", found="only one of them")
+        raise OptionError(
+            "latency",
+            wanted="both weights files",
+            found="only one of them",
+            hint="leave both out for random weights",
+        )
     opened: dict[str, Restorer] = {}
     for name in names:
         if name == TORCH_EAGER:
             restorer = _open_eager(Bundle.open(bundle), threads, ir_weights, router_weights)
         else:
             restorer = Restorer.open(bundle, name, threads)
+        if restorer.backend.name in opened:
+            raise OptionError(
+                "--backend",
+                wanted="each backend once",
+                found=f"{restorer.backend.name} twice",
+                hint="auto is one of the others' names",
+            )
         opened[restorer.backend.name] = restorer
     return opened
 
@@ -134,11 +147,18 @@ def _measure(
 
 def _size(text: str) -> "Size":
     from lorair.benchmarks.latency import Size
+    from lorair.runtime.images import DEFAULT_MAX_PIXELS, MIN_PIXELS
 
-    height, _, width = text.lower().partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) * int(width) > 1):
-        raise OptionError("--size", wanted="height x width, such as 256x384", found=text)
-    return Size(int(height), int(width))
+    digits = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", text.lower())
+    size = Size(*map(int, digits.groups())) if digits else Size(0, 0)
+    if not MIN_PIXELS <= size.height * size.width <= DEFAULT_MAX_PIXELS:
+        raise OptionError(
+            "--size",
+            wanted=f"height x width of at most {DEFAULT_MAX_PIXELS // 10**6} megapixels",
+            found=text,
+            hint="such as 256x384",
+        )
+    return size
 
 
 def _print(measurements: "list[Measurement]", document: dict[str, Any]) -> None:

@@ -98,7 +98,7 @@ def build_bundle(
             )
         manifest = manifest.model_copy(update={"certificate": certificate})
         write_manifest(folder, manifest)
-    return manifest
+        return Bundle.open(folder).manifest
 
 
 def _model_info(config: ModelConfig) -> ModelInfo:

@@ -19,8 +19,9 @@ from lorair.exporter.config import (
     default_classes,
 )
 from lorair.exporter.model import RestorationNet, Router
+from lorair.exporter.options_file import check_options
 from lorair.exporter.weights_file import read_tensors
-from lorair.runtime.errors import CheckpointError, ConfigError
+from lorair.runtime.errors import CheckpointError
 
 StateDict = Mapping[str, Tensor]
 
@@ -72,7 +73,7 @@ def load_pair(
     router = infer_router(router_tensors, router_path)
     check_tensors(Router, router_tensors, router_path, router, 1)
     if yaml_path is not None:
-        yaml_top_k = _check_yaml(yaml_path, restoration, router)
+        yaml_top_k = check_options(yaml_path, restoration, router)
         top_k = yaml_top_k if top_k is None else top_k
     if classes is None:
         is_setting1 = (restoration, router) == (SETTING1.restoration, SETTING1.router)
@@ -96,7 +97,7 @@ def infer_restoration(tensors: StateDict, path: Path) -> RestorationConfig:
     return RestorationConfig(
         width=width,
         enc_blk_nums=_block_counts(tensors, "encoders", path),
-        middle_blk_num=_numbered(tensors, "middle_blks.blocks."),
+        middle_blk_num=_numbered(tensors, "middle_blks.blocks.", path),
         dec_blk_nums=_block_counts(tensors, "decoders", path),
         prior=_shape(tensors, "intro_de.0.conv.weight", 4, path)[1],
         r=rank3 // kernel,
@@ -125,7 +126,7 @@ def infer_router(tensors: StateDict, path: Path) -> RouterConfig:
         )
     return RouterConfig(
         hidden=hidden,
-        layers=_numbered(tensors, f"{_VISION}encoder.layers."),
+        layers=_numbered(tensors, f"{_VISION}encoder.layers.", path),
         mlp=_shape(tensors, f"{_VISION}encoder.layers.0.mlp.fc1.weight", 2, path)[0],
         side=grid * patch,
         patch=patch,
@@ -135,89 +136,44 @@ def infer_router(tensors: StateDict, path: Path) -> RouterConfig:
 
 
 def check_tensors(kind: type[nn.Module], tensors: StateDict, path: Path, *config: Any) -> None:
-    """Names, shapes, types and values against what the configuration implies."""
-    with torch.device("meta"):
-        wanted = {name: tuple(t.shape) for name, t in kind(*config).state_dict().items()}
+    """Names, shapes, types and values against what the configuration implies.
+
+    Raises:
+        CheckpointError: naming the first few that differ.
+    """
+    try:
+        with torch.device("meta"):
+            wanted = {name: tuple(t.shape) for name, t in kind(*config).state_dict().items()}
+    except (RuntimeError, OverflowError) as error:
+        raise _unfit(path, "a network that can exist", str(error).splitlines()[0]) from error
     missing = [name for name in wanted if name not in tensors]
     extra = [name for name in tensors if name not in wanted]
     if missing or extra:
         parts = [f"{_first(missing)} missing"] if missing else []
         parts += [f"{_first(extra)} unknown"] if extra else []
-        raise CheckpointError(
-            f"checkpoint {path} does not fit the network",
-            wanted=f"{len(wanted)} tensors",
-            found="; ".join(parts),
+        raise _unfit(path, f"{len(wanted)} tensors", "; ".join(parts))
+    shapes = {name: tuple(tensors[name].shape) for name in wanted}
+    if wrong := [name for name in wanted if shapes[name] != wanted[name]]:
+        some = wrong[:3]
+        raise _unfit(
+            path,
+            ", ".join(f"{name} of shape {wanted[name]}" for name in some),
+            f"{', '.join(str(shapes[name]) for name in some)}; {len(wrong)} differ",
         )
-    for name, shape in wanted.items():
-        tensor = tensors[name]
-        if tuple(tensor.shape) != shape:
-            raise CheckpointError(
-                f"checkpoint {path}: {name}",
-                wanted=f"shape {shape}",
-                found=f"{tuple(tensor.shape)}",
-            )
-        if tensor.dtype not in _FLOATS:
-            raise CheckpointError(
-                f"checkpoint {path}: {name}", wanted="floating point", found=str(tensor.dtype)
-            )
-    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    if broken:
-        raise CheckpointError(
-            f"checkpoint {path} is broken",
-            wanted="finite weights",
-            found=f"NaN or infinity in {_first(broken)}",
-        )
+    if wrong := [name for name, t in tensors.items() if t.dtype not in _FLOATS]:
+        raise _unfit(path, "floating point", f"{tensors[wrong[0]].dtype} in {_first(wrong)}")
+    # As float32: a float64 value may become infinite there.
+    if wrong := [name for name, t in tensors.items() if not t.float().isfinite().all()]:
+        raise _unfit(path, "finite weights", f"NaN or infinity in {_first(wrong)}")
 
 
-def _check_yaml(path: Path, restoration: RestorationConfig, router: RouterConfig) -> int | None:
-    """Compare the authors' options with the tensors; return their top_k."""
-    options = _read_yaml(path)
-    network = options.get("network_g") or {}
-    clip = options.get("network_clip") or {}
-    found = {
-        "width": restoration.width,
-        "enc_blk_nums": list(restoration.enc_blk_nums),
-        "middle_blk_num": restoration.middle_blk_num,
-        "dec_blk_nums": list(restoration.dec_blk_nums),
-        "r": restoration.r,
-        "num_experts": restoration.num_experts,
-    }
-    claims = {f"network_g.{k}": (network[k], v) for k, v in found.items() if k in network}
-    if "cls_num" in clip:
-        claims["network_clip.cls_num"] = (clip["cls_num"], router.num_classes)
-    for name, (claimed, actual) in claims.items():
-        if claimed != actual:
-            raise ConfigError(
-                f"{path} contradicts the weights: {name}",
-                wanted=f"{actual}, as the tensors have it",
-                found=f"{claimed}",
-                hint="give the options file that the weights were trained with",
-            )
-    top_k = network.get("top_k")
-    if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool)):
-        raise ConfigError(f"{path}: network_g.top_k", wanted="a whole number", found=repr(top_k))
-    return top_k
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"cannot read options file {path}", found=" ".join(str(error).split())
-        ) from error
-    sections = ("network_g", "network_clip")
-    if not isinstance(content, dict) or not any(
-        isinstance(content.get(section), dict) for section in sections
-    ):
-        raise ConfigError(
-            f"cannot use options file {path}",
-            wanted="the authors' YAML, with a mapping network_g",
-            found="something else",
-        )
-    return content
+def _unfit(path: Path, wanted: str, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"checkpoint {path} does not fit the network",
+        wanted=wanted,
+        found=found,
+        hint="give the file as it was released or saved by the training code",
+    )
 
 
 def _filled(kind: type[Any], tensors: StateDict, *config: Any) -> Any:
@@ -236,29 +192,35 @@ def _shape(tensors: StateDict, name: str, dims: int, path: Path) -> tuple[int, .
             found=f"{len(tensors)} tensors without it, the first {next(iter(tensors))}",
         )
     shape = tuple(tensors[name].shape)
-    if len(shape) != dims:
-        raise CheckpointError(
-            f"checkpoint {path}: {name}", wanted=f"{dims} dimensions", found=f"shape {shape}"
-        )
+    if len(shape) != dims or 0 in shape:
+        raise _unfit(path, f"{name} with {dims} dimensions", f"shape {shape}")
     return shape
 
 
-def _numbered(tensors: StateDict, prefix: str) -> int:
-    """How many children a module list has: the largest number behind the prefix, and one."""
+def _numbered(tensors: StateDict, prefix: str, path: Path) -> int:
+    """How many children a module list has: they are numbered from 0 without a gap."""
     rests = (name.removeprefix(prefix) for name in tensors if name.startswith(prefix))
-    numbers = [int(rest.partition(".")[0]) for rest in rests if rest[:1].isdigit()]
-    return max(numbers, default=-1) + 1
+    numbers = {rest.partition(".")[0] for rest in rests}
+    gap = sorted(numbers - {str(i) for i in range(len(numbers))})
+    if gap:
+        raise CheckpointError(
+            f"checkpoint {path} does not fit the network",
+            wanted=f"{prefix}0, {prefix}1 and so on without a gap",
+            found=_first([prefix + number for number in gap]),
+            hint="tensors are missing, or it is another network's",
+        )
+    return len(numbers)
 
 
 def _block_counts(tensors: StateDict, stage: str, path: Path) -> tuple[int, ...]:
-    levels = _numbered(tensors, f"{stage}.")
+    levels = _numbered(tensors, f"{stage}.", path)
     if levels == 0:
         raise CheckpointError(
             f"checkpoint {path} is not of this network",
             wanted=f"tensors {stage}.0.*",
             found="none",
         )
-    return tuple(_numbered(tensors, f"{stage}.{i}.blocks.") for i in range(levels))
+    return tuple(_numbered(tensors, f"{stage}.{i}.blocks.", path) for i in range(levels))
 
 
 def _first(names: list[str], limit: int = 3) -> str:

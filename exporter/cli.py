@@ -140,7 +140,7 @@ def synth(
         console.print_json({"ir": str(ir), "router": str(router)})
     else:
         for path in (ir, router):
-            console.stdout().print(str(path), markup=False, soft_wrap=True)
+            console.stdout().print(str(path), soft_wrap=True)
 
 
 def _load(
@@ -165,7 +165,9 @@ def _load(
             hint="give both, or neither for the default model",
         )
     if repo is not None and ir is not None:
-        raise OptionError("build", wanted="--from-hub or weights files", found="both")
+        raise OptionError(
+            "build", wanted="--from-hub or weights files", found="both", hint="leave one out"
+        )
     if repo is None and ir is None:
         return _default_model(config, top_k, classes)
     if repo is not None:
@@ -197,11 +199,10 @@ def _default_model(
             raise OptionError(
                 option, wanted="weights that it belongs to", found="none", hint="give --ir-weights"
             )
-    console.stderr().print(
-        "[yellow]note[/] no weights given: using the default model, which is a small network "
-        f"with random weights (tiny, seed {DEFAULT_SEED}). It shows that everything works; "
-        "it does not restore anything yet.",
-        soft_wrap=True,
+    console.note(
+        "no weights given: using the default model, which is a small network with random "
+        f"weights (tiny, seed {DEFAULT_SEED}). It shows that everything works; it does not "
+        "restore anything yet."
     )
     detail = f"random weights, preset tiny, seed {DEFAULT_SEED}"
     return random_pair("tiny", DEFAULT_SEED), Source(kind="default", detail=detail)
@@ -218,6 +219,7 @@ def _pictures_in(folder: Path) -> list[Path]:
             "--images",
             wanted=f"a folder with pictures ({', '.join(WRITABLE)})",
             found=f"none in {folder}",
+            hint="leave it out for the shipped ones",
         )
     return pictures
 
@@ -242,7 +244,7 @@ def _print_built(output: Path, manifest: "Manifest") -> None:
     certificate: Any = manifest.certificate
     size = sum(info.size for info in manifest.files.values()) / 1e6
     out = console.stdout()
-    out.print(f"{output}", markup=False, soft_wrap=True)
+    out.print(f"{output}", soft_wrap=True)
     out.print(f"  model      {', '.join(manifest.model.classes)}; top {manifest.model.top_k}")
     out.print(f"  precision  {manifest.precision}, {size:.1f} MB")
     out.print(

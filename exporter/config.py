@@ -148,12 +148,14 @@ class ModelConfig:
                 "--top-k",
                 wanted=f"1 to {experts}, the number of experts",
                 found=str(self.top_k),
+                hint="the released model was trained with 1",
             )
         if len(self.classes) != experts or len(set(self.classes)) != experts:
             raise ConfigError(
                 "--classes",
                 wanted=f"{experts} different names, one for each expert",
                 found=", ".join(self.classes),
+                hint="separate them by commas",
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from lorair.runtime.errors import OptionError
 def preset(name: str) -> ModelConfig:
     """A configuration by name: `setting1` (as released) or `tiny`."""
     if name not in PRESETS:
-        raise OptionError("--preset", wanted=f"one of {', '.join(PRESETS)}", found=name)
+        raise OptionError(
+            "--preset", wanted=f"one of {', '.join(PRESETS)}", found=name, hint="tiny is for tests"
+        )
     return PRESETS[name]
 
 

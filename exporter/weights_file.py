@@ -90,17 +90,29 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
     if (
         not isinstance(content, Mapping)
         or not content
-        or not all(isinstance(value, Tensor) for value in content.values())
+        or not all(_usable(k, v) for k, v in content.items())
     ):
         raise CheckpointError(
             f"cannot use checkpoint {path}",
-            wanted="a state dict of tensors, or one under `params`",
+            wanted="a state dict of plain tensors, or one under `params`",
             found=_describe(content),
             hint="give the file that the training code saved",
         )
     if all(name.startswith("module.") for name in content):
         return {name.removeprefix("module."): value for name, value in content.items()}
     return dict(content)
+
+
+def _usable(name: Any, value: Any) -> bool:
+    """A plain tensor under a name: not sparse, quantized, nested or without data."""
+    return (
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_nested
+        and not value.is_quantized
+    )
 
 
 def _describe(content: Any) -> str:

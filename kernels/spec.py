@@ -14,7 +14,7 @@ Plain Python, importable everywhere. Each operator exists as an ONNX function bo
 
 `LayerNorm2d(X, weight, bias) -> Y`
     Normalises each pixel over its channels with the biased variance and
-    `EPSILON` inside the root, then applies weight (C) and bias (C).
+    `LAYER_NORM_EPSILON` inside the root, then applies weight (C) and bias (C).
     Statistics in float32, whatever X's type: squared deviations overflow fp16.
 """
 

@@ -2,20 +2,29 @@
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lorair.runtime.errors import OutputError
 
+_RETRIES = 100
+
 
 def check_writable(path: Path) -> None:
     """Raise OutputError if nothing can be created at `path`; creates nothing itself."""
-    parent = path.absolute().parent
+    path = path.resolve()
+    parent = path.parent
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent
     if not parent.is_dir():
-        raise OutputError(f"cannot write {path}", wanted="a folder", found=f"{parent}, a file")
+        raise OutputError(
+            f"cannot write {path}",
+            wanted="a folder",
+            found=f"{parent}, a file",
+            hint="choose another place with -o",
+        )
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(
             f"cannot write {path}",
@@ -25,6 +34,15 @@ def check_writable(path: Path) -> None:
         )
 
 
+def check_writable_file(path: Path) -> None:
+    """`check_writable`, and that no folder has the name."""
+    if path.is_dir():
+        raise OutputError(
+            f"cannot write {path}", wanted="a file", found="a folder", hint="name a file in it"
+        )
+    check_writable(path)
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary sibling of `path` that replaces it when the block ends well.
@@ -32,7 +50,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Missing parent folders are made. On any error the sibling is removed and an existing
     `path` is untouched.
     """
-    partial = _partial(path)
+    partial = _sibling(path, f"partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -48,9 +66,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary sibling folder that takes `path`'s place when the block ends well.
 
     An existing folder at `path` is moved aside first and removed last; if the rename
-    fails it is moved back.
+    fails it is moved back. A link is followed. Of two writers at once the last one wins.
     """
-    partial = _partial(path)
+    path = path.resolve()
+    partial = _sibling(path, "partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()
@@ -63,22 +82,35 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def _swap(new: Path, path: Path) -> None:
-    if not path.exists():
-        new.rename(path)
-        return
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    path.rename(old)
-    try:
-        new.rename(path)
-    except OSError:
-        old.rename(path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    """Rename `new` to `path`, whatever other writers do to it meanwhile."""
+    for _ in range(_RETRIES):
+        if not path.exists():
+            try:
+                new.rename(path)
+                return
+            except OSError:
+                if not path.exists():
+                    raise
+        old = _sibling(path, "old")
+        try:
+            path.rename(old)
+        except FileNotFoundError:
+            continue
+        try:
+            new.rename(path)
+            return
+        except OSError:
+            if not path.exists():
+                old.rename(path)
+                raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
+    raise OSError(f"{path} is being replaced by others all the time")
 
 
-def _partial(path: Path) -> Path:
-    """A sibling's name, unique to this process; the suffix stays, writers look at it."""
-    return path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+def _sibling(path: Path, ending: str) -> Path:
+    """A hidden name that no other process, thread or container uses."""
+    return path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.{ending}")
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:

@@ -23,7 +23,7 @@ HASHED_ON_OPEN: Final = 64 * 2**20
 """Files below this many bytes are hashed at every open (0.1 s a GB); sizes always checked."""
 
 Precision = Literal["fp32", "fp16"]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, strict=True)]
 
 
 class _Part(BaseModel):
@@ -109,7 +109,10 @@ class Certificate(_Part):
 
 
 class Manifest(_Part):
-    """`manifest.json`."""
+    """`manifest.json`.
+
+    digest: sha256 of the other keys, as `content_digest` makes it.
+    """
 
     schema_version: Count = SCHEMA_VERSION
     created_by: str
@@ -118,6 +121,7 @@ class Manifest(_Part):
     files: dict[str, FileInfo]
     source: Source
     certificate: Certificate | None = None
+    digest: str = ""
 
     @field_validator("files")
     @classmethod
@@ -168,11 +172,17 @@ class Bundle:
         return self.path / RESTORER
 
     def _check(self, limit: int | None) -> None:
-        for name, info in self.manifest.files.items():
+        listed = self.manifest.files
+        for name in _visible_files(self.path):
+            if name not in listed and name != MANIFEST:
+                # A graph could load it, and nothing would have checked it.
+                raise _damaged(self.path, "only files that the manifest lists", name)
+        for name, info in listed.items():
             file = self.path / name
-            if not file.is_file():
-                raise _damaged(self.path, f"a file {name}", "none")
-            size = file.stat().st_size
+            try:
+                size = file.stat().st_size
+            except OSError:
+                raise _damaged(self.path, f"a file {name}", "none") from None
             if size != info.size:
                 raise _damaged(self.path, f"{name} of {info.size} bytes", f"{size} bytes")
             if (limit is None or size < limit) and sha256(file) != info.sha256:
@@ -181,22 +191,37 @@ class Bundle:
 
 def list_files(folder: Path) -> dict[str, FileInfo]:
     """Size and hash of every file in the folder but the manifest, by relative path."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
     return {
-        file.relative_to(folder).as_posix(): FileInfo(sha256=sha256(file), size=file.stat().st_size)
-        for file in files
+        name: FileInfo(sha256=sha256(folder / name), size=(folder / name).stat().st_size)
+        for name in _visible_files(folder)
+        if name != MANIFEST
     }
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `manifest.json`, the last file of a bundle."""
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+    """Write `manifest.json` with its digest, the last file of a bundle."""
+    content = manifest.model_dump(mode="json")
+    content["digest"] = content_digest(content)
+    (folder / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+
+def content_digest(content: dict[str, Any]) -> str:
+    """sha256 of a manifest's content without `digest`: compact JSON with sorted keys."""
+    rest = {key: value for key, value in content.items() if key != "digest"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:
     """The file's sha256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _visible_files(folder: Path) -> list[str]:
+    """Relative paths of all files; hidden ones (.DS_Store) belong to the system."""
+    files = (p.relative_to(folder) for p in sorted(folder.rglob("*")) if p.is_file())
+    return [f.as_posix() for f in files if not any(part.startswith(".") for part in f.parts)]
 
 
 def is_bundle(path: Path) -> bool:
@@ -216,7 +241,7 @@ def _read_manifest(folder: Path) -> Manifest:
         raise _damaged(folder, MANIFEST, "none")
     try:
         content = json.loads((folder / MANIFEST).read_bytes())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise _damaged(folder, f"JSON in {MANIFEST}", str(error)) from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
@@ -227,13 +252,16 @@ def _read_manifest(folder: Path) -> Manifest:
             hint="upgrade lorair, or build the bundle again with this version",
         )
     try:
-        return Manifest.model_validate(content)
+        manifest = Manifest.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(p) for p in first["loc"]) or "the top level"
         raise _damaged(
             folder, f"a manifest as in docs/bundle.md at {place}", first["msg"]
         ) from None
+    if manifest.digest != content_digest(content):
+        raise _damaged(folder, f"{MANIFEST} as it was built", "other content")
+    return manifest
 
 
 def _damaged(folder: Path, wanted: str, found: str) -> BundleError:

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorair.runtime import console
-from lorair.runtime.errors import LorairError, OptionError, OutputError
+from lorair.runtime.errors import (
+    LorairError,
+    OptionError,
+    OutputError,
+    PictureError,
+    as_lorair_error,
+)
 
 if TYPE_CHECKING:
     from lorair.runtime.restorer import Restored, Restorer
@@ -47,12 +53,11 @@ def infer(
 
     Never overwrites an input. Exit code 1 if some of several pictures failed.
     """
-    from lorair.runtime.atomic import check_writable
     from lorair.runtime.restorer import Restorer
 
     outputs = plan_outputs(inputs, output)
     if report is not None:
-        check_writable(report)
+        console.check_report(report, [*inputs, *outputs])
     restorer = Restorer.open(bundle, backend, threads)
     entries: list[dict[str, Any]] = []
     errors: list[LorairError] = []
@@ -62,12 +67,14 @@ def infer(
                 entry, restored = _restore_file(restorer, source, target, max_pixels)
             if not as_json:
                 _print_result(entry, restored)
-        except LorairError as error:
+        except Exception as error:
             if len(inputs) == 1:
                 raise
-            console.stderr().print(f"error: {error.line()}", soft_wrap=True, markup=False)
-            entry = {"input": str(source), "error": error.line()}
-            errors.append(error)
+            # One bad picture of several, whatever is bad about it, ends nothing.
+            failure = as_lorair_error(error, f"cannot restore {source}")
+            console.stderr().print(f"error: {failure.line()}", soft_wrap=True)
+            entry = {"input": str(source), "error": failure.line()}
+            errors.append(failure)
         entries.append(entry)
     document = {
         "lorair": console.lorair_version(),
@@ -87,38 +94,50 @@ def plan_outputs(inputs: list[Path], output: Path | None) -> list[Path]:
     """Where each restored picture goes, checked before any work is done.
 
     Raises:
+        PictureError: an input is a folder.
         OutputError: unwritable, over an input, or two pictures to one file.
     """
-    from lorair.runtime.atomic import check_writable
+    from lorair.runtime.atomic import check_writable_file
     from lorair.runtime.images import check_format
 
-    into_folder = output is not None and (len(inputs) > 1 or output.is_dir())
-    if output is not None and into_folder and output.is_file():
-        raise OptionError(
-            "--output", wanted="a folder, as there are several pictures", found=f"the file {output}"
-        )
-    targets = []
-    for source in inputs:
-        name = f"{source.stem}.restored.png"
-        if output is None:
-            target = source.with_name(name)
-        else:
-            target = output / name if into_folder else output
-        targets.append(target)
     taken: dict[Path, Path] = {source.resolve(): source for source in inputs}
+    targets = [_target(source, output, several=len(inputs) > 1) for source in inputs]
     for source, target in zip(inputs, targets, strict=True):
         check_format(target)
-        resolved = target.resolve()
-        if resolved in taken:
+        check_writable_file(target)
+        if target.resolve() in taken:
             raise OutputError(
                 f"cannot restore {source}",
                 wanted="an output that is no input and no other picture's output",
                 found=f"{target}",
-                hint="choose another with -o",
+                hint="choose another with -o, or leave earlier results out of the inputs",
             )
-        taken[resolved] = source
-        check_writable(target)
+        taken[target.resolve()] = source
     return targets
+
+
+def _target(source: Path, output: Path | None, *, several: bool) -> Path:
+    if source.is_dir():
+        raise PictureError(
+            f"cannot restore {source}",
+            wanted="a picture",
+            found="a folder",
+            hint="name the pictures in it",
+        )
+    name = f"{source.stem}.restored.png"
+    if output is None:
+        return source.with_name(name)
+    # A name without an ending can only be meant as a folder.
+    if not several and not output.is_dir() and output.suffix:
+        return output
+    if output.is_file():
+        raise OptionError(
+            "--output",
+            wanted="a folder",
+            found=f"the file {output}",
+            hint="several pictures need a folder",
+        )
+    return output / name
 
 
 def _restore_file(
@@ -133,7 +152,7 @@ def _restore_file(
     decoded = time.perf_counter()
     restored = restorer.restore(picture.pixels)
     encoding = time.perf_counter()
-    images.write(target, picture.with_pixels(restored.image))
+    lost = images.write(target, picture.with_pixels(restored.image))
     end = time.perf_counter()
     seconds = {"decode": decoded - start, **restored.seconds, "encode": end - encoding}
     height, width = restored.image.shape[:2]
@@ -144,7 +163,7 @@ def _restore_file(
         "height": height,
         "route": restored.route.to_dict(),
         "seconds": seconds,
-        "notes": list(picture.notes),
+        "notes": [*picture.notes, *lost],
     }
     return entry, restored
 
@@ -153,9 +172,9 @@ def _print_result(entry: dict[str, Any], restored: "Restored") -> None:
     seconds = entry["seconds"]
     stages = ", ".join(f"{k} {t * 1000:.0f}" for k, t in seconds.items() if t > 0.0005)
     out = console.stdout()
-    out.print(f"{entry['input']} -> {entry['output']}", markup=False, soft_wrap=True)
+    out.print(f"{entry['input']} -> {entry['output']}", soft_wrap=True)
     out.print(f"  size   {entry['width']}x{entry['height']}")
-    out.print(f"  route  {restored.route.summary()}", markup=False, soft_wrap=True)
+    out.print(f"  route  {restored.route.summary()}", soft_wrap=True)
     out.print(f"  time   {sum(seconds.values()) * 1000:.0f} ms ({stages})", soft_wrap=True)
     for note in entry["notes"]:
-        console.stderr().print(f"note: {entry['input']}: {note}", markup=False, soft_wrap=True)
+        console.note(f"{entry['input']}: {note}")

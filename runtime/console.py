@@ -1,9 +1,10 @@
 """What all three commands share: results to stdout, progress to stderr, errors in one place."""
 
-import os
+import signal
 import sys
 import traceback
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lorair.runtime.atomic import atomic_file
-from lorair.runtime.errors import LorairError
+from lorair.runtime.atomic import atomic_file, check_writable_file
+from lorair.runtime.errors import LorairError, OutputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 DEBUG_VARIABLE = "LORAIR_DEBUG"
+
+_settings = {"debug": False}
 
 
 def make_app(text: str) -> typer.Typer:
@@ -45,18 +48,25 @@ def make_app(text: str) -> typer.Typer:
             typer.Option("--debug", envvar=DEBUG_VARIABLE, help="Show tracebacks of errors."),
         ] = False,
     ) -> None:
-        if debug:
-            os.environ[DEBUG_VARIABLE] = "1"
+        _settings["debug"] = debug
+        if not debug:
+            # Libraries' warnings (damaged EXIF, say) are no message to a user.
+            warnings.simplefilter("ignore")
 
     return app
 
 
 def run(app: typer.Typer) -> None:
     """Run the application; turn its errors into one line on stderr and an exit code."""
+    # Python ends on SIGTERM without cleaning up; this way half-made folders are removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    _settings["debug"] = False
     try:
         app()
     except LorairError as error:
         _fail(f"error: {error.line()}", error.exit_code)
+    except OSError as error:  # stdout closed or full; files have errors of their own
+        _fail(f"error: {error}", 1)
     except Exception as error:  # the one place where an unknown error becomes an exit code
         _fail(
             f"error: {type(error).__name__}: {' '.join(str(error).split())}; this is a bug in "
@@ -66,7 +76,7 @@ def run(app: typer.Typer) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    if os.environ.get(DEBUG_VARIABLE):
+    if _settings["debug"]:
         traceback.print_exc()
     print(message, file=sys.stderr)
     sys.exit(code)
@@ -87,22 +97,24 @@ def _print_version(wanted: bool) -> None:
 
 
 def stdout() -> "Console":
-    """Rich on stdout, for results."""
+    """Rich on stdout, for results. Text is printed as it is: names may hold brackets."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, markup=False)
 
 
 def stderr() -> "Console":
     """Rich on stderr, for progress and notes."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, markup=False)
 
 
 def status(text: str) -> AbstractContextManager[object]:
     """A spinner on stderr while something runs; nothing if stderr is no terminal."""
-    return stderr().status(f"{text} …") if sys.stderr.isatty() else nullcontext()
+    from rich.text import Text
+
+    return stderr().status(Text(f"{text} …")) if sys.stderr.isatty() else nullcontext()
 
 
 @contextmanager
@@ -110,11 +122,18 @@ def step(text: str) -> Iterator[None]:
     """A spinner on stderr while a long step runs, then a line with its time."""
     import time
 
-    console = stderr()
+    from rich.text import Text
+
     start = time.perf_counter()
     with status(text):
         yield
-    console.print(f"[green]✓[/] {text} [dim]{time.perf_counter() - start:.1f} s[/]")
+    seconds = f"{time.perf_counter() - start:.1f} s"
+    stderr().print(Text.assemble(("✓ ", "green"), f"{text} ", (seconds, "dim")), soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """A line on stderr that is neither result nor error."""
+    stderr().print(f"note: {text}", soft_wrap=True)
 
 
 def table(*columns: str, title: str | None = None) -> "Table":
@@ -134,6 +153,18 @@ def print_json(value: Any) -> None:
     import json
 
     print(json.dumps(value, indent=2))
+
+
+def check_report(path: Path, used: Iterable[Path]) -> None:
+    """Raise OutputError if a report cannot be written, or would overwrite a used file."""
+    check_writable_file(path)
+    if path.resolve() in {other.resolve() for other in used}:
+        raise OutputError(
+            f"cannot write the report {path}",
+            wanted="a file of its own",
+            found="an input or output of this run",
+            hint="choose another name, such as report.json",
+        )
 
 
 def write_json(path: Path, value: Any) -> None:

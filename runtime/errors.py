@@ -53,6 +53,13 @@ class LorairError(Exception):
         return " ".join(message.split())
 
 
+def as_lorair_error(error: Exception, what: str) -> LorairError:
+    """The error itself if it is one of ours, or an InternalError that says `what` failed."""
+    if isinstance(error, LorairError):
+        return error
+    return InternalError(what, found=f"{type(error).__name__}: {error}", hint="this is a bug")
+
+
 class VerificationError(LorairError):
     """A result is outside its limits."""
 

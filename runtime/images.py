@@ -7,7 +7,18 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import (  # noqa: F401  (a plugin registers its format when it is imported)
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 from lorair.runtime.atomic import atomic_file
 from lorair.runtime.errors import OutputError, PictureError
@@ -17,8 +28,14 @@ MIN_PIXELS: Final = 2
 
 WRITABLE: Final = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
-_COLOUR_MODES = {"RGB", "RGBA"}
-_READABLE_MODES = _COLOUR_MODES | {"1", "L", "LA", "P", "PA", "CMYK", "YCbCr", "La", "RGBa", "RGBX"}
+# A profile describes the file's own channels; grey, CMYK and YCbCr leave theirs.
+_PROFILE_MODES = {"RGB", "RGBA", "RGBX", "P", "PA"}
+_READABLE_MODES = _PROFILE_MODES | {"1", "L", "LA", "CMYK", "YCbCr", "La", "RGBa"}
+
+# What is documented, and nothing that would start another program (EPS).
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+
+_TIFF_BITS, _TIFF_PLANAR = 258, 284
 
 _pillow_limit = threading.Lock()
 
@@ -63,7 +80,7 @@ def read(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
         raise
     except FileNotFoundError:
         raise PictureError(
-            f"cannot read {file}", wanted="a picture", found="no such file"
+            f"cannot read {file}", wanted="a picture", found="no such file", hint="check the path"
         ) from None
     except UnidentifiedImageError:
         raise _unreadable(file, _kind(file)) from None
@@ -71,8 +88,11 @@ def read(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
         raise _unreadable(file, f"damaged data ({error})") from error
 
 
-def write(path: str | Path, picture: Picture) -> None:
-    """Encode by the file's ending, atomically. Formats without alpha drop it.
+def write(path: str | Path, picture: Picture) -> tuple[str, ...]:
+    """Encode by the file's ending, atomically.
+
+    Returns:
+        What was lost, for the user: a format without alpha drops it.
 
     Raises:
         OutputError: an ending that is not in `WRITABLE`, or a place that cannot be written.
@@ -82,7 +102,8 @@ def write(path: str | Path, picture: Picture) -> None:
     image = Image.fromarray(picture.pixels)
     options: dict[str, Any] = {}
     suffix = file.suffix.lower()
-    if picture.alpha is not None and suffix not in (".jpg", ".jpeg", ".bmp"):
+    has_alpha = picture.alpha is not None and suffix not in (".jpg", ".jpeg", ".bmp")
+    if picture.alpha is not None and has_alpha:
         image.putalpha(Image.fromarray(picture.alpha))
     if picture.icc_profile is not None:
         options["icc_profile"] = picture.icc_profile
@@ -91,7 +112,15 @@ def write(path: str | Path, picture: Picture) -> None:
     elif suffix == ".webp":
         options |= {"quality": 95}
     with atomic_file(file) as partial:
-        image.save(partial, **options)
+        try:
+            image.save(partial, **options)
+        except (ValueError, SyntaxError, RuntimeError) as error:
+            raise OutputError(
+                f"cannot write {file}",
+                found=str(error),
+                hint="another format, such as .png, may hold such a picture",
+            ) from error
+    return () if has_alpha or picture.alpha is None else (f"{suffix} has no alpha, it was dropped",)
 
 
 def check_format(path: Path) -> None:
@@ -101,6 +130,7 @@ def check_format(path: Path) -> None:
             f"cannot write {path}",
             wanted=f"one of the endings {', '.join(WRITABLE)}",
             found=path.suffix or "none",
+            hint="name the output so",
         )
 
 
@@ -112,6 +142,7 @@ def check_size(width: int, height: int, max_pixels: float, name: str) -> None:
             f"cannot restore {name}",
             wanted=f"at least {MIN_PIXELS} pixels",
             found=f"{width}x{height}",
+            hint="give a larger picture",
         )
     if pixels > max_pixels:
         raise PictureError(
@@ -128,27 +159,46 @@ def _picture(image: Image.Image, notes: tuple[str, ...]) -> Picture:
     return Picture(
         pixels=np.asarray(image.convert("RGB")).copy(),
         alpha=alpha,
-        # A profile describes the file's own channels; converted ones have left it.
-        icc_profile=image.info.get("icc_profile") if image.mode in _COLOUR_MODES else None,
+        icc_profile=image.info.get("icc_profile") if image.mode in _PROFILE_MODES else None,
         notes=notes,
     )
 
 
 def _check_mode(image: Image.Image, file: Path) -> None:
-    if image.mode not in _READABLE_MODES:
+    found = f"Pillow's mode {image.mode}" if image.mode not in _READABLE_MODES else None
+    if _bits(image) > 8 and _tiff_tag(image, _TIFF_PLANAR) == 2:
+        found = "more, in separate planes"  # which Pillow decodes wrongly
+    if found is not None:
         raise PictureError(
             f"cannot restore {file}",
             wanted="8 bits a channel",
-            found=f"Pillow's mode {image.mode}",
+            found=found,
             hint="convert it to 8 bits first",
         )
 
 
 def _notes(image: Image.Image) -> tuple[str, ...]:
-    # Pillow decodes 16-bit colour to 8 bit without a word; the raw mode says so.
-    if any("16" in str(tile) and ";16" in str(tile) for tile in getattr(image, "tile", ())):
-        return ("16 bits a channel were read as 8",)
-    return ()
+    notes = []
+    if _bits(image) > 8:
+        notes.append("16 bits a channel were read as 8")
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        notes.append(f"only the first of {frames} frames was read")
+    if "icc_profile" in image.info and image.mode not in _PROFILE_MODES:
+        notes.append("the colour profile was dropped in the conversion to RGB")
+    return tuple(notes)
+
+
+def _bits(image: Image.Image) -> int:
+    """Bits a channel in the file; Pillow decodes 16-bit colour to 8 bits without a word."""
+    tagged = _tiff_tag(image, _TIFF_BITS)
+    if tagged is not None:
+        return max(tagged) if isinstance(tagged, tuple) else int(tagged)
+    return 16 if any(";16" in str(tile) for tile in getattr(image, "tile", ())) else 8
+
+
+def _tiff_tag(image: Image.Image, tag: int) -> Any:
+    tags = getattr(image, "tag_v2", None) if image.format == "TIFF" else None
+    return tags.get(tag) if tags is not None else None
 
 
 def _open(file: Path) -> Image.Image:
@@ -159,7 +209,7 @@ def _open(file: Path) -> Image.Image:
     with _pillow_limit:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file)
+            return Image.open(file, formats=_FORMATS)
         finally:
             Image.MAX_IMAGE_PIXELS = before
 

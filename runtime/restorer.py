@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from lorair.runtime.backends import Backend, select
 from lorair.runtime.bundle import Bundle
-from lorair.runtime.errors import OptionError, PictureError
+from lorair.runtime.errors import InternalError, OptionError, PictureError
 from lorair.runtime.images import check_size
 from lorair.runtime.route import Route
 from lorair.runtime.views import make_views
@@ -66,7 +66,12 @@ class Restorer:
             DependencyError: its package is not installed.
         """
         if threads is not None and not 1 <= threads <= MAX_THREADS:
-            raise OptionError("threads", wanted=f"1 to {MAX_THREADS}", found=str(threads))
+            raise OptionError(
+                "threads",
+                wanted=f"1 to {MAX_THREADS}",
+                found=str(threads),
+                hint="leave it out for the cores at hand",
+            )
         bundle = Bundle.open(path)
         return cls(bundle, select(backend, bundle, threads))
 
@@ -102,6 +107,7 @@ class Restorer:
         with _timed(seconds, "restorer"):
             restored = self.backend.restore(planes, route.prior[None], route.gates)
         with _timed(seconds, "finish"):
+            _check_finite(restored, self.bundle.manifest.precision)
             out = from_planes(restored, image.shape[:2], image.dtype)
         return Restored(out, route, seconds)
 
@@ -134,6 +140,17 @@ def from_planes(
     if dtype == np.float32:
         return np.ascontiguousarray(image)
     return np.ascontiguousarray(np.rint(image * np.float32(_PEAKS[dtype])).astype(dtype))
+
+
+def _check_finite(planes: npt.NDArray[np.float32], precision: str) -> None:
+    """NaN would be saved as black."""
+    if not np.isfinite(planes).all():
+        raise InternalError(
+            "the network's result is no picture",
+            wanted="finite values",
+            found=f"NaN or infinity in an {precision} bundle",
+            hint="build it with --fp32" if precision == "fp16" else "check the weights",
+        )
 
 
 def _as_uint8(image: Pixels) -> npt.NDArray[np.uint8]:

@@ -57,6 +57,9 @@ def select(name: str, bundle: Bundle, threads: int | None = None) -> Backend:
         name = next(iter(BACKENDS))
     if name not in BACKENDS:
         raise BackendError(
-            f"no backend {name!r}", wanted=f"auto or one of {', '.join(BACKENDS)}", found=name
+            f"no backend {name!r}",
+            wanted=f"auto or one of {', '.join(BACKENDS)}",
+            found=name,
+            hint="leave --backend out for the best one installed",
         )
     return BACKENDS[name](bundle, threads)

@@ -81,8 +81,13 @@ def test_command_compares_backends(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--size", "huge"), "wanted height x width, such as 256x384, found huge"),
+        (("--size", "huge"), "wanted height x width of at most 200 megapixels, found huge"),
         (("--size", "0x5"), "wanted height x width"),
+        (("--size", "²x3"), "wanted height x width"),
+        (("--size", "20000x15000"), "at most 200 megapixels"),
+        (("--backend", "auto", "--backend", "onnxruntime"), "onnxruntime twice"),
+        (("--report", "."), "wanted a file, found a folder"),
+        (("--report", "{bundle}/manifest.json"), "an input or output of this run"),
         (("--backend", "abacus"), "no backend"),
         (("--bundle", "nowhere"), "no bundle at nowhere"),
         (("--backend", "torch-eager", "--ir-weights", "x.pth"), "wanted both weights files"),
@@ -92,6 +97,7 @@ def test_mistakes(
     arguments: tuple[str, ...], words: str, lorair_bench: Command, tiny_bundle: Path
 ) -> None:
     bundle = () if "--bundle" in arguments else ("--bundle", tiny_bundle)
-    result = lorair_bench("latency", *bundle, *arguments)
+    filled = [a.format(bundle=tiny_bundle) for a in arguments]
+    result = lorair_bench("latency", *bundle, *filled)
     assert result.code == 2
     assert words in result.error

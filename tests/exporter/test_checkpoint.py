@@ -194,18 +194,44 @@ def _flattened_intro(t: dict[str, torch.Tensor]) -> None:
     t["intro.conv.weight"] = t["intro.conv.weight"].flatten()
 
 
+def _numbered_from_hell(t: dict[str, torch.Tensor]) -> None:
+    t["encoders.999999999.x"] = torch.zeros(1)
+
+
+def _numbered_oddly(t: dict[str, torch.Tensor]) -> None:
+    t["encoders.0.blocks.².x"] = torch.zeros(1)
+
+
+def _with_a_gap(t: dict[str, torch.Tensor]) -> None:
+    for name in [n for n in t if n.startswith("encoders.1.")]:
+        del t[name]
+
+
+def _without_extent(t: dict[str, torch.Tensor]) -> None:
+    t["intro.conv.weight"] = torch.zeros(16, 3, 0, 0)
+
+
+def _beyond_float32(t: dict[str, torch.Tensor]) -> None:
+    t["ending.conv.bias"] = torch.full((3,), 1e300, dtype=torch.float64)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (_without_conv3, r"encoders\.0\.blocks\.0\.conv3\..* and \d+ more missing"),
         (_with_more, r"encoders\.0\.attention\.weight unknown"),
-        (_reshaped, r"ending\.conv\.bias: wanted shape \(3,\), found \(4,\)"),
+        (_reshaped, r"wanted ending\.conv\.bias of shape \(3,\), found \(4,\); 1 differ"),
+        (_numbered_from_hell, r"found encoders\.999999999"),
+        (_numbered_oddly, r"found encoders\.0\.blocks\.²"),
+        (_with_a_gap, r"without a gap, found downs|encoders\.3"),
+        (_without_extent, r"intro\.conv\.weight with 4 dimensions"),
+        (_beyond_float32, r"NaN or infinity in ending\.conv\.bias"),
         (_with_nan, r"NaN or infinity in downs\.1\.conv\.bias"),
         (_with_infinity, r"NaN or infinity in downs\.1\.conv\.bias"),
-        (_whole_numbers, r"ending\.conv\.bias: wanted floating point, found torch\.int64"),
+        (_whole_numbers, r"wanted floating point, found torch\.int64 in ending\.conv\.bias"),
         (_without_intro, r"wanted a tensor intro\.conv\.weight"),
         (_without_decoders, r"wanted tensors decoders\.0\.\*"),
-        (_flattened_intro, r"intro\.conv\.weight: wanted 4 dimensions"),
+        (_flattened_intro, r"wanted intro\.conv\.weight with 4 dimensions"),
     ],
 )
 def test_every_tensor_is_checked(
@@ -228,11 +254,22 @@ def test_broken_position_table(tiny_pair: Pair, tiny_files: Files, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "content", [{}, {"params": {}}, {"params": [1, 2]}, [1, 2], torch.zeros(3), {"epoch": 3}]
+    "content",
+    [
+        {},
+        {"params": {}},
+        {"params": [1, 2]},
+        [1, 2],
+        torch.zeros(3),
+        {"epoch": 3},
+        {3: torch.zeros(3)},
+        {"x": torch.zeros(3).to_sparse()},
+        {"x": torch.empty(3, device="meta")},
+    ],
 )
 def test_files_without_a_state_dict(content: Any, tiny_files: Files, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match=r"other\.pth: wanted a state dict"):
+    with pytest.raises(CheckpointError, match=r"other\.pth: wanted a state dict of plain tensors"):
         load_pair(tmp_path / "other.pth", tiny_files[1])
 
 
@@ -296,12 +333,32 @@ def test_yaml_that_contradicts_the_tensors(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a: [", "- 1\n- 2", "name: x", "!!python/object:os.system {}"]
+    "text",
+    [
+        "",
+        "a: [",
+        "- 1\n- 2",
+        "name: x",
+        "!!python/object:os.system {}",
+        "network_g: [1]",
+        "network_g: width",
+        "network_g: {width: 16}\nnetwork_clip: 3",
+        "[" * 100_000,
+    ],
 )
 def test_yaml_that_is_none(text: str, tiny_files: Files, tmp_path: Path) -> None:
     (tmp_path / "o.yml").write_text(text)
     with pytest.raises(ConfigError, match=r"o\.yml"):
         load_pair(*tiny_files, yaml_path=tmp_path / "o.yml")
+
+
+def test_yaml_bomb(tiny_files: Files, tmp_path: Path) -> None:
+    """Ten levels of ten references: 10^10 values if anything writes them out."""
+    lines = ["a0: &a0 [x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 11)]
+    (tmp_path / "bomb.yml").write_text("\n".join([*lines, "network_g: {width: *a10}"]))
+    with pytest.raises(ConfigError, match=r"network_g\.width: wanted 16"):
+        load_pair(*tiny_files, yaml_path=tmp_path / "bomb.yml")
 
 
 def test_yaml_that_is_missing(tiny_files: Files, tmp_path: Path) -> None:

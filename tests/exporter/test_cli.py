@@ -1,19 +1,25 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import reference
 import torch
 from command import Command
 
+from lorair.runtime import Restorer
 from lorair.runtime.bundle import Bundle
 
 Files = tuple[Path, Path]
 
 
 def test_build_writes_a_bundle_that_opens(
-    lorair_export: Command, tiny_files: Files, tmp_path: Path
+    lorair_export: Command, tiny_files: Files, photo: np.ndarray, tmp_path: Path
 ) -> None:
     ir, router = tiny_files
     output = tmp_path / "deep" / "bundle"
@@ -27,6 +33,8 @@ def test_build_writes_a_bundle_that_opens(
     assert manifest.source.ir is not None
     assert manifest.source.ir.name == ir.name
     assert sorted(p.name for p in output.parent.iterdir()) == ["bundle"]
+    route = Restorer.open(output).route(photo)
+    np.testing.assert_allclose(route.gates, reference.top_k_gates(route.logits, 2), atol=1e-6)
 
 
 def test_build_without_weights_says_what_it_uses(lorair_export: Command, tmp_path: Path) -> None:
@@ -57,21 +65,23 @@ def test_build_replaces_a_bundle_and_nothing_else(
     assert (precious / "thesis.txt").read_text() == "years of work"
 
 
+PAIR = ("--ir-weights", "{ir}", "--router-weights", "{router}")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("--ir-weights", "{ir}"), "wanted both --ir-weights and --router-weights"),
         (("--ir-weights", "{router}", "--router-weights", "{ir}"), "swapped"),
         (("--ir-weights", "no.pth", "--router-weights", "{router}"), "no.pth: wanted a .pth or"),
-        (("--ir-weights", "{ir}", "--router-weights", "{router}", "--top-k", "4"), "1 to 3"),
-        (("--ir-weights", "{ir}", "--router-weights", "{router}", "--top-k", "0"), "1 to 3"),
-        (
-            ("--ir-weights", "{ir}", "--router-weights", "{router}", "--classes", "a,b"),
-            "3 different",
-        ),
-        (("--ir-weights", "{ir}", "--router-weights", "{router}", "--config", "no.yml"), "no.yml"),
-        (("--ir-weights", "{ir}", "--router-weights", "{router}", "--from-hub", "a/b"), "both"),
-        (("--ir-weights", "{ir}", "--router-weights", "{router}", "--images", "none"), "pictures"),
+        ((*PAIR, "--top-k", "4"), "1 to 3"),
+        ((*PAIR, "--top-k", "0"), "1 to 3"),
+        ((*PAIR, "--classes", "a,b"), "3 different"),
+        ((*PAIR, "--config", "no.yml"), "no.yml"),
+        ((*PAIR, "--from-hub", "a/b"), "both"),
+        ((*PAIR, "--images", "none"), "pictures"),
+        ((*PAIR, "--max-error", "inf"), "wanted a number"),
+        ((*PAIR, "--min-psnr", "nan"), "wanted a number"),
         (("--top-k", "1"), "weights that it belongs to"),
         (("--config", "no.yml"), "weights that it belongs to"),
     ],
@@ -101,6 +111,17 @@ def test_verification_failure_is_exit_code_1(
     result = lorair_export("build", *weights, *limit, "-o", tmp_path / "bundle")
     assert result.code == 1
     assert "wanted 150 dB" in result.error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:
+    code = "from lorair.exporter.cli import main; main()"
+    arguments = [sys.executable, "-c", code, "build", "-o", str(tmp_path / "bundle")]
+    with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as process:
+        while not list(tmp_path.iterdir()) and process.poll() is None:
+            time.sleep(0.02)
+        process.terminate()
+        assert process.wait(60) == 143
     assert list(tmp_path.iterdir()) == []
 
 

@@ -19,7 +19,7 @@ def hub_cache(tiny_files: tuple[Path, Path], tmp_path: Path) -> Path:
     (folder / "blobs").mkdir(parents=True)
     (folder / "refs").mkdir()
     snapshot.mkdir(parents=True)
-    (folder / "refs" / "main").write_text(COMMIT)
+    (folder / "refs" / "v1").write_text(COMMIT)
     for name, source in zip(("setting1_ir.pth", "setting1_router.pth"), tiny_files, strict=True):
         blob = folder / "blobs" / name
         blob.write_bytes(source.read_bytes())
@@ -27,11 +27,11 @@ def hub_cache(tiny_files: tuple[Path, Path], tmp_path: Path) -> Path:
     return tmp_path
 
 
-def build(cache: Path, output: Path, repo: str) -> subprocess.CompletedProcess[str]:
+def build(cache: Path, output: Path, repo: str, *more: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own: the client reads its environment when it is imported."""
     environment = {**os.environ, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "1"}
     code = "from lorair.exporter.cli import main; main()"
-    arguments = ["build", "--from-hub", repo, "-o", str(output), "--json"]
+    arguments = ["build", "--from-hub", repo, "-o", str(output), "--json", *more]
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         env=environment,
@@ -42,7 +42,8 @@ def build(cache: Path, output: Path, repo: str) -> subprocess.CompletedProcess[s
 
 
 def test_build_from_the_hub(hub_cache: Path, tmp_path: Path) -> None:
-    done = build(hub_cache, tmp_path / "bundle", REPO)
+    assert build(hub_cache, tmp_path / "bundle", REPO).returncode == 2, "there is no main"
+    done = build(hub_cache, tmp_path / "bundle", REPO, "--revision", "v1")
     assert done.returncode == 0, done.stderr
     manifest = json.loads(done.stdout)
     assert manifest["source"]["kind"] == "hub"

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,36 @@ def test_a_failed_rename_moves_the_old_folder_back(
         (folder / "new").touch()
     assert names(final) == ["old"]
     assert names(tmp_path) == ["bundle"]
+
+
+def test_writers_at_once_leave_one_whole_folder(tmp_path: Path) -> None:
+    final = tmp_path / "bundle"
+
+    def write(number: int) -> None:
+        with atomic_folder(final) as folder:
+            (folder / "a").write_text(str(number))
+            (folder / "b").write_text(str(number))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(200)))
+    assert names(tmp_path) == ["bundle"]
+    assert (final / "a").read_text() == (final / "b").read_text()
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for content in ("first", "second"):
+        with atomic_folder(tmp_path / "link") as folder:
+            (folder / content).touch()
+    assert names(tmp_path / "real") == ["second"]
+    assert names(tmp_path) == ["link", "real"]
+
+
+def test_new_files_have_the_usual_permissions(tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    with atomic_file(tmp_path / "new") as partial:
+        partial.touch()
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 def test_check_writable_creates_nothing(tmp_path: Path) -> None:

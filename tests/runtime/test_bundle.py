@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from lorair.runtime.bundle import Bundle
+from lorair.runtime import Restorer
+from lorair.runtime.bundle import Bundle, content_digest
 from lorair.runtime.errors import BundleError
 
 Changes = dict[str, Any]
@@ -25,7 +27,10 @@ def manifest_of(bundle: Path) -> dict[str, Any]:
 
 
 def rewrite(bundle: Path, **changes: Any) -> None:
-    (bundle / "manifest.json").write_text(json.dumps(manifest_of(bundle) | changes))
+    """Change the manifest as somebody would who knows the digest."""
+    content = manifest_of(bundle) | changes
+    content["digest"] = content_digest(content)
+    (bundle / "manifest.json").write_text(json.dumps(content))
 
 
 def test_literal_keys(tiny_bundle: Path) -> None:
@@ -38,6 +43,7 @@ def test_literal_keys(tiny_bundle: Path) -> None:
         "files",
         "source",
         "certificate",
+        "digest",
     ]
     assert manifest["schema_version"] == 1
     assert manifest["precision"] == "fp32"
@@ -129,6 +135,20 @@ def _list_manifest(bundle: Path) -> None:
     (bundle / "manifest.json").write_text("[1, 2]")
 
 
+def _deep_manifest(bundle: Path) -> None:
+    (bundle / "manifest.json").write_text("[" * 100_000)
+
+
+def _changed_manifest(bundle: Path) -> None:
+    """One letter of one class."""
+    path = bundle / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b'"snow"', b'"snob"'))
+
+
+def _unlisted_file(bundle: Path) -> None:
+    (bundle / "restorer.onnx.data2").write_bytes(b"weights that nobody checked")
+
+
 def _no_weights(bundle: Path) -> None:
     (bundle / "restorer.onnx.data").unlink()
 
@@ -151,6 +171,9 @@ def _changed_byte(bundle: Path) -> None:
         (_no_manifest, r"wanted manifest\.json, found none"),
         (_half_manifest, r"wanted JSON in manifest\.json"),
         (_list_manifest, "at the top level"),
+        (_deep_manifest, r"wanted JSON in manifest\.json"),
+        (_changed_manifest, r"manifest\.json as it was built, found other content"),
+        (_unlisted_file, r"only files that the manifest lists, found restorer\.onnx\.data2"),
         (_no_weights, r"wanted a file restorer\.onnx\.data, found none"),
         (_short_weights, r"restorer\.onnx\.data of \d+ bytes, found \d+ bytes"),
         (_changed_byte, r"router\.onnx\.data as it was built, found other content"),
@@ -168,6 +191,9 @@ def test_damage_is_found_on_open(damage: Any, words: str, bundle: Path) -> None:
         ({"precision": "fp8"}, "at precision"),
         ({"schema_version": 0}, "at schema_version"),
         ({"schema_version": "one"}, "at schema_version"),
+        ({"schema_version": "1"}, "at schema_version"),
+        ({"schema_version": "2"}, "at schema_version"),
+        ({"schema_version": True}, "at schema_version"),
         ({"model": {}}, r"at model\.classes"),
         ({"files": {}}, r"router\.onnx is missing"),
         ({"files": {"../../etc/passwd": {"sha256": "0" * 64, "size": 1}}}, "not a path inside"),
@@ -193,6 +219,29 @@ def test_model_must_agree_with_itself(key: str, value: Any, words: str, bundle: 
     rewrite(bundle, model=manifest_of(bundle)["model"] | {key: value})
     with pytest.raises(BundleError, match=words):
         Bundle.open(bundle)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"stride": 48}, "48"),
+        ({"prior": 5}, r"'prior': \[.*5\]"),
+        ({"experts": 2, "classes": ["a", "b"]}, r"'gates': \[.*2\]"),
+        ({"clip_side": 100}, "100, 100"),
+    ],
+)
+def test_a_manifest_of_another_network(changes: Changes, words: str, bundle: Path) -> None:
+    """It would give a wrong picture, not an error."""
+    rewrite(bundle, model=manifest_of(bundle)["model"] | changes)
+    restorer = Restorer.open(bundle)
+    for _ in range(2):
+        with pytest.raises(BundleError, match=f"is not what the manifest says: wanted .*{words}"):
+            restorer.restore(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_hidden_files_belong_to_the_system(bundle: Path) -> None:
+    (bundle / ".DS_Store").touch()
+    assert Bundle.open(bundle).manifest.precision == "fp32"
 
 
 def test_a_newer_schema_says_upgrade(bundle: Path) -> None:

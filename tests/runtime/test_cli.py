@@ -109,6 +109,15 @@ def test_one_bad_file_of_several_is_exit_code_1(
         (("{dir}/picture.png", "--max-pixels", "100"), "at most 0.0001 megapixels, found 90x70"),
         (("{dir}/picture.png", "--backend", "abacus"), "wanted auto or one of onnxruntime"),
         (("{dir}/picture.png", "--report", "{dir}/empty.png/r.json"), "wanted a folder"),
+        (("{dir}/picture.png", "--report", "{dir}/picture.png"), "an input or output of this run"),
+        (("{dir}/picture.png", "--report", "{dir}/picture.restored.png"), "an input or output"),
+        (("{dir}/picture.png", "--report", "{dir}"), "wanted a file, found a folder"),
+        (("{dir}/picture.png", "--threads", "100000"), "wanted 1 to 1024"),
+        (("{dir}",), "wanted a picture, found a folder"),
+        ((".",), "wanted a picture, found a folder"),
+        (("",), "wanted a picture, found a folder"),
+        (("{dir}/picture.png", "-o", "{dir}/empty"), "wanted a folder, found the file"),
+        (("{dir}/pic[/b].png",), "pic[/b].png: wanted a picture, found no such file"),
     ],
 )
 def test_mistakes_change_nothing(
@@ -120,6 +129,7 @@ def test_mistakes_change_nothing(
 ) -> None:
     folder = picture_file.parent
     (folder / "empty.png").touch()
+    (folder / "empty").touch()
     (folder / "link.png").symlink_to(picture_file)
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     filled = [a.format(dir=folder, name=folder.name) for a in arguments]
@@ -129,6 +139,47 @@ def test_mistakes_change_nothing(
     assert result.error.startswith("error: ")
     assert "Traceback" not in result.err
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_a_name_without_ending_is_a_folder(
+    lorair_run: Command, tiny_bundle: Path, picture_file: Path, tmp_path: Path
+) -> None:
+    assert lorair_run("infer", picture_file, "-b", tiny_bundle, "-o", tmp_path / "out").code == 0
+    assert files(tmp_path / "out") == {"picture.restored.png"}
+
+
+@pytest.mark.parametrize("name", ["[bold]x[red] [b].png", "mit Leerzeichen é雪.png", "-dash.png"])
+def test_any_file_name(
+    name: str, lorair_run: Command, tiny_bundle: Path, picture_file: Path, tmp_path: Path
+) -> None:
+    path = picture_file.rename(tmp_path / name)
+    result = lorair_run("infer", "-b", tiny_bundle, "--", path)
+    assert result.code == 0, result.err
+    assert f"{path} -> {path.with_suffix('')}.restored.png" in result.out
+
+
+def test_a_bug_in_one_picture_does_not_end_the_batch(
+    lorair_run: Command,
+    tiny_bundle: Path,
+    picture_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from lorair.runtime import images
+
+    read = images.read
+
+    def failing(path: Path, *arguments: int) -> images.Picture:
+        if path.name == "first.png":
+            raise ZeroDivisionError("planted")
+        return read(path, *arguments)
+
+    shutil.copy(picture_file, tmp_path / "first.png")
+    monkeypatch.setattr(images, "read", failing)
+    result = lorair_run("infer", tmp_path / "first.png", picture_file, "-b", tiny_bundle)
+    assert result.code == 1
+    assert "first.png: found ZeroDivisionError: planted" in result.err
+    assert (tmp_path / "picture.restored.png").exists()
 
 
 def test_unusable_graph_is_a_bundle_error(

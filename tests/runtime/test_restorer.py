@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lorair.exporter.checkpoint import Pair
 from lorair.runtime import Restorer, Route
-from lorair.runtime.errors import BackendError, OptionError, PictureError
+from lorair.runtime.errors import BackendError, InternalError, OptionError, PictureError
 from lorair.runtime.restorer import from_planes, to_planes
 
 
@@ -48,6 +48,30 @@ def test_each_type_comes_back_and_means_the_same(restorer: Restorer, crop: np.nd
     assert np.abs(floats * 255 - eight.astype(float)).max() <= 0.51
     assert floats.min() >= 0
     assert floats.max() <= 1
+
+
+def test_the_router_sees_the_same_in_every_type(restorer: Restorer, crop: np.ndarray) -> None:
+    wanted = restorer.route(crop).logits
+    assert np.abs(wanted - restorer.route(255 - crop).logits).max() > 0.01
+    for image in (crop.astype(np.uint16) * 257, (crop / 255).astype(np.float32)):
+        np.testing.assert_allclose(restorer.route(image).logits, wanted, atol=1e-4)
+
+
+def test_nan_is_an_error_not_a_black_picture(
+    restorer: Restorer, crop: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def restore(image: np.ndarray, *_: object) -> np.ndarray:
+        return np.full_like(image, np.nan)
+
+    monkeypatch.setattr(restorer.backend, "restore", restore)
+    with pytest.raises(InternalError, match="wanted finite values, found NaN"):
+        restorer.restore(crop)
+
+
+def test_a_failing_backend_says_what_it_failed_on(restorer: Restorer) -> None:
+    odd = np.zeros((1, 3, 17, 16), np.float32)
+    with pytest.raises(InternalError, match="onnxruntime failed on a picture of 16x17"):
+        restorer.backend.restore(odd, np.zeros((1, 384), np.float32), np.ones(3, np.float32))
 
 
 def test_a_given_route_is_used_and_the_router_is_not(tiny_bundle: Path, crop: np.ndarray) -> None:
@@ -132,7 +156,11 @@ def test_unknown_backend_and_threads(tiny_bundle: Path) -> None:
     for threads in (0, 100_000):
         with pytest.raises(OptionError, match=f"threads: wanted 1 to 1024, found {threads}"):
             Restorer.open(tiny_bundle, threads=threads)
-    assert "1 threads" in Restorer.open(tiny_bundle, threads=1).backend.description
+    restorer = Restorer.open(tiny_bundle, threads=1)
+    assert "1 threads" in restorer.backend.description
+    restorer.backend.load_restorer()
+    session = vars(restorer.backend)["_restorer"]
+    assert session.get_session_options().intra_op_num_threads == 1
 
 
 def test_threads_may_share_a_restorer(tiny_bundle: Path, crop: np.ndarray) -> None:
