@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all: written beside their place, then renamed."""
 
+import errno
 import os
 import shutil
 import uuid
@@ -84,28 +85,33 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def _swap(new: Path, path: Path) -> None:
     """Rename `new` to `path`, whatever other writers do to it meanwhile."""
     for _ in range(_RETRIES):
-        if not path.exists():
-            try:
-                new.rename(path)
-                return
-            except OSError:
-                if not path.exists():
-                    raise
+        if _rename_to_free_place(new, path):
+            return
         old = _sibling(path, "old")
         try:
             path.rename(old)
-        except FileNotFoundError:
+        except FileNotFoundError:  # another writer moved it first
             continue
         try:
-            new.rename(path)
-            return
+            done = _rename_to_free_place(new, path)
         except OSError:
-            if not path.exists():
-                old.rename(path)
-                raise
-        finally:
-            shutil.rmtree(old, ignore_errors=True)
+            old.rename(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+        if done:
+            return
     raise OSError(f"{path} is being replaced by others all the time")
+
+
+def _rename_to_free_place(new: Path, path: Path) -> bool:
+    """Rename, unless a folder with something in it is in the way."""
+    try:
+        new.rename(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
 
 
 def _sibling(path: Path, ending: str) -> Path:

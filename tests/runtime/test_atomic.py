@@ -68,16 +68,19 @@ def test_a_failed_rename_moves_the_old_folder_back(
     final = tmp_path / "bundle"
     final.mkdir()
     (final / "old").touch()
-    rename = Path.rename
+    rename, moved = Path.rename, []
 
     def failing(self: Path, target: Path) -> Path:
-        if ".partial" in self.name:
+        if ".partial" in self.name and moved:
             raise OSError(5, "Input/output error")
-        return rename(self, target)
+        result = rename(self, target)
+        moved.append(target)
+        return result
 
     monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises(OutputError, match="Input/output error"), atomic_folder(final) as folder:
         (folder / "new").touch()
+    assert len(moved) == 2, "moved aside and back"
     assert names(final) == ["old"]
     assert names(tmp_path) == ["bundle"]
 
