@@ -59,7 +59,7 @@ def latency(
     parsed = [_size(text) for text in sizes or ["256x256", "512x512"]]
     if report is not None:
         weights = [path for path in (ir_weights, router_weights) if path is not None]
-        console.check_report(report, [*weights, *(bundle.iterdir() if bundle.is_dir() else [])])
+        console.check_report(report, [*weights, *bundle.glob("*")])
     restorers = _open(bundle, backends or ["auto"], threads, ir_weights, router_weights)
     measurements = _measure(restorers, parsed, iterations)
     manifest = next(iter(restorers.values())).bundle.manifest

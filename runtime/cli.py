@@ -57,25 +57,9 @@ def infer(
 
     outputs = plan_outputs(inputs, output)
     if report is not None:
-        console.check_report(report, [*inputs, *outputs])
+        console.check_report(report, [*inputs, *outputs, *bundle.glob("*")])
     restorer = Restorer.open(bundle, backend, threads)
-    entries: list[dict[str, Any]] = []
-    errors: list[LorairError] = []
-    for source, target in zip(inputs, outputs, strict=True):
-        try:
-            with console.status(f"restoring {source.name}"):
-                entry, restored = _restore_file(restorer, source, target, max_pixels)
-            if not as_json:
-                _print_result(entry, restored)
-        except Exception as error:
-            if len(inputs) == 1:
-                raise
-            # One bad picture of several, whatever is bad about it, ends nothing.
-            failure = as_lorair_error(error, f"cannot restore {source}")
-            console.stderr().print(f"error: {failure.line()}", soft_wrap=True)
-            entry = {"input": str(source), "error": failure.line()}
-            errors.append(failure)
-        entries.append(entry)
+    entries, errors = _restore_all(restorer, inputs, outputs, max_pixels, quiet=as_json)
     document = {
         "lorair": console.lorair_version(),
         "bundle": str(bundle),
@@ -88,6 +72,30 @@ def infer(
         console.print_json(document)
     if errors:
         raise typer.Exit(errors[0].exit_code if len(errors) == len(inputs) else 1)
+
+
+def _restore_all(
+    restorer: "Restorer", inputs: list[Path], outputs: list[Path], max_pixels: int, *, quiet: bool
+) -> tuple[list[dict[str, Any]], list[LorairError]]:
+    """An entry for each picture, and the errors; the only picture's error is raised."""
+    entries: list[dict[str, Any]] = []
+    errors: list[LorairError] = []
+    for source, target in zip(inputs, outputs, strict=True):
+        try:
+            with console.status(f"restoring {source.name}"):
+                entry, restored = _restore_file(restorer, source, target, max_pixels)
+            if not quiet:
+                _print_result(entry, restored)
+        except Exception as error:
+            if len(inputs) == 1:
+                raise
+            # One bad picture of several, whatever is bad about it, ends nothing.
+            failure = as_lorair_error(error, f"cannot restore {source}")
+            console.stderr().print(f"error: {failure.line()}", soft_wrap=True)
+            entry = {"input": str(source), "error": failure.line()}
+            errors.append(failure)
+        entries.append(entry)
+    return entries, errors
 
 
 def plan_outputs(inputs: list[Path], output: Path | None) -> list[Path]:

@@ -111,6 +111,7 @@ def test_one_bad_file_of_several_is_exit_code_1(
         (("{dir}/picture.png", "--report", "{dir}/empty.png/r.json"), "wanted a folder"),
         (("{dir}/picture.png", "--report", "{dir}/picture.png"), "an input or output of this run"),
         (("{dir}/picture.png", "--report", "{dir}/picture.restored.png"), "an input or output"),
+        (("{dir}/picture.png", "--report", "{bundle}/manifest.json"), "an input or output of this"),
         (("{dir}/picture.png", "--report", "{dir}"), "wanted a file, found a folder"),
         (("{dir}/picture.png", "--threads", "100000"), "wanted 1 to 1024"),
         (("{dir}",), "wanted a picture, found a folder"),
@@ -132,7 +133,7 @@ def test_mistakes_change_nothing(
     (folder / "empty").touch()
     (folder / "link.png").symlink_to(picture_file)
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    filled = [a.format(dir=folder, name=folder.name) for a in arguments]
+    filled = [a.format(dir=folder, name=folder.name, bundle=tiny_bundle) for a in arguments]
     result = lorair_run("infer", "--bundle", tiny_bundle, *filled)
     assert result.code == 2
     assert words in result.error
