@@ -51,7 +51,7 @@ DEFAULT_MODEL: Final = ModelConfig(
         num_experts=3,
     ),
     router=RouterConfig(
-        hidden=128, layers=4, mlp=256, side=112, patch=8, projection=256, num_classes=3
+        hidden=128, layers=3, mlp=256, side=112, patch=14, projection=256, num_classes=3
     ),
     top_k=1,
     classes=SETTING1_CLASSES,
@@ -76,11 +76,11 @@ _SHORT_MODEL: Final = ModelConfig(
 
 FULL: Final = Recipe(
     model=DEFAULT_MODEL,
-    scenes=600,
+    scenes=420,
     side=512,
     patch=128,
     clean=0.12,
-    router=Stage(steps=900, batch=32, rate=5e-4),
+    router=Stage(steps=700, batch=32, rate=1e-3),
     base=Stage(steps=4000, batch=8, rate=1.2e-3),
     experts=Stage(steps=1600, batch=8, rate=1.5e-3),
 )
