@@ -189,8 +189,10 @@ def _load(
 def _default_model(
     config: Path | None, top_k: int | None, classes: str | None
 ) -> "tuple[Pair, Source]":
-    from lorair.exporter.synth import random_pair
-    from lorair.runtime.bundle import Source
+    from lorair.exporter import demo
+    from lorair.exporter.checkpoint import load_pair
+    from lorair.exporter.config import SETTING1_CLASSES
+    from lorair.runtime.bundle import Source, Weights, sha256
 
     for option, value in (("--config", config), ("--top-k", top_k), ("--classes", classes)):
         if value is not None:
@@ -198,13 +200,17 @@ def _default_model(
                 option, wanted="weights that it belongs to", found="none", hint="give --ir-weights"
             )
     console.stderr().print(
-        "[yellow]note[/] no weights given: using the default model, which is a small network "
-        f"with random weights (tiny, seed {DEFAULT_SEED}). It shows that everything works; "
-        "it does not restore anything yet.",
+        "no weights given: using the default model, small and trained on made pictures",
         soft_wrap=True,
     )
-    detail = f"random weights, preset tiny, seed {DEFAULT_SEED}"
-    return random_pair("tiny", DEFAULT_SEED), Source(kind="default", detail=detail)
+    ir, router = demo.paths()
+    source = Source(
+        kind="default",
+        detail="the default model, lorair.exporter.demo",
+        ir=Weights(name=ir.name, sha256=sha256(ir)),
+        router=Weights(name=router.name, sha256=sha256(router)),
+    )
+    return load_pair(ir, router, classes=SETTING1_CLASSES), source
 
 
 def _pictures_in(folder: Path) -> list[Path]:

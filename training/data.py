@@ -75,30 +75,38 @@ class Scenes:
         return cls(np.stack([np.load(path) for path in paths]))
 
     def views(
-        self, rng: np.random.Generator, batch: int, side: int, clean: float
+        self, rng: np.random.Generator, batch: int, side: int, clean: float, grey: float = 0
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """A router's batch: pieces of many shapes and sizes, as photographs are.
+
+        Args:
+            rng: of everything drawn.
+            batch: pictures.
+            side: of a view.
+            clean: share of pictures without weather.
+            grey: share without colour.
 
         Returns:
             views (batch, 5, 3, side, side) and classes (batch,).
         """
         kinds = rng.integers(1, KINDS, batch)
         kinds[rng.random(batch) < clean] = CLEAN
-        views = [self.view(rng, int(rng.integers(len(self.pixels))), int(k), side) for k in kinds]
+        count = len(self.pixels)
+        views = [self.view(rng, int(rng.integers(count)), int(k), side, grey) for k in kinds]
         classes = np.where(kinds == CLEAN, LEAST_LIKE_WEATHER, kinds - 1)
         return np.concatenate(views), classes.astype(np.int64)
 
     def view(
-        self, rng: np.random.Generator, number: int, kind: int, side: int
+        self, rng: np.random.Generator, number: int, kind: int, side: int, grey: float = 0
     ) -> npt.NDArray[np.float32]:
         """The five views of a random piece of one picture, (1, 5, 3, side, side)."""
         whole = self.pixels[number, kind]
         height, width = rng.integers(whole.shape[0] * 7 // 16, whole.shape[0] + 1, 2)
         piece = _window(rng, whole[None], int(height), int(width))[0]
-        return make_views(_turned(rng, piece[None])[0], side)
+        return make_views(_varied(rng, piece[None], grey)[0], side)
 
     def patches(
-        self, rng: np.random.Generator, chosen: npt.NDArray[np.intp], patch: int
+        self, rng: np.random.Generator, chosen: npt.NDArray[np.intp], patch: int, grey: float = 0
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """A restoration batch.
 
@@ -106,6 +114,7 @@ class Scenes:
             rng: of the places and mirrorings.
             chosen: (B, 2): scene and kind of each.
             patch: side of a patch.
+            grey: share of patches without colour.
 
         Returns:
             degraded and clean, (B, 3, patch, patch) in [0, 1].
@@ -113,7 +122,7 @@ class Scenes:
         cut = []
         for number, kind in chosen:
             pair = self.pixels[number, [kind, CLEAN]]
-            cut.append(_turned(rng, _window(rng, pair, patch, patch)))
+            cut.append(_varied(rng, _window(rng, pair, patch, patch), grey))
         pairs = np.stack(cut).transpose(1, 0, 4, 2, 3).astype(np.float32) / np.float32(255)
         return np.ascontiguousarray(pairs[0]), np.ascontiguousarray(pairs[1])
 
@@ -125,10 +134,13 @@ def _window(rng: np.random.Generator, pictures: Pixels, height: int, width: int)
     return pictures[:, y : y + height, x : x + width]
 
 
-def _turned(rng: np.random.Generator, pictures: Pixels) -> Pixels:
-    """Mirrored left to right and with the colours exchanged, or not; never upside down."""
+def _varied(rng: np.random.Generator, pictures: Pixels, grey: float) -> Pixels:
+    """Mirrored left to right, the colours exchanged or gone, or none of it; never upside down."""
     if rng.random() < 0.5:
         pictures = pictures[:, :, ::-1]
     if rng.random() < 0.5:
         pictures = pictures[..., rng.permutation(3)]
+    if grey > 0 and rng.random() < grey:
+        mean = pictures.mean(-1, keepdims=True)
+        pictures = np.broadcast_to(np.rint(mean).astype(np.uint8), pictures.shape)
     return np.ascontiguousarray(pictures)

@@ -16,7 +16,6 @@ from training.recipe import Stage
 LossOf = Callable[[int], Tensor]
 """Step number -> the loss of that step's batch."""
 
-_SAVE_EVERY = 60.0
 _AVERAGE = 0.998
 
 
@@ -28,6 +27,7 @@ class Loop:
     module: whose floating-point state is averaged and saved.
     parameters: those that are trained.
     checkpoint: the file that holds the state in between.
+    every: steps between progress lines. save_every: seconds between checkpoints.
     log: (step, loss) of every progress line.
     """
 
@@ -36,7 +36,8 @@ class Loop:
     parameters: list[nn.Parameter]
     stage: Stage
     checkpoint: Path
-    every: int = 50
+    every: int = 25
+    save_every: float = 60.0
     log: list[tuple[int, float]] = field(default_factory=list)
 
     def run(self, loss_of: LossOf) -> dict[str, Tensor]:
@@ -55,7 +56,7 @@ class Loop:
             if done % self.every == 0 or done == self.stage.steps:
                 self._report(done, sum(recent) / len(recent), began, done - first)
                 recent.clear()
-            if time.monotonic() - saved > _SAVE_EVERY or done == self.stage.steps:
+            if time.monotonic() - saved > self.save_every or done == self.stage.steps:
                 self._save(optimiser, average, done)
                 saved = time.monotonic()
         self.module.load_state_dict(average)

@@ -27,7 +27,9 @@ class Recipe:
     scenes: clean pictures that are drawn; each is degraded once in every way.
     side: of a scene in pixels. patch: of a training patch, a multiple of the network's stride.
     clean: share of pictures that are left clean, so that the network learns to leave them so.
-    router, base, experts: the three stages.
+    grey: share of pictures without colour, in all stages but the first.
+    router, router_grey: of the router, in colour only and then with grey pictures.
+    base, experts: of the restoration network.
     """
 
     model: ModelConfig
@@ -35,7 +37,9 @@ class Recipe:
     side: int
     patch: int
     clean: float
+    grey: float
     router: Stage
+    router_grey: Stage
     base: Stage
     experts: Stage
 
@@ -51,7 +55,7 @@ DEFAULT_MODEL: Final = ModelConfig(
         num_experts=3,
     ),
     router=RouterConfig(
-        hidden=128, layers=3, mlp=256, side=112, patch=14, projection=256, num_classes=3
+        hidden=128, layers=2, mlp=384, side=112, patch=14, projection=256, num_classes=3
     ),
     top_k=1,
     classes=SETTING1_CLASSES,
@@ -80,9 +84,11 @@ FULL: Final = Recipe(
     side=512,
     patch=128,
     clean=0.12,
-    router=Stage(steps=700, batch=32, rate=1e-3),
-    base=Stage(steps=4000, batch=8, rate=1.2e-3),
-    experts=Stage(steps=1600, batch=8, rate=1.5e-3),
+    grey=0.2,
+    router=Stage(steps=600, batch=32, rate=7e-4),
+    router_grey=Stage(steps=650, batch=32, rate=7e-4),
+    base=Stage(steps=3000, batch=8, rate=1.2e-3),
+    experts=Stage(steps=1000, batch=8, rate=1.5e-3),
 )
 """The default model's, about an hour on two cores."""
 
@@ -92,7 +98,9 @@ SHORT: Final = Recipe(
     side=128,
     patch=64,
     clean=0.12,
-    router=Stage(steps=60, batch=12, rate=1e-3),
+    grey=0.2,
+    router=Stage(steps=50, batch=12, rate=1e-3),
+    router_grey=Stage(steps=10, batch=12, rate=3e-4),
     base=Stage(steps=200, batch=4, rate=2e-3),
     experts=Stage(steps=60, batch=4, rate=2e-3),
 )

@@ -7,16 +7,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
+from torch import Tensor
 
 from lorair.exporter.model import RestorationNet, Router
-from lorair.exporter.model.lora_moe import LoRAMoEConv2d
 from training.data import CLEAN, KINDS, Scenes
+from training.initial import init_experts, init_router
 from training.loop import Loop
-from training.recipe import Recipe
+from training.recipe import Recipe, Stage
 
-_ROUTER, _GUIDES, _BASE, _EXPERTS = range(4)
+_ROUTER, _GUIDES, _BASE, _EXPERTS, _GREY = range(5)
 """Numbers of the stages in the seeds of their random draws."""
+
+_SAMPLE = 64
+"""Pictures whose patches' statistics the router's embedding starts from."""
 
 _PSNR_FLOOR = 1e-4
 """Squared error (40 dB) below which a patch counts as done; else clean ones would rule."""
@@ -40,23 +43,33 @@ class Trainer:
         """An array on the device."""
         return torch.from_numpy(array).to(self.device)
 
-    def train_router(self) -> tuple[Router, Loop]:
-        """Stage 0: cross-entropy on the views of pieces of scenes."""
+    def train_router(self) -> tuple[Router, list[Loop]]:
+        """Stage 0: cross-entropy on the views of pieces of scenes, in colour, then also grey."""
         config = self.recipe.model.router
         torch.manual_seed(self.seed)
-        router = init_router(Router(config, self.recipe.model.top_k)).to(self.device)
-        stage = self.recipe.router
+        sample = self.rng(_ROUTER, self.recipe.router.steps)
+        views, _ = self.scenes.views(sample, _SAMPLE, config.side, self.recipe.clean)
+        router = init_router(Router(config, self.recipe.model.top_k), views).to(self.device)
+        loops = [
+            self._router_loop(router, "router", _ROUTER, self.recipe.router, 0),
+            self._router_loop(router, "grey", _GREY, self.recipe.router_grey, self.recipe.grey),
+        ]
+        return router, loops
+
+    def _router_loop(
+        self, router: Router, name: str, number: int, stage: Stage, grey: float
+    ) -> Loop:
+        side = self.recipe.model.router.side
 
         def loss_of(step: int) -> Tensor:
-            views, classes = self.scenes.views(
-                self.rng(_ROUTER, step), stage.batch, config.side, self.recipe.clean
-            )
+            rng = self.rng(number, step)
+            views, classes = self.scenes.views(rng, stage.batch, side, self.recipe.clean, grey)
             logits, _, _ = router(self.tensor(views))
             return F.cross_entropy(logits, self.tensor(classes), label_smoothing=0.02)
 
-        loop = Loop("router", router, list(router.parameters()), stage, self.folder / "router.pt")
+        loop = Loop(name, router, list(router.parameters()), stage, self.folder / f"{name}.pt")
         loop.run(loss_of)
-        return router, loop
+        return loop
 
     def guides(self, router: Router) -> "Guides":
         """The finished router's prior and route for every picture, one random piece of each."""
@@ -116,7 +129,7 @@ class Trainer:
         chosen: npt.NDArray[np.intp],
         gates: Tensor,
     ) -> Tensor:
-        degraded, clean = self.scenes.patches(rng, chosen, self.recipe.patch)
+        degraded, clean = self.scenes.patches(rng, chosen, self.recipe.patch, self.recipe.grey)
         prior = self.tensor(guides.priors[chosen[:, 0], chosen[:, 1]])
         return psnr_loss(net(self.tensor(degraded), prior, gates), self.tensor(clean))
 
@@ -149,21 +162,3 @@ def psnr_loss(restored: Tensor, clean: Tensor) -> Tensor:
     """Minus PSNR, mean over the batch: every picture counts in dB, as it is judged."""
     error = (restored - clean).square().mean((1, 2, 3))
     return 10 * torch.log10(error + _PSNR_FLOOR).mean()
-
-
-def init_router(router: Router) -> Router:
-    """CLIP's parameters that PyTorch leaves at zero or draws too large."""
-    for module in router.modules():
-        if isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=0.02)
-    nn.init.normal_(router.clip_model["vision_tower"].vision_model.embeddings.class_embedding, std=0.02)
-    return router
-
-
-def init_experts(net: RestorationNet) -> RestorationNet:
-    """LoRA's start: A as a linear layer's, B zero, so that a new expert changes nothing."""
-    for module in net.modules():
-        if isinstance(module, LoRAMoEConv2d):
-            for A in module.lora_A_list:
-                nn.init.kaiming_uniform_(A, a=5**0.5)
-    return net

@@ -28,7 +28,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
     parser.add_argument("--recipe", choices=RECIPES, default="full")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED)
-    parser.add_argument("--work", type=Path, default=Path(".build/training"), help="in-between files")
+    parser.add_argument(
+        "--work", type=Path, default=Path(".build/training"), help="in-between files"
+    )
     parser.add_argument("--output", type=Path, default=Path(".build/demo"), help="for the weights")
     options = parser.parse_args()
     train(RECIPES[options.recipe], options.seed, options.work, options.output)
@@ -49,12 +51,12 @@ def train(recipe: Recipe, seed: int, work: Path, output: Path) -> tuple[Path, Pa
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trainer = Trainer(recipe, _scenes(recipe, seed, work), seed, work, device)
-    router, router_loop = trainer.train_router()
+    router, router_loops = trainer.train_router()
     router.eval().requires_grad_(False)
     guides = trainer.guides(router)
     net, base_loop = trainer.train_base(guides)
     experts_loop = trainer.train_experts(net, guides)
-    logs = {loop.name: loop.log for loop in (router_loop, base_loop, experts_loop)}
+    logs = {loop.name: loop.log for loop in (*router_loops, base_loop, experts_loop)}
     (work / "log.json").write_text(json.dumps(logs), "utf-8")
     return write_weights(net, output / "ir.safetensors"), write_weights(
         router, output / "router.safetensors"

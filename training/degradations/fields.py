@@ -1,5 +1,7 @@
 """What the degradations have in common: checks, smooth fields, layers of particles."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, zoom
@@ -32,7 +34,9 @@ def between(rng: np.random.Generator, low: float, high: float) -> float:
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: int = 4) -> Field:
     """(H, W) in [0, 1]: a coarse random grid, `cells` a side, interpolated cubically."""
     grid = rng.random((cells, cells))
-    field = zoom(grid, (shape[0] / cells, shape[1] / cells), order=3, mode="nearest", grid_mode=True)
+    field = zoom(
+        grid, (shape[0] / cells, shape[1] / cells), order=3, mode="nearest", grid_mode=True
+    )
     return field[: shape[0], : shape[1]].clip(0, 1).astype(np.float32)
 
 
@@ -83,7 +87,7 @@ def scatter(
     return np.maximum(inside, 0).astype(np.float32)
 
 
-def cover(layers: list[Field]) -> Field:
+def cover(layers: Sequence[Field]) -> Field:
     """Opacity of several layers, one behind the other: 1 - product of (1 - layer)."""
     clear = np.ones_like(layers[0])
     for layer in layers:

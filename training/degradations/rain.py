@@ -72,4 +72,4 @@ def _streaks(
         )
         field += scatter(rng, shape, density * amount / 2, kernel)
     gusts = 0.6 + 0.6 * smooth_noise(rng, shape, 4)
-    return (field * gusts).clip(0, 1) * between(rng, *opacities)
+    return (field * gusts).clip(0, 1) * np.float32(between(rng, *opacities))

@@ -33,8 +33,10 @@ class _Film:
         reach = int(radius * 1.8) + 2
         rows = slice(max(0, int(cy) - reach), int(cy) + reach + 1)
         columns = slice(max(0, int(cx) - reach), int(cx) + reach + 1)
-        y, x = np.ogrid[rows.start : min(rows.stop, self.shape[0]),
-                        columns.start : min(columns.stop, self.shape[1])]
+        y, x = np.ogrid[
+            rows.start : min(rows.stop, self.shape[0]),
+            columns.start : min(columns.stop, self.shape[1]),
+        ]
         dy, dx = (y - cy).astype(np.float32), (x - cx).astype(np.float32)
         r = np.hypot(dy, dx) / (radius * _outline(rng, dy, dx))
         inside = ((1 - r) * radius / 1.5 + 0.5).clip(0, 1)

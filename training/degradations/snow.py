@@ -66,7 +66,7 @@ def _distance(
         path = radius * exposure * between(rng, 0.5, 1.2)
         kernel = _ragged(rng, streak(path, radius * 0.75, wind + between(rng, -0.25, 0.25)))
         flakes = scatter(rng, shape, density / _KINDS, kernel)
-        layers.append(flakes.clip(0, 1) * between(rng, *opacities))
+        layers.append(flakes.clip(0, 1) * np.float32(between(rng, *opacities)))
     return layers
 
 
