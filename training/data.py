@@ -75,7 +75,13 @@ class Scenes:
         return cls(np.stack([np.load(path) for path in paths]))
 
     def views(
-        self, rng: np.random.Generator, batch: int, side: int, clean: float, grey: float = 0
+        self,
+        rng: np.random.Generator,
+        batch: int,
+        side: int,
+        clean: float,
+        grey: float = 0,
+        window: float = 0.5,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """A router's batch: pieces of many shapes and sizes, as photographs are.
 
@@ -85,6 +91,7 @@ class Scenes:
             side: of a view.
             clean: share of pictures without weather.
             grey: share without colour.
+            window: least height and width of a piece, as a share of the scene's.
 
         Returns:
             views (batch, 5, 3, side, side) and classes (batch,).
@@ -92,16 +99,25 @@ class Scenes:
         kinds = rng.integers(1, KINDS, batch)
         kinds[rng.random(batch) < clean] = CLEAN
         count = len(self.pixels)
-        views = [self.view(rng, int(rng.integers(count)), int(k), side, grey) for k in kinds]
+        views = [
+            self.view(rng, int(rng.integers(count)), int(k), side, grey, window) for k in kinds
+        ]
         classes = np.where(kinds == CLEAN, LEAST_LIKE_WEATHER, kinds - 1)
         return np.concatenate(views), classes.astype(np.int64)
 
     def view(
-        self, rng: np.random.Generator, number: int, kind: int, side: int, grey: float = 0
+        self,
+        rng: np.random.Generator,
+        number: int,
+        kind: int,
+        side: int,
+        grey: float = 0,
+        window: float = 0.5,
     ) -> npt.NDArray[np.float32]:
         """The five views of a random piece of one picture, (1, 5, 3, side, side)."""
         whole = self.pixels[number, kind]
-        height, width = rng.integers(whole.shape[0] * 7 // 16, whole.shape[0] + 1, 2)
+        least = int(whole.shape[0] * window)
+        height, width = rng.integers(least, whole.shape[0] + 1, 2)
         piece = _window(rng, whole[None], int(height), int(width))[0]
         return make_views(_varied(rng, piece[None], grey)[0], side)
 

@@ -17,7 +17,7 @@ from training.scenes import photograph
 
 SEED = 3
 
-EXAMPLES = {"snow": "rocket", "rain": "coffee", "raindrop": "astronaut"}
+EXAMPLES = {"snow": "chelsea", "rain": "rocket", "raindrop": "coffee"}
 """Class -> photograph; all three public domain or CC0."""
 
 _LONGEST = 480

@@ -21,15 +21,28 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Round(Stage):
+    """One round of the router's training, the next starts from its result.
+
+    grey: share of pictures without colour.
+    window: least height and width of a training view, as a share of the scene's.
+    """
+
+    grey: float = 0.0
+    window: float = 7 / 16
+
+
+@dataclass(frozen=True)
 class Recipe:
     """The whole training.
 
     scenes: clean pictures that are drawn; each is degraded once in every way.
     side: of a scene in pixels. patch: of a training patch, a multiple of the network's stride.
     clean: share of pictures that are left clean, so that the network learns to leave them so.
-    grey: share of pictures without colour, in all stages but the first.
-    router, router_grey: of the router, in colour only and then with grey pictures.
-    base, experts: of the restoration network.
+    grey: share of patches without colour.
+    router: rounds of the router, each with its own cosine (warm restarts).
+    base, experts: stages of the restoration network.
+    turns: the order in which the experts take their steps, over and over.
     """
 
     model: ModelConfig
@@ -38,10 +51,10 @@ class Recipe:
     patch: int
     clean: float
     grey: float
-    router: Stage
-    router_grey: Stage
+    router: tuple[Round, ...]
     base: Stage
     experts: Stage
+    turns: tuple[int, ...]
 
 
 DEFAULT_MODEL: Final = ModelConfig(
@@ -51,7 +64,7 @@ DEFAULT_MODEL: Final = ModelConfig(
         middle_blk_num=1,
         dec_blk_nums=(1, 1, 1, 1),
         prior=128,
-        r=4,
+        r=16,
         num_experts=3,
     ),
     router=RouterConfig(
@@ -85,10 +98,16 @@ FULL: Final = Recipe(
     patch=128,
     clean=0.12,
     grey=0.2,
-    router=Stage(steps=600, batch=32, rate=7e-4),
-    router_grey=Stage(steps=650, batch=32, rate=7e-4),
-    base=Stage(steps=3000, batch=8, rate=1.2e-3),
-    experts=Stage(steps=1000, batch=8, rate=1.5e-3),
+    router=(
+        Round(steps=600, batch=32, rate=7e-4),
+        Round(steps=650, batch=32, rate=7e-4, grey=0.2),
+        # Nearly whole pictures, as photographs come: drops are few and seen from afar.
+        Round(steps=350, batch=32, rate=5e-4, grey=0.2, window=0.75),
+    ),
+    base=Stage(steps=1500, batch=8, rate=1.2e-3),
+    experts=Stage(steps=900, batch=8, rate=1.5e-3),
+    # The shared network learns raindrops last: there is most left to do.
+    turns=(0, 2, 2, 1, 2, 2),
 )
 """The default model's, about an hour on two cores."""
 
@@ -99,10 +118,13 @@ SHORT: Final = Recipe(
     patch=64,
     clean=0.12,
     grey=0.2,
-    router=Stage(steps=50, batch=12, rate=1e-3),
-    router_grey=Stage(steps=10, batch=12, rate=3e-4),
+    router=(
+        Round(steps=40, batch=12, rate=1e-3),
+        Round(steps=20, batch=12, rate=5e-4, grey=0.2, window=0.75),
+    ),
     base=Stage(steps=200, batch=4, rate=2e-3),
     experts=Stage(steps=60, batch=4, rate=2e-3),
+    turns=(0, 1, 2),
 )
 """The same on a small scale, for the tests: under a minute."""
 

@@ -10,13 +10,18 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from lorair.exporter.model import RestorationNet, Router
+from lorair.runtime.atomic import atomic_file
 from training.data import CLEAN, KINDS, Scenes
 from training.initial import init_experts, init_router
 from training.loop import Loop
-from training.recipe import Recipe, Stage
+from training.recipe import Recipe
 
-_ROUTER, _GUIDES, _BASE, _EXPERTS, _GREY = range(5)
+_ROUTER = 0, 4, 5
+_GUIDES, _BASE, _EXPERTS = 1, 2, 3
 """Numbers of the stages in the seeds of their random draws."""
+
+_WINDOW = 7 / 16
+"""Least part of a scene's sides that the router sees when it gives a scene its prior."""
 
 _SAMPLE = 64
 """Pictures whose patches' statistics the router's embedding starts from."""
@@ -44,41 +49,52 @@ class Trainer:
         return torch.from_numpy(array).to(self.device)
 
     def train_router(self) -> tuple[Router, list[Loop]]:
-        """Stage 0: cross-entropy on the views of pieces of scenes, in colour, then also grey."""
+        """Stage 0: cross-entropy on the views of pieces of scenes, round by round."""
         config = self.recipe.model.router
         torch.manual_seed(self.seed)
-        sample = self.rng(_ROUTER, self.recipe.router.steps)
-        views, _ = self.scenes.views(sample, _SAMPLE, config.side, self.recipe.clean)
+        sample = self.rng(_ROUTER[0], self.recipe.router[0].steps)
+        views, _ = self.scenes.views(
+            sample, _SAMPLE, config.side, self.recipe.clean, window=_WINDOW
+        )
         router = init_router(Router(config, self.recipe.model.top_k), views).to(self.device)
-        loops = [
-            self._router_loop(router, "router", _ROUTER, self.recipe.router, 0),
-            self._router_loop(router, "grey", _GREY, self.recipe.router_grey, self.recipe.grey),
-        ]
-        return router, loops
+        return router, [self._router_round(router, n) for n in range(len(self.recipe.router))]
 
-    def _router_loop(
-        self, router: Router, name: str, number: int, stage: Stage, grey: float
-    ) -> Loop:
-        side = self.recipe.model.router.side
+    def _router_round(self, router: Router, number: int) -> Loop:
+        side, stage = self.recipe.model.router.side, self.recipe.router[number]
 
         def loss_of(step: int) -> Tensor:
-            rng = self.rng(number, step)
-            views, classes = self.scenes.views(rng, stage.batch, side, self.recipe.clean, grey)
+            rng = self.rng(_ROUTER[number], step)
+            views, classes = self.scenes.views(
+                rng, stage.batch, side, self.recipe.clean, stage.grey, stage.window
+            )
             logits, _, _ = router(self.tensor(views))
             return F.cross_entropy(logits, self.tensor(classes), label_smoothing=0.02)
 
+        name = f"router{number + 1}"
         loop = Loop(name, router, list(router.parameters()), stage, self.folder / f"{name}.pt")
         loop.run(loss_of)
         return loop
 
     def guides(self, router: Router) -> "Guides":
         """The finished router's prior and route for every picture, one random piece of each."""
+        kept = self.folder / "guides.npz"
+        if not kept.exists():
+            guides = self._ask(router)
+            with atomic_file(kept) as partial, partial.open("wb") as out:
+                np.savez(out, priors=guides.priors, routes=guides.routes)
+        with np.load(kept) as arrays:
+            return Guides(arrays["priors"], arrays["routes"])
+
+    def _ask(self, router: Router) -> "Guides":
         count, side = len(self.scenes.pixels), self.recipe.model.router.side
         priors, routes = [], []
         with torch.inference_mode():
             for number in range(count):
                 rng = self.rng(_GUIDES, number)
-                views = [self.scenes.view(rng, number, kind, side) for kind in range(KINDS)]
+                views = [
+                    self.scenes.view(rng, number, kind, side, window=_WINDOW)
+                    for kind in range(KINDS)
+                ]
                 logits, prior, _ = router(self.tensor(np.concatenate(views)))
                 priors.append(prior.cpu().numpy())
                 routes.append(logits.argmax(-1).cpu().numpy())
@@ -109,9 +125,9 @@ class Trainer:
 
         def loss_of(step: int) -> Tensor:
             rng = self.rng(_EXPERTS, step)
-            expert = step % experts
+            expert = self.recipe.turns[step % len(self.recipe.turns)]
             chosen = guides.choose(rng, stage.batch, self.recipe.clean, expert)
-            return self._restoration_loss(net, guides, rng, chosen, one_hot[expert])
+            return self._restoration_loss(net, guides, rng, chosen, one_hot[expert], pooled=True)
 
         net.requires_grad_(False)
         low_rank = [p for name, p in net.named_parameters() if "lora_" in name]
@@ -128,10 +144,13 @@ class Trainer:
         rng: np.random.Generator,
         chosen: npt.NDArray[np.intp],
         gates: Tensor,
+        *,
+        pooled: bool = False,
     ) -> Tensor:
         degraded, clean = self.scenes.patches(rng, chosen, self.recipe.patch, self.recipe.grey)
         prior = self.tensor(guides.priors[chosen[:, 0], chosen[:, 1]])
-        return psnr_loss(net(self.tensor(degraded), prior, gates), self.tensor(clean))
+        restored = net(self.tensor(degraded), prior, gates)
+        return psnr_loss(restored, self.tensor(clean), pooled=pooled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,14 +170,21 @@ class Guides:
             allowed[:, 1 + (expert or 0)] = True
         pictures = np.argwhere(allowed)
         is_clean = pictures[:, 1] == CLEAN
-        # Where all clean ones go to one expert, it sees three times the share.
-        share = min(0.5, clean * (1 if expert is None else 2))
-        weights = np.where(is_clean, share / max(1, is_clean.sum()), 0.0)
+        weights = np.where(is_clean, clean / max(1, is_clean.sum()), 0.0)
         weights += np.where(is_clean, 0.0, (1 - weights.sum()) / max(1, (~is_clean).sum()))
         return pictures[rng.choice(len(pictures), batch, p=weights / weights.sum())]
 
 
-def psnr_loss(restored: Tensor, clean: Tensor) -> Tensor:
-    """Minus PSNR, mean over the batch: every picture counts in dB, as it is judged."""
+def psnr_loss(restored: Tensor, clean: Tensor, *, pooled: bool = False) -> Tensor:
+    """Minus PSNR in dB.
+
+    Args:
+        restored: (B, 3, h, w).
+        clean: the same shape.
+        pooled: of the batch as one large picture, so that the worst places count most;
+            else the mean over the patches, each counting in dB.
+    """
     error = (restored - clean).square().mean((1, 2, 3))
+    if pooled:
+        error = error.mean()
     return 10 * torch.log10(error + _PSNR_FLOOR).mean()
