@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
+_COLUMNS = ("PSNR", "SSIM", "PSNR Y", "SSIM Y")
+
 
 def quality(
     inputs: Annotated[Path, typer.Option("--input", "-i", help="Folder of degraded pictures.")],
@@ -63,18 +65,19 @@ def _print(results: "list[Result]") -> None:
 
     before = mean_scores([r.before for r in results])
     after = mean_scores([r.after for r in results])
-    rows = console.table("picture", "route", ">PSNR", ">SSIM", ">PSNR Y", ">SSIM Y")
+    rows = console.table("picture", "route", *(f">{m}" for m in _COLUMNS))
     for r in results:
         rows.add_row(r.name, r.route, *_cells(r.before, r.after))
     rows.add_section()
     rows.add_row(f"mean of {len(results)}", "", *_cells(before, after))
+    console.stdout().print("before > after", highlight=False)
     console.stdout().print(rows)
 
 
 def _cells(before: "Scores", after: "Scores") -> list[str]:
     return [
-        f"{before.psnr:.2f} → {after.psnr:.2f}",
-        f"{before.ssim:.3f} → {after.ssim:.3f}",
-        f"{before.psnr_y:.2f} → {after.psnr_y:.2f}",
-        f"{before.ssim_y:.3f} → {after.ssim_y:.3f}",
+        f"{before.psnr:.2f}>{after.psnr:.2f}",
+        f"{before.ssim:.3f}>{after.ssim:.3f}",
+        f"{before.psnr_y:.2f}>{after.psnr_y:.2f}",
+        f"{before.ssim_y:.3f}>{after.ssim_y:.3f}",
     ]
