@@ -113,7 +113,7 @@ FULL: Final = Recipe(
 
 SHORT: Final = Recipe(
     model=_SHORT_MODEL,
-    scenes=12,
+    scenes=32,
     side=128,
     patch=64,
     clean=0.12,
@@ -122,8 +122,8 @@ SHORT: Final = Recipe(
         Round(steps=40, batch=12, rate=1e-3),
         Round(steps=20, batch=12, rate=5e-4, grey=0.2, window=0.75),
     ),
-    base=Stage(steps=200, batch=4, rate=2e-3),
-    experts=Stage(steps=60, batch=4, rate=2e-3),
+    base=Stage(steps=500, batch=4, rate=2e-3),
+    experts=Stage(steps=60, batch=4, rate=3e-4),
     turns=(0, 1, 2),
 )
 """The same on a small scale, for the tests: under a minute."""

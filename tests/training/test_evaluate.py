@@ -14,6 +14,11 @@ from training.pairs import CLEAN, pairs
 from training.scenes import HELD_OUT_PHOTOS
 
 
+_MISSED = pytest.param(
+    "raindrop", 2.5, marks=pytest.mark.xfail(reason="hardly learned yet: see the model card")
+)
+
+
 @pytest.fixture(scope="module")
 def numbers() -> dict[str, Any]:
     pair = load_pair(*demo.paths(), classes=CLASSES)
@@ -21,12 +26,11 @@ def numbers() -> dict[str, Any]:
     return evaluate(model, seeds=1, photos=("chelsea", "coffee"))
 
 
-# Raindrops are hardly removed yet: see the card.
-@pytest.mark.parametrize(("kind", "least"), [("snow", 4.0), ("rain", 4.0), ("raindrop", 0.0)])
+@pytest.mark.parametrize(("kind", "least"), [("snow", 4.0), ("rain", 4.0), _MISSED])
 def test_weather_is_taken_away(numbers: dict[str, Any], kind: str, least: float) -> None:
     found = numbers[kind]
     assert found["gain_psnr"] >= least
-    assert found["after"]["ssim"] > found["before"]["ssim"] - 0.005
+    assert found["after"]["ssim"] > found["before"]["ssim"]
     assert found["routes"][kind] == found["pictures"] == 2
 
 
