@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUNDLE := .build/lorair-bundle
-PHOTO := examples/rocket.jpg
+PHOTO := examples/rain.jpg
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format types contracts unit bench clean
@@ -13,8 +13,10 @@ help:  ## list the targets
 
 demo: $(VENV)/export  ## build the default bundle and restore an example photo
 	@$(BIN)/lorair-export build -o $(BUNDLE)
-	@$(BIN)/lorair-run infer $(PHOTO) --bundle $(BUNDLE) -o .build/rocket.restored.png
-	@echo "The restored picture is $(abspath .build/rocket.restored.png)"
+	@$(BIN)/lorair-run infer $(PHOTO) --bundle $(BUNDLE) -o .build/rain.restored.png
+	@$(BIN)/python examples/compare.py $(PHOTO) .build/rain.restored.png .build/rain.compare.png
+	@echo "Restored: $(abspath .build/rain.restored.png)"
+	@echo "Before and after: $(abspath .build/rain.compare.png)"
 
 test: lint types contracts unit  ## lint, types, import contracts and the tests
 
@@ -31,7 +33,8 @@ format: $(VENV)/dev  ## ruff: repair what can be repaired
 types: $(VENV)/dev  ## mypy --strict
 	@rm -rf .typecheck && mkdir -p .typecheck/lorair
 	@for d in runtime kernels exporter benchmarks; do ln -s ../../$$d .typecheck/lorair/$$d; done
-	cd .typecheck && MYPYPATH=. ../$(BIN)/mypy --config-file ../pyproject.toml -p lorair
+	@ln -s ../training .typecheck/training
+	cd .typecheck && MYPYPATH=. ../$(BIN)/mypy --config-file ../pyproject.toml -p lorair -p training
 
 contracts: $(VENV)/dev  ## import-linter: who may import whom
 	$(BIN)/lint-imports

@@ -1,4 +1,4 @@
-"""lorair-bench: time a bundle."""
+"""lorair-bench: time a bundle, and measure how well it restores."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lorair.benchmarks.quality_command import quality
 from lorair.runtime import console
 from lorair.runtime.errors import DependencyError, OptionError
 
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from lorair.benchmarks.latency import Measurement, Size
     from lorair.runtime.restorer import Restorer
 
-app = console.make_app("Time lorair bundles.")
+app = console.make_app("Measure lorair bundles: time and quality.")
+app.command()(quality)
 
 TORCH_EAGER = "torch-eager"
 SCHEMA_VERSION = 1

@@ -191,21 +191,25 @@ def _load(
 def _default_model(
     config: Path | None, top_k: int | None, classes: str | None
 ) -> "tuple[Pair, Source]":
-    from lorair.exporter.synth import random_pair
-    from lorair.runtime.bundle import Source
+    from lorair.exporter import demo
+    from lorair.exporter.checkpoint import load_pair
+    from lorair.exporter.config import SETTING1_CLASSES
+    from lorair.runtime.bundle import Source, Weights, sha256
 
     for option, value in (("--config", config), ("--top-k", top_k), ("--classes", classes)):
         if value is not None:
             raise OptionError(
                 option, wanted="weights that it belongs to", found="none", hint="give --ir-weights"
             )
-    console.note(
-        "no weights given: using the default model, which is a small network with random "
-        f"weights (tiny, seed {DEFAULT_SEED}). It shows that everything works; it does not "
-        "restore anything yet."
+    console.note("no weights given: using the default model, small and trained on made pictures")
+    ir, router = demo.paths()
+    source = Source(
+        kind="default",
+        detail="the default model, lorair.exporter.demo",
+        ir=Weights(name=ir.name, sha256=sha256(ir)),
+        router=Weights(name=router.name, sha256=sha256(router)),
     )
-    detail = f"random weights, preset tiny, seed {DEFAULT_SEED}"
-    return random_pair("tiny", DEFAULT_SEED), Source(kind="default", detail=detail)
+    return load_pair(ir, router, classes=SETTING1_CLASSES), source
 
 
 def _pictures_in(folder: Path) -> list[Path]:

@@ -1,0 +1,14 @@
+"""The default model: a small LoRA-IR trained by this project. See MODEL_CARD.md."""
+
+from importlib.resources import as_file, files
+from pathlib import Path
+
+
+def paths() -> tuple[Path, Path]:
+    """The weights' files: restoration network, router."""
+    return _file("ir.safetensors"), _file("router.safetensors")
+
+
+def _file(name: str) -> Path:
+    with as_file(files(__name__) / name) as path:
+        return path

@@ -1,0 +1,72 @@
+"""The shipped weights: what the model card says, on a small held-out sample."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import Command
+from PIL import Image
+
+from lorair.benchmarks.quality import score
+from lorair.exporter import demo
+from lorair.exporter.build import build_bundle
+from lorair.exporter.checkpoint import Pair, load_pair
+from lorair.exporter.config import SETTING1_CLASSES
+from lorair.runtime.bundle import Bundle, Source
+from lorair.runtime.restorer import Restorer
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="session")
+def demo_pair() -> Pair:
+    return load_pair(*demo.paths(), classes=SETTING1_CLASSES)
+
+
+@pytest.fixture(scope="session", params=["fp32", "fp16"])
+def demo_bundle(
+    request: pytest.FixtureRequest, demo_pair: Pair, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    path = tmp_path_factory.mktemp(f"demo-{request.param}") / "bundle"
+    source = Source(kind="default", detail="the default model")
+    build_bundle(demo_pair, source, path, precision=request.param)
+    return path
+
+
+def test_the_files_are_small_and_have_a_card() -> None:
+    files = demo.paths()
+    assert sum(path.stat().st_size for path in files) <= 8_000_000
+    card = files[0].with_name("MODEL_CARD.md").read_text("utf-8")
+    assert "Apache-2.0" in card
+
+
+def test_bundles_pass_their_certificate(demo_bundle: Path) -> None:
+    manifest = Bundle.open(demo_bundle).manifest
+    assert manifest.certificate is not None
+    assert manifest.certificate.route_changes == 0
+    assert manifest.model.classes == SETTING1_CLASSES
+
+
+def test_examples_are_routed_and_restored(demo_bundle: Path) -> None:
+    restorer = Restorer.open(demo_bundle)
+    # Raindrops are only routed right, not removed: see the card.
+    for kind, least in (("snow", 4.0), ("rain", 4.0), ("raindrop", -0.1)):
+        degraded, clean = (
+            np.asarray(Image.open(EXAMPLES / name)) for name in (f"{kind}.jpg", f"{kind}.clean.jpg")
+        )
+        restored = restorer.restore(degraded)
+        before, after = score(degraded, clean), score(restored.image, clean)
+        assert restored.route.top == kind
+        assert after.psnr > before.psnr + least
+        assert after.ssim > before.ssim or kind == "raindrop"
+        # A clean picture stays what it is.
+        assert score(restorer.restore(clean).image, clean).psnr > 30
+
+
+def test_build_without_weights_uses_it(lorair_export: Command, tmp_path: Path) -> None:
+    result = lorair_export("build", "-o", tmp_path / "bundle", "--json")
+    assert result.code == 0
+    source = json.loads(result.out)["source"]
+    assert source["kind"] == "default"
+    assert source["ir"]["name"] == "ir.safetensors"

@@ -1,0 +1,147 @@
+"""The recipe's short form: the same stages, a small network, less than a minute."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lorair.exporter.checkpoint import Pair, load_pair
+from training.data import CLEAN, KINDS, Scenes, draw_scenes, versions
+from training.loop import Loop, schedule
+from training.recipe import FULL, SHORT, Stage
+from training.stages import Guides, psnr_loss
+from training.train import train
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("training")
+
+
+@pytest.fixture(scope="module")
+def trained(work: Path) -> Pair:
+    return load_pair(*train(SHORT, 5, work, work / "out"))
+
+
+@pytest.fixture(scope="module")
+def patches() -> Scenes:
+    """A fixed set that the training has not seen."""
+    return Scenes(np.stack([versions(np.random.default_rng([900, i]), 128) for i in range(6)]))
+
+
+def mean_psnr(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((-10 * torch.log10((a - b).square().mean((1, 2, 3)))).mean())
+
+
+def test_the_short_form_improves_a_fixed_set(trained: Pair, patches: Scenes) -> None:
+    router, net = trained.modules()
+    before, after = [], []
+    with torch.inference_mode():
+        for number in range(len(patches.pixels)):
+            for kind in range(1, KINDS):
+                chosen = np.array([[number, kind]])
+                rng = np.random.default_rng(number)
+                degraded, clean = map(torch.from_numpy, patches.patches(rng, chosen, 128))
+                view = patches.view(rng, number, kind, trained.config.router.side)
+                _, prior, gates = router(torch.from_numpy(view))
+                restored = net.restore(degraded, prior, gates[0]).clamp(0, 1)
+                before.append(mean_psnr(degraded, clean))
+                after.append(mean_psnr(restored, clean))
+    assert np.mean(after) > np.mean(before)
+
+
+def test_experts_were_trained_and_only_they_in_their_stage(trained: Pair, work: Path) -> None:
+    base = torch.load(work / "base.pt", weights_only=True)["average"]
+    for name, tensor in trained.ir.items():
+        if "lora_B" in name and ".blocks." in name:
+            assert tensor.abs().max() > 0, name
+        elif "lora_" not in name:
+            torch.testing.assert_close(tensor.float(), base[name], atol=2e-3, rtol=2e-3)
+
+
+def test_a_finished_training_is_not_repeated(trained: Pair, work: Path) -> None:
+    again = load_pair(*train(SHORT, 5, work, work / "again"))
+    for name, tensor in trained.ir.items():
+        torch.testing.assert_close(again.ir[name], tensor, rtol=0, atol=0)
+
+
+def test_an_interrupted_stage_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stage(name: str, stop: int | None = None) -> torch.Tensor:
+        torch.manual_seed(0)
+        module = nn.Linear(4, 1)
+
+        def loss_of(step: int) -> torch.Tensor:
+            if step == stop:
+                raise StoppedError
+            x = torch.from_numpy(np.random.default_rng(step).normal(size=(8, 4))).float()
+            loss: torch.Tensor = (module(x) - x.sum(1, keepdim=True)).square().mean()
+            return loss
+
+        parameters = list(module.parameters())
+        loop = Loop("x", module, parameters, Stage(40, 8, 0.01), tmp_path / name, save_every=0)
+        return loop.run(loss_of)["weight"]
+
+    whole = stage("whole.pt")
+    with pytest.raises(StoppedError):
+        stage("parts.pt", stop=17)
+    torch.testing.assert_close(stage("parts.pt"), whole, rtol=0, atol=0)
+
+
+def test_scenes_are_drawn_once_and_repeat(tmp_path: Path) -> None:
+    first, second = list(draw_scenes(tmp_path / "a", 3, 2, 64, workers=1))
+    (again, _) = draw_scenes(tmp_path / "b", 3, 2, 64, workers=1)
+    pixels = np.load(first)
+    assert pixels.shape == (KINDS, 64, 64, 3)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, np.load(again))
+    assert not np.array_equal(pixels, np.load(second))
+    stamp = first.stat().st_mtime_ns
+    list(draw_scenes(tmp_path / "a", 3, 2, 64, workers=1))
+    assert first.stat().st_mtime_ns == stamp
+
+
+def test_patches_of_a_pair_lie_on_each_other() -> None:
+    ramp = np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3) % 251
+    pixels = np.stack([ramp.astype(np.uint8)] * KINDS)[None]
+    chosen = np.array([[0, kind] for kind in range(KINDS)])
+    degraded, clean = Scenes(pixels).patches(np.random.default_rng(0), chosen, 32)
+    assert degraded.shape == (KINDS, 3, 32, 32)
+    np.testing.assert_array_equal(degraded, clean)
+
+
+def test_experts_see_what_is_routed_to_them() -> None:
+    routes = np.array([[2, 0, 1, 2], [2, 0, 0, 2]])
+    guides = Guides(np.zeros((2, KINDS, 4), np.float32), routes)
+    rng = np.random.default_rng(0)
+    for expert in range(3):
+        chosen = guides.choose(rng, 64, 0.1, expert)
+        assert (routes[chosen[:, 0], chosen[:, 1]] == expert).all()
+    share = (guides.choose(rng, 2000, 0.25)[:, 1] == CLEAN).mean()
+    assert abs(share - 0.25) < 0.04
+    nobody = Guides(guides.priors, np.zeros_like(routes))
+    assert set(nobody.choose(rng, 32, 0.1, 1)[:, 1]) == {2}
+
+
+def test_loss_is_minus_psnr_with_a_floor() -> None:
+    clean = torch.zeros(2, 3, 8, 8)
+    off = torch.full_like(clean, 0.1)
+    assert psnr_loss(off, clean).item() == pytest.approx(-20, abs=0.05)
+    assert psnr_loss(clean, clean).item() == pytest.approx(-40)
+
+
+def test_learning_rate_rises_then_falls() -> None:
+    rates = [schedule(step, 400) for step in range(400)]
+    assert max(rates) == pytest.approx(1.0, abs=1e-6)
+    assert rates[0] < 0.1
+    assert rates[-1] == pytest.approx(0.01, abs=1e-3)
+
+
+def test_the_recipes_hang_together() -> None:
+    for recipe in (FULL, SHORT):
+        assert recipe.patch % recipe.model.restoration.stride == 0
+        assert recipe.patch <= recipe.side

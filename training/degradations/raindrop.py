@@ -1,0 +1,112 @@
+"""Drops on the lens or a pane before it: each a small wide-angle lens, out of focus."""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from training.degradations.fields import Field, Image, between, blur
+
+_PER_PIXEL = 1 / 550
+"""Drops a pixel at severity 1."""
+
+_RADII = (2.5, 28.0)
+"""Least and largest radius in pixels; their number falls with the radius to the power -2."""
+
+_POWER = -2.0
+
+
+class _Film:
+    """The water on the glass, added drop by drop; all fields are (H, W).
+
+    opacity: 0 to 1. y, x: where in the scene the light of a pixel comes from.
+    shade: what is added: dark rims, bright glints.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        self.y, self.x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+        self.opacity = np.zeros(shape, np.float32)
+        self.shade = np.zeros(shape, np.float32)
+
+    def add(self, rng: np.random.Generator, radius: float, opacity: float) -> None:
+        """One drop anywhere on the glass, in front of those already there."""
+        cy, cx = rng.uniform(0, self.shape[0]), rng.uniform(0, self.shape[1])
+        reach = int(radius * 1.8) + 2
+        rows = slice(max(0, int(cy) - reach), int(cy) + reach + 1)
+        columns = slice(max(0, int(cx) - reach), int(cx) + reach + 1)
+        y, x = np.ogrid[
+            rows.start : min(rows.stop, self.shape[0]),
+            columns.start : min(columns.stop, self.shape[1]),
+        ]
+        dy, dx = (y - cy).astype(np.float32), (x - cx).astype(np.float32)
+        r = np.hypot(dy, dx) / (radius * _outline(rng, dy, dx))
+        inside = ((1 - r) * radius / 1.5 + 0.5).clip(0, 1)
+        wet = inside > 0
+        # Upside down and smaller: a drop images a wide field. The edge bends most.
+        bend = between(rng, 2.0, 4.0) * (0.6 + 0.8 * r**2)
+        self.y[rows, columns][wet] = (cy - bend * dy)[wet]
+        self.x[rows, columns][wet] = (cx - bend * dx)[wet]
+        self._blend(self.opacity[rows, columns], inside, opacity)
+        self._blend(self.shade[rows, columns], inside, _shading(rng, dy / radius, dx / radius, r))
+
+    @staticmethod
+    def _blend(field: Field, inside: Field, value: Field | float) -> None:
+        field += inside * (value - field)
+
+
+def raindrop(image: Image, rng: np.random.Generator, severity: float) -> Image:
+    """Drops of all sizes, many small and few large, refract the scene behind them.
+
+    The camera focuses on the scene, so a drop's outline and what it shows are blurred, and
+    some light passes beside it: it is never quite opaque.
+
+    Args:
+        image: (H, W, 3) float32 RGB in [0, 1].
+        rng: everything random comes from it.
+        severity: 0 (no drops) to 1: how many drops.
+
+    Returns:
+        (H, W, 3) float32.
+    """
+    shape = image.shape[0], image.shape[1]
+    film = _Film(shape)
+    opacity = between(rng, 0.45, 0.9)
+    for radius in _radii(rng, rng.poisson(_PER_PIXEL * severity * shape[0] * shape[1])):
+        film.add(rng, radius, opacity * between(rng, 0.7, 1))
+    defocus = between(rng, 0.4, 2.2)
+    seen = _refract(blur(image, 1 + defocus), film) + film.shade[..., None]
+    alpha = gaussian_filter(film.opacity, defocus)[..., None]
+    return image * (1 - alpha) + blur(seen.clip(0, 1), defocus) * alpha
+
+
+def _radii(rng: np.random.Generator, count: int) -> list[float]:
+    """Radii by the power law, the smallest first, so that large drops lie in front."""
+    low, high = (bound ** (_POWER + 1) for bound in _RADII)
+    draws = (low + rng.random(count) * (high - low)) ** (1 / (_POWER + 1))
+    return sorted(map(float, draws))
+
+
+def _outline(rng: np.random.Generator, dy: Field, dx: Field) -> Field:
+    """Relative radius by direction, around 1: uneven, and drawn down a little by gravity."""
+    direction = np.arctan2(dy, dx)
+    outline = 1 + between(rng, 0, 0.25) * np.maximum(np.sin(direction), 0) ** 3
+    for order in (2, 3, 5):
+        phase = between(rng, 0, 2 * np.pi)
+        outline += between(rng, 0, 0.3 / order) * np.cos(order * direction + phase)
+    return outline.astype(np.float32)
+
+
+def _shading(rng: np.random.Generator, v: Field, u: Field, r: Field) -> Field:
+    """Added light: a dark rim, brighter below (the sky upside down), one small glint."""
+    rim = -between(rng, 0.05, 0.3) * r.clip(0, 1) ** 4
+    sky = between(rng, 0.0, 0.15) * v
+    glint_at = between(rng, -0.45, 0.45), between(rng, -0.5, -0.2)
+    glint = between(rng, 0.1, 0.6) * np.exp(
+        -((u - glint_at[0]) ** 2 + (v - glint_at[1]) ** 2) / 0.015
+    )
+    return (rim + sky + glint).astype(np.float32)
+
+
+def _refract(image: Image, film: _Film) -> Image:
+    where = np.stack([film.y, film.x])
+    planes = [map_coordinates(image[..., c], where, order=1, mode="mirror") for c in range(3)]
+    return np.stack(planes, axis=-1)

@@ -1,0 +1,87 @@
+"""Pictures for people: `python -m training.pictures examples` (or `degradations`, `compare`).
+
+examples: a small photograph with each weather and its clean original.
+degradations: one photograph with every weather, side by side.
+compare: what a bundle makes of the examples, before and after.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lorair.runtime.restorer import Restorer
+from training.degradations import CLASSES, degrade
+from training.scenes import photograph
+
+SEED = 3
+
+EXAMPLES = {"snow": "chelsea", "rain": "rocket", "raindrop": "coffee"}
+"""Class -> photograph; all three public domain or CC0."""
+
+_LONGEST = 480
+_SEVERITY = 0.75
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.pictures", description=__doc__)
+    parser.add_argument("what", choices=("examples", "degradations", "compare"))
+    parser.add_argument("--output", type=Path, help="folder, or file for the other two")
+    parser.add_argument("--bundle", type=Path, default=Path("lorair-bundle"))
+    options = parser.parse_args()
+    if options.what == "examples":
+        write_examples(options.output or Path("examples"))
+    elif options.what == "degradations":
+        write_degradations(options.output or Path("docs/degradations.jpg"))
+    else:
+        write_comparison(options.output or Path("docs/before-after.jpg"), options.bundle)
+
+
+def write_examples(folder: Path) -> None:
+    """`CLASS.jpg` and `CLASS.clean.jpg` for each class."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, name in EXAMPLES.items():
+        clean, degraded = example(kind, name)
+        for pixels, ending in ((clean, "clean.jpg"), (degraded, "jpg")):
+            path = folder / f"{kind}.{ending}"
+            Image.fromarray(pixels).save(path, quality=92, subsampling=0)
+
+
+def example(kind: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Clean and degraded, (H, W, 3) uint8, the longer side 480 at most."""
+    image = Image.fromarray(photograph(name))
+    image.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
+    clean = np.asarray(image)
+    rng = np.random.default_rng([SEED, CLASSES.index(kind)])
+    degraded = degrade(clean.astype(np.float32) / np.float32(255), kind, rng, _SEVERITY)
+    return clean, np.rint(degraded * 255).astype(np.uint8)
+
+
+def write_degradations(path: Path) -> None:
+    """The coffee cup clean, then with each class's weather."""
+    pictures = [example(kind, "coffee") for kind in CLASSES]
+    row = [pictures[0][0], *(degraded for _, degraded in pictures)]
+    _save(np.hstack([picture[:, 40:400] for picture in row]), path)
+
+
+def write_comparison(path: Path, bundle: Path) -> None:
+    """One row an example: degraded, restored, clean."""
+    restorer = Restorer.open(bundle)
+    rows = []
+    for kind, name in EXAMPLES.items():
+        clean, degraded = example(kind, name)
+        row = np.hstack([degraded, restorer.restore(degraded).image, clean])
+        rows.append(row[:300, :])
+    width = min(row.shape[1] for row in rows)
+    _save(np.vstack([row[:, :width] for row in rows]), path)
+
+
+def _save(pixels: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.ascontiguousarray(pixels)).save(path, quality=88)
+
+
+if __name__ == "__main__":
+    main()

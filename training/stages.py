@@ -1,0 +1,190 @@
+"""The three stages: router, restoration network under its prior, low-rank experts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from lorair.exporter.model import RestorationNet, Router
+from lorair.runtime.atomic import atomic_file
+from training.data import CLEAN, KINDS, Scenes
+from training.initial import init_experts, init_router
+from training.loop import Loop
+from training.recipe import Recipe
+
+_ROUTER = 0, 4, 5
+_GUIDES, _BASE, _EXPERTS = 1, 2, 3
+"""Numbers of the stages in the seeds of their random draws."""
+
+_WINDOW = 7 / 16
+"""Least part of a scene's sides that the router sees when it gives a scene its prior."""
+
+_SAMPLE = 64
+"""Pictures whose patches' statistics the router's embedding starts from."""
+
+_PSNR_FLOOR = 1e-4
+"""Squared error (40 dB) below which a patch counts as done; else clean ones would rule."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trainer:
+    """What all stages share: the recipe, the pictures, the seed and a folder to work in."""
+
+    recipe: Recipe
+    scenes: Scenes
+    seed: int
+    folder: Path
+    device: torch.device
+
+    def rng(self, stage: int, step: int) -> np.random.Generator:
+        """The generator of one step of one stage."""
+        return np.random.default_rng([self.seed, 1 + stage, step])
+
+    def tensor(self, array: npt.NDArray[np.generic]) -> Tensor:
+        """An array on the device."""
+        return torch.from_numpy(array).to(self.device)
+
+    def train_router(self) -> tuple[Router, list[Loop]]:
+        """Stage 0: cross-entropy on the views of pieces of scenes, round by round."""
+        config = self.recipe.model.router
+        torch.manual_seed(self.seed)
+        sample = self.rng(_ROUTER[0], self.recipe.router[0].steps)
+        views, _ = self.scenes.views(
+            sample, _SAMPLE, config.side, self.recipe.clean, window=_WINDOW
+        )
+        router = init_router(Router(config, self.recipe.model.top_k), views).to(self.device)
+        return router, [self._router_round(router, n) for n in range(len(self.recipe.router))]
+
+    def _router_round(self, router: Router, number: int) -> Loop:
+        side, stage = self.recipe.model.router.side, self.recipe.router[number]
+
+        def loss_of(step: int) -> Tensor:
+            rng = self.rng(_ROUTER[number], step)
+            views, classes = self.scenes.views(
+                rng, stage.batch, side, self.recipe.clean, stage.grey, stage.window
+            )
+            logits, _, _ = router(self.tensor(views))
+            return F.cross_entropy(logits, self.tensor(classes), label_smoothing=0.02)
+
+        name = f"router{number + 1}"
+        loop = Loop(name, router, list(router.parameters()), stage, self.folder / f"{name}.pt")
+        loop.run(loss_of)
+        return loop
+
+    def guides(self, router: Router) -> "Guides":
+        """The finished router's prior and route for every picture, one random piece of each."""
+        kept = self.folder / "guides.npz"
+        if not kept.exists():
+            guides = self._ask(router)
+            with atomic_file(kept) as partial, partial.open("wb") as out:
+                np.savez(out, priors=guides.priors, routes=guides.routes)
+        with np.load(kept) as arrays:
+            return Guides(arrays["priors"], arrays["routes"])
+
+    def _ask(self, router: Router) -> "Guides":
+        count, side = len(self.scenes.pixels), self.recipe.model.router.side
+        priors, routes = [], []
+        with torch.inference_mode():
+            for number in range(count):
+                rng = self.rng(_GUIDES, number)
+                views = [
+                    self.scenes.view(rng, number, kind, side, window=_WINDOW)
+                    for kind in range(KINDS)
+                ]
+                logits, prior, _ = router(self.tensor(np.concatenate(views)))
+                priors.append(prior.cpu().numpy())
+                routes.append(logits.argmax(-1).cpu().numpy())
+        return Guides(np.stack(priors), np.stack(routes))
+
+    def train_base(self, guides: "Guides") -> tuple[RestorationNet, Loop]:
+        """Stage 1: the shared network under the prior; no expert has a gate."""
+        torch.manual_seed(self.seed)
+        net = init_experts(RestorationNet(self.recipe.model.restoration)).to(self.device)
+        gates = torch.zeros(self.recipe.model.restoration.num_experts, device=self.device)
+        stage = self.recipe.base
+
+        def loss_of(step: int) -> Tensor:
+            rng = self.rng(_BASE, step)
+            chosen = guides.choose(rng, stage.batch, self.recipe.clean)
+            return self._restoration_loss(net, guides, rng, chosen, gates)
+
+        shared = [p for name, p in net.named_parameters() if "lora_" not in name]
+        loop = Loop("base", net, shared, stage, self.folder / "base.pt")
+        loop.run(loss_of)
+        return net, loop
+
+    def train_experts(self, net: RestorationNet, guides: "Guides") -> Loop:
+        """Stage 2: each expert on the pictures that the router sends to it, the rest frozen."""
+        stage = self.recipe.experts
+        experts = self.recipe.model.restoration.num_experts
+        one_hot = torch.eye(experts, device=self.device)
+
+        def loss_of(step: int) -> Tensor:
+            rng = self.rng(_EXPERTS, step)
+            expert = self.recipe.turns[step % len(self.recipe.turns)]
+            chosen = guides.choose(rng, stage.batch, self.recipe.clean, expert)
+            return self._restoration_loss(net, guides, rng, chosen, one_hot[expert], pooled=True)
+
+        net.requires_grad_(False)
+        low_rank = [p for name, p in net.named_parameters() if "lora_" in name]
+        for parameter in low_rank:
+            parameter.requires_grad_(True)
+        loop = Loop("experts", net, low_rank, stage, self.folder / "experts.pt")
+        loop.run(loss_of)
+        return loop
+
+    def _restoration_loss(
+        self,
+        net: RestorationNet,
+        guides: "Guides",
+        rng: np.random.Generator,
+        chosen: npt.NDArray[np.intp],
+        gates: Tensor,
+        *,
+        pooled: bool = False,
+    ) -> Tensor:
+        degraded, clean = self.scenes.patches(rng, chosen, self.recipe.patch, self.recipe.grey)
+        prior = self.tensor(guides.priors[chosen[:, 0], chosen[:, 1]])
+        restored = net(self.tensor(degraded), prior, gates)
+        return psnr_loss(restored, self.tensor(clean), pooled=pooled)
+
+
+@dataclass(frozen=True, eq=False)
+class Guides:
+    """What the router says of each picture: priors (N, KINDS, P), routes (N, KINDS)."""
+
+    priors: npt.NDArray[np.float32]
+    routes: npt.NDArray[np.int64]
+
+    def choose(
+        self, rng: np.random.Generator, batch: int, clean: float, expert: int | None = None
+    ) -> npt.NDArray[np.intp]:
+        """(batch, 2) scene and kind; `expert` limits it to what is routed there."""
+        allowed = np.ones_like(self.routes, bool) if expert is None else self.routes == expert
+        if not allowed.any():
+            # A router at its very start may never choose this expert; its own class does.
+            allowed[:, 1 + (expert or 0)] = True
+        pictures = np.argwhere(allowed)
+        is_clean = pictures[:, 1] == CLEAN
+        weights = np.where(is_clean, clean / max(1, is_clean.sum()), 0.0)
+        weights += np.where(is_clean, 0.0, (1 - weights.sum()) / max(1, (~is_clean).sum()))
+        return pictures[rng.choice(len(pictures), batch, p=weights / weights.sum())]
+
+
+def psnr_loss(restored: Tensor, clean: Tensor, *, pooled: bool = False) -> Tensor:
+    """Minus PSNR in dB.
+
+    Args:
+        restored: (B, 3, h, w).
+        clean: the same shape.
+        pooled: of the batch as one large picture, so that the worst places count most;
+            else the mean over the patches, each counting in dB.
+    """
+    error = (restored - clean).square().mean((1, 2, 3))
+    if pooled:
+        error = error.mean()
+    return 10 * torch.log10(error + _PSNR_FLOOR).mean()
