@@ -35,11 +35,10 @@ def quality(
     from lorair.benchmarks.quality import evaluate, find_pairs, to_document
     from lorair.runtime.restorer import Restorer
 
-    if report is not None:
-        console.check_report(report, bundle.glob("*"))
     pairs = find_pairs(inputs, targets)
     if report is not None:
-        console.check_report(report, [path for pair in pairs for path in pair])
+        used = [path for pair in pairs for path in pair]
+        console.check_report(report, [*used, *bundle.glob("*")])
     restorer = Restorer.open(bundle, backend, threads)
     with Progress(console=console.stderr(), transient=True) as progress:
         task = progress.add_task("restoring", total=len(pairs))
