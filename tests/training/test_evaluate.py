@@ -13,7 +13,6 @@ from training.evaluate import Model, evaluate, summarise
 from training.pairs import CLEAN, pairs
 from training.scenes import HELD_OUT_PHOTOS
 
-
 _MISSED = pytest.param(
     "raindrop", 2.5, marks=pytest.mark.xfail(reason="hardly learned yet: see the model card")
 )
