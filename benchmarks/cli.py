@@ -8,16 +8,15 @@ import typer
 
 from lorair.benchmarks.quality_command import quality
 from lorair.runtime import console
-from lorair.runtime.errors import DependencyError, OptionError
+from lorair.runtime.errors import OptionError
 
 if TYPE_CHECKING:
     from lorair.benchmarks.latency import Measurement, Size
-    from lorair.runtime.restorer import Restorer
+    from lorair.benchmarks.runner import Spec
 
 app = console.make_app("Measure lorair bundles: time and quality.")
 app.command()(quality)
 
-TORCH_EAGER = "torch-eager"
 SCHEMA_VERSION = 1
 
 
@@ -56,21 +55,37 @@ def latency(
     Several backends are timed in turn within each round.
     """
     from lorair.benchmarks.environment import describe
-    from lorair.runtime.machine import usable_cores
+    from lorair.benchmarks.runner import Spec
+    from lorair.runtime.bundle import Bundle
+    from lorair.runtime.machine import default_threads
 
     parsed = [_size(text) for text in sizes or ["256x256", "512x512"]]
     if report is not None:
         weights = [path for path in (ir_weights, router_weights) if path is not None]
         console.check_report(report, [*weights, *bundle.glob("*")])
-    restorers = _open(bundle, backends or ["auto"], threads, ir_weights, router_weights)
-    measurements = _measure(restorers, parsed, iterations)
-    manifest = next(iter(restorers.values())).bundle.manifest
+    opened = Bundle.open(bundle)
+    if (ir_weights is None) != (router_weights is None):
+        raise OptionError(
+            "latency",
+            wanted="both weights files",
+            found="only one of them",
+            hint="leave both out for random weights",
+        )
+    specs = [
+        Spec(bundle, name, threads, ir_weights, router_weights) for name in backends or ["auto"]
+    ]
+    measurements = _measure(specs, parsed, iterations)
+    manifest = opened.manifest
     document = {
         "schema_version": SCHEMA_VERSION,
         "kind": "latency",
         "environment": describe(),
-        "bundle": {"precision": manifest.precision, "source": manifest.source.detail},
-        "threads": threads or usable_cores(),
+        "bundle": {
+            "precision": manifest.precision,
+            "router_precision": manifest.router_precision or manifest.precision,
+            "source": manifest.source.detail,
+        },
+        "threads": threads or default_threads(),
         "iterations": iterations,
         "measurements": [m.to_dict() for m in measurements],
     }
@@ -82,69 +97,30 @@ def latency(
         _print(measurements, document)
 
 
-def _open(
-    bundle: Path,
-    names: list[str],
-    threads: int | None,
-    ir_weights: Path | None,
-    router_weights: Path | None,
-) -> "dict[str, Restorer]":
-    from lorair.runtime.bundle import Bundle
-    from lorair.runtime.restorer import Restorer
+def _measure(specs: "list[Spec]", sizes: "list[Size]", iterations: int) -> "list[Measurement]":
+    from contextlib import ExitStack
 
-    if (ir_weights is None) != (router_weights is None):
-        raise OptionError(
-            "latency",
-            wanted="both weights files",
-            found="only one of them",
-            hint="leave both out for random weights",
-        )
-    opened: dict[str, Restorer] = {}
-    for name in names:
-        if name == TORCH_EAGER:
-            restorer = _open_eager(Bundle.open(bundle), threads, ir_weights, router_weights)
-        else:
-            restorer = Restorer.open(bundle, name, threads)
-        if restorer.backend.name in opened:
-            raise OptionError(
-                "--backend",
-                wanted="each backend once",
-                found=f"{restorer.backend.name} twice",
-                hint="auto is one of the others' names",
-            )
-        opened[restorer.backend.name] = restorer
-    return opened
-
-
-def _open_eager(
-    bundle: Any, threads: int | None, ir_weights: Path | None, router_weights: Path | None
-) -> "Restorer":
-    try:
-        from lorair.benchmarks.torch_eager import EagerWeights, TorchEagerBackend
-    except ImportError as error:
-        raise DependencyError(
-            "cannot time torch-eager",
-            wanted="the export extra",
-            found=f"{error.name} is not installed",
-            hint="pip install 'lorair[export]'",
-        ) from error
-    from lorair.runtime.restorer import Restorer
-
-    weights = EagerWeights(ir_weights, router_weights)
-    return Restorer(bundle, TorchEagerBackend(bundle.manifest.model, weights, threads))
-
-
-def _measure(
-    restorers: "dict[str, Restorer]", sizes: "list[Size]", iterations: int
-) -> "list[Measurement]":
     from rich.progress import Progress
 
     from lorair.benchmarks.latency import measure
+    from lorair.benchmarks.runner import ProcessRunner
 
-    total = len(restorers) * len(sizes) * (iterations + 1)
-    with Progress(console=console.stderr(), transient=True) as progress:
-        task = progress.add_task("timing", total=total)
-        return list(measure(restorers, sizes, iterations, lambda: progress.advance(task)))
+    with ExitStack() as stack:
+        runners: dict[str, ProcessRunner] = {}
+        for spec in specs:
+            runner = stack.enter_context(ProcessRunner(spec))
+            if runner.name in runners:
+                raise OptionError(
+                    "--backend",
+                    wanted="each backend once",
+                    found=f"{runner.name} twice",
+                    hint="auto is one of the others' names",
+                )
+            runners[runner.name] = runner
+        progress = stack.enter_context(Progress(console=console.stderr(), transient=True))
+        task = progress.add_task("timing", total=len(specs) * len(sizes) * (iterations + 1))
+        timed = measure(list(runners.values()), sizes, iterations, lambda: progress.advance(task))
+        return list(timed)
 
 
 def _size(text: str) -> "Size":
@@ -176,7 +152,8 @@ def _print(measurements: "list[Measurement]", document: dict[str, Any]) -> None:
     for m in measurements:
         out.print(f"\n{m.size}  {m.description}", soft_wrap=True)
         first = sum(m.first.values()) * 1000
-        out.print(f"first run {first:.0f}, of it {m.first['load'] * 1000:.0f} loading")
+        memory = f"; peak memory {m.peak_memory / 1e9:.2f} GB" if m.peak_memory else ""
+        out.print(f"first run {first:.0f}, of it {m.first['load'] * 1000:.0f} loading{memory}")
         rows = console.table("stage", ">p50", ">p90", ">p99", ">min")
         summary = m.summary()
         for stage in (*STAGES, "total"):

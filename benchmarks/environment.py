@@ -3,9 +3,8 @@
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
-from lorair.runtime.machine import usable_cores
+from lorair.runtime.machine import processor_name, usable_cores
 
 _PACKAGES = ("lorair", "numpy", "pillow", "onnxruntime", "torch", "openvino")
 
@@ -13,7 +12,7 @@ _PACKAGES = ("lorair", "numpy", "pillow", "onnxruntime", "torch", "openvino")
 def describe() -> dict[str, object]:
     """Machine, system and versions of the libraries that matter."""
     return {
-        "cpu": _cpu_name(),
+        "cpu": processor_name(),
         "cores": usable_cores(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": platform.platform(),
@@ -27,12 +26,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

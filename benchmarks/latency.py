@@ -1,21 +1,20 @@
 """Where the time goes, stage by stage, file to file.
 
-Backends are run in turn within each round, so that a noisy machine hurts all alike.
+Each backend has a process of its own; they run in turn within each round, so that a noisy
+machine hurts all alike.
 """
 
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from lorair.benchmarks.runner import Runner
 from lorair.exporter import photos
-from lorair.runtime import images
-from lorair.runtime.restorer import Restorer
 
 STAGES = ("decode", "views", "router", "prepare", "restorer", "finish", "encode")
 
@@ -36,12 +35,14 @@ class Measurement:
     """Seconds of every timed iteration, by stage; `total` is the whole, file to file.
 
     first: the untimed iteration's stages, with the loading of the graphs.
+    peak_memory: the most bytes that its process has held up to the end of this size.
     """
 
     backend: str
     description: str
     size: Size
     first: dict[str, float]
+    peak_memory: int | None = None
     samples: dict[str, list[float]] = field(default_factory=dict)
 
     def summary(self) -> dict[str, dict[str, float]]:
@@ -56,6 +57,7 @@ class Measurement:
             "height": self.size.height,
             "width": self.size.width,
             "first_seconds": self.first,
+            "peak_memory_bytes": self.peak_memory,
             "milliseconds": self.summary(),
             "samples_seconds": self.samples,
         }
@@ -73,7 +75,7 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def measure(
-    restorers: dict[str, Restorer],
+    runners: Sequence[Runner],
     sizes: Sequence[Size],
     iterations: int,
     on_round: Callable[[], None] = lambda: None,
@@ -84,8 +86,9 @@ def measure(
     is reported as `first`.
 
     Args:
-        restorers: by backend name, all of the same bundle.
-        sizes: a shipped photograph is resized to each.
+        runners: one a backend, all of the same bundle.
+        sizes: a shipped photograph is resized to each; memory is known for each if they
+            come in ascending order.
         iterations: timed rounds, at least 1.
         on_round: called after each iteration of each backend.
     """
@@ -94,7 +97,8 @@ def measure(
             source = Path(folder) / f"{size}.png"
             photograph(size).save(source)
             target = Path(folder) / "restored.png"
-            yield from _measure_size(restorers, size, source, target, iterations, on_round)
+            for runner, timed in _measure_size(runners, size, source, target, iterations, on_round):
+                yield replace(timed, peak_memory=runner.peak_memory())
 
 
 def photograph(size: Size) -> Image.Image:
@@ -104,35 +108,23 @@ def photograph(size: Size) -> Image.Image:
 
 
 def _measure_size(
-    restorers: dict[str, Restorer],
+    runners: Sequence[Runner],
     size: Size,
     source: Path,
     target: Path,
     iterations: int,
     on_round: Callable[[], None],
-) -> Iterator[Measurement]:
-    measurements = []
-    for name, restorer in restorers.items():
-        first = _run_once(restorer, source, target)
-        description = restorer.backend.description
-        measurements.append(Measurement(name, description, size, first))
+) -> list[tuple[Runner, Measurement]]:
+    pairs = []
+    for runner in runners:
+        first = runner.run(source, target)
+        pairs.append((runner, Measurement(runner.name, runner.description, size, first)))
         on_round()
     for _ in range(iterations):
-        for measurement in measurements:
-            seconds = _run_once(restorers[measurement.backend], source, target)
+        for runner, measurement in pairs:
+            seconds = runner.run(source, target)
             for stage in STAGES:
                 measurement.samples.setdefault(stage, []).append(seconds[stage])
             measurement.samples.setdefault("total", []).append(sum(seconds.values()))
             on_round()
-    yield from measurements
-
-
-def _run_once(restorer: Restorer, source: Path, target: Path) -> dict[str, float]:
-    start = time.perf_counter()
-    picture = images.read(source)
-    decoded = time.perf_counter()
-    restored = restorer.restore(picture.pixels)
-    encoding = time.perf_counter()
-    images.write(target, picture.with_pixels(restored.image))
-    end = time.perf_counter()
-    return {"decode": decoded - start, **restored.seconds, "encode": end - encoding}
+    return pairs

@@ -58,7 +58,7 @@ class TorchEagerBackend:
     def load_router(self) -> None:
         """Loaded from the start."""
 
-    def load_restorer(self) -> None:
+    def load_restorer(self, gates: Array) -> None:
         """Loaded from the start."""
 
     def route(self, views: Array) -> tuple[Array, Array, Array]:

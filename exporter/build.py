@@ -5,9 +5,17 @@ from pathlib import Path
 
 from lorair.exporter import photos
 from lorair.exporter.checkpoint import Pair
-from lorair.exporter.config import ModelConfig
-from lorair.exporter.onnx_export import export_restorer, export_router
-from lorair.exporter.verify import Limits, certify, make_references
+from lorair.exporter.config import DEFAULT_ROUTE_CHECKS, ModelConfig
+from lorair.exporter.fold import fold
+from lorair.exporter.onnx_export import (
+    BOUND_TARGETS,
+    export_restorer,
+    export_router,
+    write_bound,
+)
+from lorair.exporter.probes import probes
+from lorair.exporter.quantize import quantize_router
+from lorair.exporter.verify import Limits, certify, check_routes, make_references
 from lorair.runtime.atomic import atomic_folder, check_writable
 from lorair.runtime.backends import select
 from lorair.runtime.bundle import (
@@ -18,6 +26,7 @@ from lorair.runtime.bundle import (
     ModelInfo,
     Precision,
     Source,
+    bound_restorer,
     is_bundle,
     list_files,
     write_manifest,
@@ -46,6 +55,8 @@ def build_bundle(
     output: Path,
     *,
     precision: Precision = "fp32",
+    router_int8: bool = False,
+    route_checks: int = DEFAULT_ROUTE_CHECKS,
     limits: Limits | None = None,
     photographs: Sequence[Path] | None = None,
 ) -> Manifest:
@@ -56,6 +67,8 @@ def build_bundle(
         source: where they came from, for the manifest.
         output: the bundle's folder; an older bundle there is replaced.
         precision: of weights and activations.
+        router_int8: whether the router is quantized, for CPUs; see `quantize`.
+        route_checks: pictures on which a quantized router must choose the same experts.
         limits: of the parity certificate; None for the defaults.
         photographs: to verify on; None for the shipped ones.
 
@@ -66,35 +79,48 @@ def build_bundle(
     check_output(output)
     config = pair.config
     with atomic_folder(output) as folder:
+        photographs = photographs or photos.paths()
         with step("reference pictures in PyTorch"):
             router, net = pair.modules()
-            references = make_references(
-                router, net, photographs or photos.paths(), config.router.side
-            )
+            references = make_references(router, net, photographs, config.router.side)
+        net = fold(net)
         if precision == "fp16":
-            router.half()
             net.half()
-        with step(f"export {ROUTER} ({precision})"):
-            export_router(router, config.router, folder / ROUTER)
-        del router
         with step(f"export {RESTORER} ({precision})"):
             export_restorer(net, config.restoration, folder / RESTORER)
+            for name, target in BOUND_TARGETS.items():
+                write_bound(folder / RESTORER, folder / bound_restorer(name), target)
         del net
+        with step(f"export {ROUTER} ({'int8' if router_int8 else precision})"):
+            if precision == "fp16" and not router_int8:
+                router.half()
+            export_router(router, config.router, folder / ROUTER)
+            if router_int8:
+                quantize_router(folder / ROUTER)
         manifest = Manifest(
             created_by=f"lorair {lorair_version()}",
             precision=precision,
+            router_precision="int8" if router_int8 else None,
             model=_model_info(config),
             files=list_files(folder),
             source=source,
         )
+        backend = select("onnxruntime", Bundle(folder, manifest))
+        routes = None
+        if router_int8:
+            with step(f"compare routes on {route_checks} pictures"):
+                pictures = probes(photographs, route_checks)
+                routes = check_routes(backend, router, pictures, config.router.side)
+        del router
         with step(f"verify on {len(references)} photographs"):
             certificate = certify(
-                select("onnxruntime", Bundle(folder, manifest)),
+                backend,
                 references,
                 config.router.side,
                 config.restoration.stride,
                 precision,
                 limits or Limits(),
+                routes,
             )
         manifest = manifest.model_copy(update={"certificate": certificate})
         write_manifest(folder, manifest)

@@ -11,6 +11,9 @@ LORA_SCALE: Final = 2.0
 HEAD_WIDTH: Final = 64
 """CLIP's attention heads are this wide, so their number follows from the hidden size."""
 
+DEFAULT_ROUTE_CHECKS: Final = 14
+"""Pictures on which a quantized router is checked; at full size each takes ten seconds."""
+
 SETTING1_CLASSES: Final = ("snow", "rain", "raindrop")
 
 

@@ -1,10 +1,15 @@
-"""Module to portable ONNX: two graphs whose names read like the network.
+"""Module to ONNX: graphs whose names read like the network.
 
 `router.onnx`    views (B, 5, 3, S, S) -> logits (B, E), prior (B, P), gates (B, E)
 `restorer.onnx`  image (1, 3, H, W), prior (1, P), gates (E) -> restored (1, 3, H, W)
 
 H and W are dynamic multiples of the network's stride. Inputs and outputs are float32 in
 every precision. Weights lie beside the graph as external data.
+
+`restorer.NAME.onnx` is the second graph once more in the form that one runtime likes best,
+with the same weights file: the operators' bodies for that target written out, and the
+gates an initializer that the runtime puts in before it compiles ("bound"), so that merged
+weights are constants.
 """
 
 import ast
@@ -14,18 +19,25 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import onnx
 import onnx_ir as ir
 import torch
+from onnx import inliner
 from torch import nn
 from torch.export import Dim
 
 from lorair.exporter.config import RestorationConfig, RouterConfig
 from lorair.exporter.model import RestorationNet, Router
 from lorair.exporter.model.router import VIEWS
-from lorair.kernels.onnx_functions import portable_bodies
+from lorair.kernels.onnx_functions import Target, bodies
 from lorair.kernels.spec import ONNX_OPSET
+
+GATES = "gates"
+
+BOUND_TARGETS: Final[dict[str, Target]] = {"onnxruntime": "cpu", "openvino": "reduce"}
+"""Runtimes that get a restorer of their own, and the bodies they like best."""
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -53,10 +65,46 @@ def export_restorer(net: RestorationNet, config: RestorationConfig, path: Path) 
     sides = {2: config.stride * Dim("h"), 3: config.stride * Dim("w")}
     model = _trace(net, inputs, ["restored"], {"image": sides, "prior": None, "gates": None})
     is_float32 = net.intro.conv.weight.dtype == torch.float32
-    for body in portable_bodies(float32=is_float32):
+    for body in bodies("cpu", float32=is_float32):
         function = ir.serde.deserialize_function(body)
         model.functions[function.identifier()] = function
     _write(model, path)
+
+
+def write_bound(restorer: Path, path: Path, target: Target) -> None:
+    """Write a restorer's graph for one runtime: bodies written out, gates bound.
+
+    Args:
+        restorer: of `export_restorer`.
+        path: the new graph, in the same folder.
+        target: of the bodies.
+    """
+    model = onnx.load(restorer, load_external_data=False)
+    is_float32 = model.graph.initializer[0].data_type == onnx.TensorProto.FLOAT
+    del model.functions[:]
+    model.functions.extend(bodies(target, float32=is_float32))
+    model = inliner.inline_local_functions(model)
+    gates = next(value for value in model.graph.input if value.name == GATES)
+    model.graph.input.remove(gates)
+    model.graph.initializer.append(_placeholder(gates, f"{restorer.name}.data"))
+    onnx.save(model, path)
+
+
+def _placeholder(gates: Any, data: str) -> Any:
+    """An external initializer: ONNX Runtime replaces no other kind before it optimises.
+
+    Whatever is read from the file's beginning is never used.
+    """
+    (experts,) = (d.dim_value for d in gates.type.tensor_type.shape.dim)
+    tensor = onnx.TensorProto(
+        name=GATES,
+        dims=[experts],
+        data_type=onnx.TensorProto.FLOAT,
+        data_location=onnx.TensorProto.EXTERNAL,
+    )
+    for key, value in {"location": data, "offset": 0, "length": 4 * experts}.items():
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor
 
 
 def _trace(

@@ -1,7 +1,7 @@
 """Parity: a bundle's pictures against PyTorch float32, on real photographs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from lorair.exporter.model import RestorationNet, Router
 from lorair.runtime import images
 from lorair.runtime.backends import Backend
-from lorair.runtime.bundle import Certificate, PictureParity, Precision
+from lorair.runtime.bundle import Certificate, PictureParity, Precision, RouteParity
 from lorair.runtime.errors import OptionError, VerificationError
 from lorair.runtime.restorer import to_planes
 from lorair.runtime.views import make_views
@@ -75,8 +75,19 @@ def certify(
     stride: int,
     precision: Precision,
     limits: Limits,
+    routes: RouteParity | None = None,
 ) -> Certificate:
     """Compare a backend with the references and check the limits.
+
+    Args:
+        backend: of the bundle.
+        references: what it should come to.
+        side: of a router's view.
+        stride: of the restoration network.
+        precision: of the bundle.
+        limits: that it must keep to.
+        routes: from `check_routes` if the router is quantized; the pictures are then
+            measured by PSNR whatever the precision.
 
     Raises:
         VerificationError: outside the limits, saying by how much and on which picture.
@@ -88,11 +99,48 @@ def certify(
         max_error=max(p.restored_error for p in pictures),
         psnr_db=min(p.psnr_db for p in pictures),
         route_changes=sum(p.route_changed for p in pictures),
-        limits=_active(limits, precision),
+        limits=_active(limits, precision, quantized=routes is not None),
         pictures=pictures,
+        routes=routes,
     )
     _check(certificate)
     return certificate
+
+
+def check_routes(
+    backend: Backend, router: Router, pictures: Iterable[npt.NDArray[np.uint8]], side: int
+) -> RouteParity:
+    """Compare a backend's routes with the float32 router's.
+
+    Args:
+        backend: whose router is checked.
+        router: in float32.
+        pictures: (H, W, 3).
+        side: of a router's view.
+
+    Raises:
+        VerificationError: another expert is chosen for some picture.
+    """
+    changes, cosines = 0, []
+    for pixels in pictures:
+        views = make_views(pixels, side)
+        with torch.inference_mode():
+            _, prior, gates = (t.numpy() for t in router(torch.from_numpy(views)))
+        _, found, found_gates = backend.route(views)
+        changes += bool(((found_gates > 0) != (gates > 0)).any())
+        cosines.append(_cosine(found[0], prior[0]))
+    if changes:
+        raise VerificationError(
+            "the quantized router chooses other experts",
+            wanted="no change",
+            found=f"{changes} of {len(cosines)} pictures changed",
+            hint="nothing was written; build without --router-int8",
+        )
+    return RouteParity(pictures=len(cosines), changes=changes, prior_cosine=min(cosines))
+
+
+def _cosine(a: Array, b: Array) -> float:
+    return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
 
 
 def psnr(a: Array, b: Array) -> float:
@@ -137,8 +185,8 @@ def _largest(found: Array, wanted: Array) -> float:
     return error if np.isfinite(error) else 3.4e38
 
 
-def _active(limits: Limits, precision: Precision) -> dict[str, float]:
-    if precision == "fp32":
+def _active(limits: Limits, precision: Precision, *, quantized: bool) -> dict[str, float]:
+    if precision == "fp32" and not quantized:
         return {"max_error": limits.max_error, "route_changes": 0}
     return {"min_psnr_db": limits.min_psnr, "route_changes": 0}
 

@@ -1,44 +1,136 @@
-"""The operators' first home: function bodies in standard ONNX.
+"""The operators' first home: function bodies in standard ONNX, one set a target.
 
 A runtime that knows no `lorair` operator inlines the body; one that has a fused kernel
-of that name takes the kernel. Bodies are written in ONNX's text form.
+of that name takes the kernel. Bodies are written in ONNX's text form, from a few
+fragments: merge the experts, normalise, convolve.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 from lorair.kernels.spec import (
     DOMAIN,
-    LAYER_NORM_2D,
-    LAYER_NORM_EPSILON,
     LORA_MOE_CONV,
+    LORA_MOE_CONV_ADD,
+    LORA_MOE_DEPTHWISE_GATE,
+    NORM_EPSILON,
+    NORM_LORA_MOE_CONV,
+    NORM_LORA_MOE_CONV_GATE,
+    NORM_SCALE_ADD,
     ONNX_OPSET,
+    SCALE_LORA_MOE_CONV_ADD,
 )
 
-_HEADER = f'<domain: "{DOMAIN}", opset_import: ["" : {ONNX_OPSET}]>'
+Target = Literal["cpu", "reduce"]
+
+TARGETS: Final[tuple[Target, ...]] = ("cpu", "reduce")
+"""What a set of bodies is for.
+
+cpu: for ONNX Runtime's CPU kernels, and portable: statistics as matrix products.
+reduce: for compilers with good reductions of their own (OpenVINO, TensorRT).
+"""
+
+_EXPERTS = "weight, lora_A, lora_B, gates, bias"
 
 
-def portable_bodies(*, float32: bool) -> list[Any]:
-    """The operators' bodies that every ONNX runtime can execute, as `onnx.FunctionProto`.
+def bodies(target: Target, *, float32: bool) -> list[Any]:
+    """Every operator's body, as `onnx.FunctionProto`; all are standard ONNX.
 
     Args:
+        target: one of `TARGETS`.
         float32: whether the graph's tensors are float32. If not, the experts are merged and
             the statistics taken in float32 and cast back. If so, the casts are left out:
             each would copy the merged weights at every run.
     """
     from onnx import parser
 
-    return [parser.parse_function(body(float32)) for body in (_lora_moe_conv, _layer_norm_2d)]
+    return [parser.parse_function(text) for text in _Writer(target, float32).all()]
 
 
-def _lora_moe_conv(float32: bool) -> str:
-    # Σ_e g_e B_e A_e as one matrix product: the experts concatenated along the rank, B's
-    # columns scaled by their gates. Only the gates change between runs, so a runtime folds
-    # everything that stands before the first Mul with them.
-    f, to_float, back = _casts(float32, ["weight", "lora_A", "lora_B"], "merged")
-    return f"""
-{_HEADER}
-{LORA_MOE_CONV} <strides, pads, group, scale> (X, weight, lora_A, lora_B, gates, bias) => (Y)
-{{
+@dataclass(frozen=True)
+class _Writer:
+    """Writes bodies in ONNX's text form."""
+
+    target: Target
+    float32: bool
+
+    def all(self) -> list[str]:
+        return [
+            self._function(
+                LORA_MOE_CONV,
+                "strides, pads, group, scale",
+                f"X, {_EXPERTS}",
+                "Y",
+                self._merge(),
+                "Y = Conv <strides: ints = @strides, pads: ints = @pads, group: int = @group> "
+                "(X, kernel, bias)",
+            ),
+            self._norm_conv(NORM_LORA_MOE_CONV, "Y = Conv (normed, kernel, shift)"),
+            self._norm_conv(NORM_LORA_MOE_CONV_GATE, self._gated_conv()),
+            self._function(
+                LORA_MOE_DEPTHWISE_GATE,
+                "group, scale",
+                f"X, {_EXPERTS}",
+                "Y, mean",
+                self._merge(),
+                self._depthwise(),
+            ),
+            self._function(
+                LORA_MOE_CONV_ADD,
+                "scale",
+                f"X, {_EXPERTS}, residual",
+                "Y",
+                self._merge(),
+                "convolved = Conv (X, kernel, bias)",
+                "Y = Add (convolved, residual)",
+            ),
+            self._function(
+                SCALE_LORA_MOE_CONV_ADD,
+                "scale",
+                f"X, channel_scale, {_EXPERTS}, residual",
+                "Y",
+                self._merge(),
+                "scaled = Mul (X, channel_scale)",
+                "convolved = Conv (scaled, kernel, bias)",
+                "Y = Add (convolved, residual)",
+            ),
+            self._function(
+                NORM_SCALE_ADD,
+                "",
+                "X, channel_scale, channel_shift",
+                "Y",
+                self._norm(),
+                "stretched = Mul (normed, channel_scale)",
+                "shifted = Add (stretched, channel_shift)",
+                "Y = Add (X, shifted)",
+            ),
+        ]
+
+    def _function(self, name: str, attributes: str, inputs: str, outputs: str, *parts: str) -> str:
+        header = f'<domain: "{DOMAIN}", opset_import: ["" : {ONNX_OPSET}]>'
+        bracketed = f"<{attributes}>" if attributes else ""
+        lines = "\n".join(parts)
+        return f"{header}\n{name} {bracketed} ({inputs}) => ({outputs})\n{{\n{lines}\n}}\n"
+
+    def _norm_conv(self, name: str, convolution: str) -> str:
+        return self._function(
+            name,
+            "scale",
+            f"X, {_EXPERTS}, lora_bias",
+            "Y",
+            self._merge(),
+            self._shift(),
+            self._norm(),
+            convolution,
+        )
+
+    def _merge(self) -> str:
+        """`kernel`: W(gates), in X's type."""
+        # Σ_e g_e B_e A_e as one matrix product: the experts concatenated along the rank, B's
+        # columns scaled by their gates. Only the gates change between runs, so a runtime
+        # folds everything that stands before the first Mul with them.
+        f, to_float = self._as_float("weight", "lora_A", "lora_B")
+        return f"""
     alpha = Constant <value_float: float = @scale> ()
     scaled_gates = Mul (gates, alpha)
     one_axis = Constant <value_ints = [1]> ()
@@ -51,22 +143,27 @@ def _lora_moe_conv(float32: bool) -> str:
     product = MatMul (B, A)
     weight_shape = Shape (weight)
     update = Reshape (product, weight_shape)
-    merged{f} = Add (weight{f}, update)
-    {back}
-    Y = Conv <strides: ints = @strides, pads: ints = @pads, group: int = @group> (X, merged, bias)
-}}
-"""
+    {self._from_float("kernel", f"Add (weight{f}, update)")}"""
 
+    def _shift(self) -> str:
+        """`shift`: bias + gates @ lora_bias, in X's type."""
+        f, to_float = self._as_float("bias", "lora_bias")
+        return f"""
+    {to_float}
+    gated_bias = MatMul (gates, lora_bias{f})
+    {self._from_float("shift", f"Add (bias{f}, gated_bias)")}"""
 
-def _layer_norm_2d(float32: bool) -> str:
-    # The mean over the channels as a product with a row of 1/C: ONNX Runtime reduces over a
-    # leading axis several times slower than it multiplies matrices.
-    f, to_float, back = _casts(float32, ["x", "weight", "bias"], "Y")
-    return f"""
-{_HEADER}
-{LAYER_NORM_2D} (X, weight, bias) => (Y)
-{{
-    channels = Shape (weight)
+    def _norm(self) -> str:
+        """`normed`: norm(X), in X's type."""
+        return self._norm_by_products() if self.target == "cpu" else self._norm_by_reductions()
+
+    def _norm_by_products(self) -> str:
+        # The mean over the channels as a product with a row of 1/C: ONNX Runtime reduces over
+        # a leading axis several times slower than it multiplies matrices.
+        f, to_float = self._as_float("x")
+        return f"""
+    X_shape = Shape (X)
+    channels = Shape <start = 1, end = 2> (X)
     ones = ConstantOfShape <value = float[1] {{1.0}}> (channels)
     count = Cast <to = 1> (channels)
     reciprocals = Div (ones, count)
@@ -79,25 +176,62 @@ def _layer_norm_2d(float32: bool) -> str:
     centred = Sub (x{f}, mean)
     squares = Mul (centred, centred)
     variance = MatMul (mean_row, squares)
-    epsilon = Constant <value_float = {LAYER_NORM_EPSILON}> ()
-    shifted = Add (variance, epsilon)
-    deviation = Sqrt (shifted)
-    normed = Div (centred, deviation)
-    column = Constant <value_ints = [-1, 1]> ()
-    weight_column = Reshape (weight{f}, column)
-    bias_column = Reshape (bias{f}, column)
-    stretched = Mul (normed, weight_column)
-    affine = Add (stretched, bias_column)
-    X_shape = Shape (X)
-    Y{f} = Reshape (affine, X_shape)
-    {back}
-}}
-"""
+    {_DEVIATION}
+    rate = Reciprocal (deviation)
+    flat = Mul (centred, rate)
+    {self._from_float("normed", "Reshape (flat, X_shape)")}"""
+
+    def _norm_by_reductions(self) -> str:
+        f, to_float = self._as_float("X")
+        return f"""
+    axes = Constant <value_ints = [1]> ()
+    {to_float}
+    mean = ReduceMean (X{f}, axes)
+    centred = Sub (X{f}, mean)
+    squares = Mul (centred, centred)
+    variance = ReduceMean (squares, axes)
+    {_DEVIATION}
+    {self._from_float("normed", "Div (centred, deviation)")}"""
+
+    def _gated_conv(self) -> str:
+        """`Y`: gate(conv(normed))."""
+        if self.target == "cpu":
+            # Two convolutions: halving a kernel is cheaper than copying both halves of a
+            # picture.
+            return """
+    first_kernel, second_kernel = Split <axis = 0, num_outputs = 2> (kernel)
+    first_shift, second_shift = Split <axis = 0, num_outputs = 2> (shift)
+    first = Conv (normed, first_kernel, first_shift)
+    second = Conv (normed, second_kernel, second_shift)
+    Y = Mul (first, second)"""
+        return """
+    convolved = Conv (normed, kernel, shift)
+    first, second = Split <axis = 1, num_outputs = 2> (convolved)
+    Y = Mul (first, second)"""
+
+    def _depthwise(self) -> str:
+        f, to_float = self._as_float("Y")
+        return f"""
+    convolved = Conv <pads = [1, 1, 1, 1], group: int = @group> (X, kernel, bias)
+    first, second = Split <axis = 1, num_outputs = 2> (convolved)
+    Y = Mul (first, second)
+    {to_float}
+    plane = Constant <value_ints = [2, 3]> ()
+    {self._from_float("mean", f"ReduceMean (Y{f}, plane)")}"""
+
+    def _as_float(self, *names: str) -> tuple[str, str]:
+        """The suffix of float32 names, and the lines that make them."""
+        if self.float32:
+            return "", ""
+        return "_float", "\n    ".join(f"{n}_float = Cast <to = 1> ({n})" for n in names)
+
+    def _from_float(self, name: str, expression: str) -> str:
+        """`name = expression`, cast to X's type where that is not float32."""
+        if self.float32:
+            return f"{name} = {expression}"
+        return f"{name}_float = {expression}\n    {name} = CastLike ({name}_float, X)"
 
 
-def _casts(float32: bool, inputs: list[str], result: str) -> tuple[str, str, str]:
-    """A suffix for float32 names, and the lines that cast to float32 and back."""
-    if float32:
-        return "", "", ""
-    to_float = "\n    ".join(f"{name}_float = Cast <to = 1> ({name})" for name in inputs)
-    return "_float", to_float, f"{result} = CastLike ({result}_float, X)"
+_DEVIATION = f"""epsilon = Constant <value_float = {NORM_EPSILON}> ()
+    above_zero = Add (variance, epsilon)
+    deviation = Sqrt (above_zero)"""

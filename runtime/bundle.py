@@ -93,10 +93,22 @@ class PictureParity(_Part):
     route_changed: bool
 
 
+class RouteParity(_Part):
+    """The router against PyTorch float32 on photographs with and without flaws.
+
+    prior_cosine: the least of all pictures, between the two priors.
+    """
+
+    pictures: Count
+    changes: int
+    prior_cosine: float
+
+
 class Certificate(_Part):
     """The parity certificate: the bundle against PyTorch float32 on real photographs.
 
     psnr_db: the worst picture's, of clamped outputs with peak 1; 160 stands for equal.
+    routes: what a check on more pictures found, where the router is quantized.
     """
 
     reference: str
@@ -106,17 +118,20 @@ class Certificate(_Part):
     route_changes: int
     limits: dict[str, float]
     pictures: tuple[PictureParity, ...]
+    routes: RouteParity | None = None
 
 
 class Manifest(_Part):
     """`manifest.json`.
 
+    precision: of weights and activations, but for the router's if `router_precision` is set.
     digest: sha256 of the other keys, as `content_digest` makes it.
     """
 
     schema_version: Count = SCHEMA_VERSION
     created_by: str
     precision: Precision
+    router_precision: Literal["int8"] | None = None
     model: ModelInfo
     files: dict[str, FileInfo]
     source: Source
@@ -171,6 +186,22 @@ class Bundle:
         """The restoration network's graph."""
         return self.path / RESTORER
 
+    def restorer_for(self, runtime: str) -> Path | None:
+        """The restorer's graph in one runtime's own form, gates bound; None if it has none."""
+        name = bound_restorer(runtime)
+        return self.path / name if name in self.manifest.files else None
+
+    def content(self, graph: Path) -> str:
+        """What a restorer's graph and its weights hold, for caches: their hashes."""
+        hashes = (self.manifest.files[name].sha256 for name in (graph.name, f"{RESTORER}.data"))
+        return " ".join(hashes)
+
+    @property
+    def weights_size(self) -> int:
+        """Bytes of the restorer's weights."""
+        info = self.manifest.files.get(f"{RESTORER}.data")
+        return info.size if info is not None else 0
+
     def _check(self, limit: int | None) -> None:
         listed = self.manifest.files
         for name in _visible_files(self.path):
@@ -187,6 +218,11 @@ class Bundle:
                 raise _damaged(self.path, f"{name} of {info.size} bytes", f"{size} bytes")
             if (limit is None or size < limit) and sha256(file) != info.sha256:
                 raise _damaged(self.path, f"{name} as it was built", "other content")
+
+
+def bound_restorer(runtime: str) -> str:
+    """The file name of the restorer's graph in one runtime's own form."""
+    return f"restorer.{runtime}.onnx"
 
 
 def list_files(folder: Path) -> dict[str, FileInfo]:

@@ -25,6 +25,12 @@ def main() -> None:
     console.run(app)
 
 
+def _backend_names() -> list[str]:
+    from lorair.runtime.backends import AUTO, BACKENDS
+
+    return [AUTO, *BACKENDS]
+
+
 @app.command()
 def infer(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures.")],
@@ -39,7 +45,13 @@ def infer(
     bundle: Annotated[
         Path, typer.Option("--bundle", "-b", envvar="LORAIR_BUNDLE", help="The bundle's folder.")
     ] = Path("lorair-bundle"),
-    backend: Annotated[str, typer.Option(help="What runs the network.")] = "auto",
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="What runs the network; `lorair-run doctor` lists them.",
+            autocompletion=_backend_names,
+        ),
+    ] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")
@@ -59,6 +71,8 @@ def infer(
     if report is not None:
         console.check_report(report, [*inputs, *outputs, *bundle.glob("*")])
     restorer = Restorer.open(bundle, backend, threads)
+    if not as_json:
+        console.note(f"backend {restorer.backend.description}{restorer.reason}")
     entries, errors = _restore_all(restorer, inputs, outputs, max_pixels, quiet=as_json)
     document = {
         "lorair": console.lorair_version(),
@@ -72,6 +86,33 @@ def infer(
         console.print_json(document)
     if errors:
         raise typer.Exit(errors[0].exit_code if len(errors) == len(inputs) else 1)
+
+
+@app.command()
+def doctor(
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", "-b", help="Say what would run this bundle.")
+    ] = None,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Show what can run here: the machine, every backend, and what each one lacks."""
+    from lorair.runtime.doctor import examine
+
+    report = examine(bundle)
+    if as_json:
+        console.print_json(report)
+        return
+    out = console.stdout()
+    machine, kept = report["machine"], report["cache"]
+    out.print(f"lorair    {report['lorair']}, Python {machine['python']}, {machine['system']}")
+    out.print(f"machine   {machine['cpu']}; {machine['threads']} threads by default")
+    place = kept["folder"] or "off"
+    out.print(f"cache     {place} ({kept['bytes'] / 1e6:.0f} MB)", soft_wrap=True)
+    table = console.table("backend", "installed", "lacks", "install with", title="\nBackends")
+    for row in report["backends"]:
+        table.add_row(row["name"], row["version"] or "no", row["lacks"] or "", row["install"] or "")
+    out.print(table)
+    out.print(f"{report['auto']}", soft_wrap=True)
 
 
 def _restore_all(

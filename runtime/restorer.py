@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lorair.runtime.backends import Backend, select
+from lorair.runtime.backends import AUTO, Backend, select
 from lorair.runtime.bundle import Bundle
 from lorair.runtime.errors import InternalError, OptionError, PictureError
 from lorair.runtime.images import check_size
@@ -45,9 +45,11 @@ class Restored:
 class Restorer:
     """Restores pictures with one bundle on one backend. Make one with `Restorer.open`."""
 
-    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend, reason: str = "") -> None:
         self.bundle = bundle
         self.backend = backend
+        self.reason = reason
+        """Why this backend, for people; empty if it was asked for."""
 
     @classmethod
     def open(
@@ -73,7 +75,11 @@ class Restorer:
                 hint="leave it out for the cores at hand",
             )
         bundle = Bundle.open(path)
-        return cls(bundle, select(backend, bundle, threads))
+        opened = select(backend, bundle, threads)
+        if backend != AUTO:
+            return cls(bundle, opened)
+        reason = f" (auto: the fastest here for an {bundle.manifest.precision} bundle)"
+        return cls(bundle, opened, reason)
 
     def route(self, image: Pixels) -> Route:
         """Ask the router what it sees.
@@ -101,7 +107,7 @@ class Restorer:
         if route is None:
             route = self._route(image, seconds)
         with _timed(seconds, "load"):
-            self.backend.load_restorer()
+            self.backend.load_restorer(route.gates)
         with _timed(seconds, "prepare"):
             planes = to_planes(image, self.bundle.manifest.model.stride)
         with _timed(seconds, "restorer"):

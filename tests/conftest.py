@@ -1,5 +1,6 @@
 """Fixtures that several folders use. What is slow to make is made once a session."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,14 @@ from lorair.exporter.build import build_bundle
 from lorair.exporter.checkpoint import Pair
 from lorair.exporter.synth import random_pair, write_pair
 from lorair.runtime.bundle import Source
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compiled graphs go to a folder of the test run's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LORAIR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,9 @@ _ROUTER = 0, 4, 5
 _GUIDES, _BASE, _EXPERTS = 1, 2, 3
 """Numbers of the stages in the seeds of their random draws."""
 
+_LAYOUT = torch.channels_last
+"""Of what is trained; a third faster than the usual order on a CPU."""
+
 _WINDOW = 7 / 16
 """Least part of a scene's sides that the router sees when it gives a scene its prior."""
 
@@ -27,7 +30,7 @@ _SAMPLE = 64
 """Pictures whose patches' statistics the router's embedding starts from."""
 
 _PSNR_FLOOR = 1e-4
-"""Squared error (40 dB) below which a patch counts as done; else clean ones would rule."""
+"""Squared error (40 dB) below which a kind counts as done; else clean ones would rule."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,12 +107,13 @@ class Trainer:
         """Stage 1: the shared network under the prior; no expert has a gate."""
         torch.manual_seed(self.seed)
         net = init_experts(RestorationNet(self.recipe.model.restoration)).to(self.device)
+        net.to(memory_format=_LAYOUT)  # type: ignore[call-overload]
         gates = torch.zeros(self.recipe.model.restoration.num_experts, device=self.device)
         stage = self.recipe.base
 
         def loss_of(step: int) -> Tensor:
             rng = self.rng(_BASE, step)
-            chosen = guides.choose(rng, stage.batch, self.recipe.clean)
+            chosen = guides.choose(rng, stage.batch, self._shares())
             return self._restoration_loss(net, guides, rng, chosen, gates)
 
         shared = [p for name, p in net.named_parameters() if "lora_" not in name]
@@ -126,8 +130,8 @@ class Trainer:
         def loss_of(step: int) -> Tensor:
             rng = self.rng(_EXPERTS, step)
             expert = self.recipe.turns[step % len(self.recipe.turns)]
-            chosen = guides.choose(rng, stage.batch, self.recipe.clean, expert)
-            return self._restoration_loss(net, guides, rng, chosen, one_hot[expert], pooled=True)
+            chosen = guides.choose(rng, stage.batch, self._shares(), expert)
+            return self._restoration_loss(net, guides, rng, chosen, one_hot[expert])
 
         net.requires_grad_(False)
         low_rank = [p for name, p in net.named_parameters() if "lora_" in name]
@@ -144,13 +148,16 @@ class Trainer:
         rng: np.random.Generator,
         chosen: npt.NDArray[np.intp],
         gates: Tensor,
-        *,
-        pooled: bool = False,
     ) -> Tensor:
         degraded, clean = self.scenes.patches(rng, chosen, self.recipe.patch, self.recipe.grey)
         prior = self.tensor(guides.priors[chosen[:, 0], chosen[:, 1]])
-        restored = net(self.tensor(degraded), prior, gates)
-        return psnr_loss(restored, self.tensor(clean), pooled=pooled)
+        image = self.tensor(degraded).contiguous(memory_format=_LAYOUT)
+        restored = net(image, prior, gates)
+        return psnr_loss(restored, self.tensor(clean), self.tensor(chosen[:, 1]))
+
+    def _shares(self) -> tuple[float, ...]:
+        """Of each kind in a batch; they sum to 1."""
+        return self.recipe.clean, *((1 - self.recipe.clean) * m for m in self.recipe.mixture)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,30 +168,52 @@ class Guides:
     routes: npt.NDArray[np.int64]
 
     def choose(
-        self, rng: np.random.Generator, batch: int, clean: float, expert: int | None = None
+        self,
+        rng: np.random.Generator,
+        batch: int,
+        shares: tuple[float, ...],
+        expert: int | None = None,
     ) -> npt.NDArray[np.intp]:
-        """(batch, 2) scene and kind; `expert` limits it to what is routed there."""
+        """(batch, 2) scene and kind.
+
+        Args:
+            rng: of the choice.
+            batch: pictures.
+            shares: of each kind, (KINDS) summing to 1; with an expert, of the clean ones only.
+            expert: limits it to what is routed there.
+        """
         allowed = np.ones_like(self.routes, bool) if expert is None else self.routes == expert
         if not allowed.any():
             # A router at its very start may never choose this expert; its own class does.
             allowed[:, 1 + (expert or 0)] = True
         pictures = np.argwhere(allowed)
-        is_clean = pictures[:, 1] == CLEAN
-        weights = np.where(is_clean, clean / max(1, is_clean.sum()), 0.0)
-        weights += np.where(is_clean, 0.0, (1 - weights.sum()) / max(1, (~is_clean).sum()))
+        kinds = pictures[:, 1]
+        if expert is not None:
+            weather = (kinds != CLEAN).sum()
+            shares = (
+                shares[CLEAN],
+                *(
+                    (1 - shares[CLEAN]) * (kinds == kind).sum() / max(1, weather)
+                    for kind in range(1, KINDS)
+                ),
+            )
+        counts = np.bincount(kinds, minlength=KINDS)
+        weights = np.array(shares)[kinds] / counts[kinds]
         return pictures[rng.choice(len(pictures), batch, p=weights / weights.sum())]
 
 
-def psnr_loss(restored: Tensor, clean: Tensor, *, pooled: bool = False) -> Tensor:
-    """Minus PSNR in dB.
+def psnr_loss(restored: Tensor, clean: Tensor, kinds: Tensor) -> Tensor:
+    """Minus PSNR in dB, each kind's patches as one large picture.
+
+    So the worst places of a kind count most, as they do in a whole picture's PSNR, and no
+    kind rules over another.
 
     Args:
         restored: (B, 3, h, w).
         clean: the same shape.
-        pooled: of the batch as one large picture, so that the worst places count most;
-            else the mean over the patches, each counting in dB.
+        kinds: (B) integers; a kind weighs as much as it has patches.
     """
-    error = (restored - clean).square().mean((1, 2, 3))
-    if pooled:
-        error = error.mean()
-    return 10 * torch.log10(error + _PSNR_FLOOR).mean()
+    errors = (restored - clean).square().mean((1, 2, 3))
+    same = (kinds[:, None] == kinds).to(errors.dtype)
+    pooled = same @ errors / same.sum(1)
+    return 10 * torch.log10(pooled + _PSNR_FLOOR).mean()

@@ -10,7 +10,7 @@ from torch import Tensor, nn, zeros
 
 from lorair.exporter.config import RestorationConfig
 from lorair.exporter.model.lora_moe import LoRAMoEConv2d
-from lorair.kernels.torch_ops import layer_norm_2d
+from lorair.kernels.torch_ops import channel_norm, global_mean, simple_gate
 
 ConvFactory = Callable[..., LoRAMoEConv2d]
 
@@ -28,18 +28,8 @@ class LayerNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c, H, W) -> the same."""
-        return layer_norm_2d(x, self.weight, self.bias)
-
-
-def simple_gate(x: Tensor) -> Tensor:
-    """(B, 2c, H, W) -> (B, c, H, W): the first half of the channels times the second."""
-    first, second = x.chunk(2, dim=1)
-    return first * second
-
-
-def global_mean(x: Tensor) -> Tensor:
-    """(B, c, H, W) -> (B, c, 1, 1), summed in float32: fp16 would overflow."""
-    return x.float().mean((2, 3), keepdim=True).to(x.dtype)
+        normed = channel_norm(x.float())
+        return (normed * self.weight[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
 class NAFBlock(nn.Module):

@@ -7,13 +7,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lorair.runtime import cache
+from lorair.runtime.backends.bound import BoundGraphs
+from lorair.runtime.backends.shapes import Shapes, check_shapes, restorer_shapes, router_shapes
 from lorair.runtime.bundle import Bundle
 from lorair.runtime.errors import BundleError, DependencyError, InternalError
-from lorair.runtime.machine import usable_cores
+from lorair.runtime.machine import default_threads
 
 Array = npt.NDArray[np.float32]
 
 _FATAL_ONLY = 4
+_GRAPH = "graph.onnx"
 
 
 class OnnxRuntimeBackend:
@@ -38,8 +42,12 @@ class OnnxRuntimeBackend:
         self._bundle = bundle
         self._lock = threading.Lock()
         self._router: Any = None
-        self._restorer: Any = None
-        self.threads = threads or usable_cores()
+        bound = bundle.restorer_for(self.name)
+        self._restorers: BoundGraphs[Any] = BoundGraphs(
+            (lambda gates: self._load_restorer(bound, gates)) if bound else None,
+            lambda: self._load_restorer(bundle.restorer, None),
+        )
+        self.threads = threads or default_threads()
 
     @property
     def description(self) -> str:
@@ -51,13 +59,14 @@ class OnnxRuntimeBackend:
         """Load the router's graph, unless it is loaded."""
         with self._lock:
             if self._router is None:
-                self._router = self._session(self._bundle.router, self._router_shapes())
+                graph = self._bundle.router
+                session = self._open(graph, self._options())
+                check_shapes(graph, _shapes(session), router_shapes(self._bundle.manifest.model))
+                self._router = session
 
-    def load_restorer(self) -> None:
-        """Load the restoration network's graph, unless it is loaded."""
-        with self._lock:
-            if self._restorer is None:
-                self._restorer = self._session(self._bundle.restorer, self._restorer_shapes())
+    def load_restorer(self, gates: Array) -> None:
+        """Load the restoration network's graph for these gates (E), unless it is loaded."""
+        self._restorers.get(gates)
 
     def route(self, views: Array) -> tuple[Array, Array, Array]:
         """Views (B, 5, 3, S, S) -> logits (B, E), prior (B, P), gates (B, E)."""
@@ -67,10 +76,12 @@ class OnnxRuntimeBackend:
 
     def restore(self, image: Array, prior: Array, gates: Array) -> Array:
         """Image (1, 3, H, W), prior (1, P), gates (E) -> restored (1, 3, H, W)."""
-        self.load_restorer()
-        inputs = {"image": image, "prior": prior, "gates": gates}
+        session, takes_gates = self._restorers.get(gates)
+        inputs = {"image": image, "prior": prior}
+        if takes_gates:
+            inputs["gates"] = gates
         height, width = image.shape[2:]
-        restored: Array = self._run(self._restorer, inputs, f"a picture of {width}x{height}")[0]
+        restored: Array = self._run(session, inputs, f"a picture of {width}x{height}")[0]
         return restored
 
     def _run(self, session: Any, inputs: dict[str, Array], what: str) -> list[Array]:
@@ -84,32 +95,54 @@ class OnnxRuntimeBackend:
             ) from error
         return outputs
 
-    def _router_shapes(self) -> dict[str, list[object]]:
-        model = self._bundle.manifest.model
-        side = model.clip_side
-        return {
-            "views": ["batch", 5, 3, side, side],
-            "logits": ["batch", model.experts],
-            "prior": ["batch", model.prior],
-            "gates": ["batch", model.experts],
-        }
+    def _load_restorer(self, graph: Path, gates: Array | None) -> Any:
+        """A session with the gates bound, or with None as an input; optimised once, then kept."""
+        session = None
+        if self._bundle.weights_size >= cache.WORTHWHILE:
+            session = self._cached(graph, gates)
+        if session is None:
+            session = self._open(graph, self._options(), gates)
+        wanted = restorer_shapes(self._bundle.manifest.model, bound=gates is not None)
+        check_shapes(graph, _shapes(session), wanted)
+        return session
 
-    def _restorer_shapes(self) -> dict[str, list[object]]:
-        model = self._bundle.manifest.model
-        picture = [1, 3, f"{model.stride}*h", f"{model.stride}*w"]
-        return {
-            "image": picture,
-            "prior": [1, model.prior],
-            "gates": [model.experts],
-            "restored": picture,
-        }
+    def _cached(self, graph: Path, gates: Array | None) -> Any:
+        """A session of the optimised graph; None if caching is off or went wrong."""
+        content, version = self._bundle.content(graph), self._library.__version__
+        bound = None if gates is None else gates.tobytes().hex()
+        name = cache.entry_name(self.name, version, content, bound)
+        entry = cache.fetch(name, lambda folder: self._optimise(graph, gates, folder))
+        if entry is None:
+            return None
+        options = self._options()
+        options.graph_optimization_level = self._library.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            return self._open(entry / _GRAPH, options)
+        except BundleError:
+            cache.forget(entry)
+            return None
 
-    def _session(self, graph: Path, wanted: dict[str, list[object]]) -> Any:
+    def _optimise(self, graph: Path, gates: Array | None, folder: Path) -> None:
+        options = self._options()
+        options.optimized_model_filepath = str(folder / _GRAPH)
+        for key, value in (("file_name", f"{_GRAPH}.data"), ("min_size_in_bytes", "1024")):
+            options.add_session_config_entry(
+                f"session.optimized_model_external_initializers_{key}", value
+            )
+        self._open(graph, options, gates)
+
+    def _options(self) -> Any:
         options = self._library.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = _FATAL_ONLY
+        return options
+
+    def _open(self, graph: Path, options: Any, gates: Array | None = None) -> Any:
+        if gates is not None:
+            value = self._library.OrtValue.ortvalue_from_numpy(gates)
+            options.add_external_initializers(["gates"], [value])
         try:
-            session = self._library.InferenceSession(
+            return self._library.InferenceSession(
                 graph, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its exceptions share no base class but this
@@ -118,14 +151,8 @@ class OnnxRuntimeBackend:
                 found=str(error),
                 hint="build the bundle again with `lorair-export build`",
             ) from error
-        values = (*session.get_inputs(), *session.get_outputs())
-        found = {value.name: list(value.shape) for value in values}
-        if found != wanted:
-            # A graph that is not the manifest's would give a wrong picture, not an error.
-            raise BundleError(
-                f"{graph} is not what the manifest says",
-                wanted=str(wanted),
-                found=str(found),
-                hint="build the bundle again with `lorair-export build`",
-            )
-        return session
+
+
+def _shapes(session: Any) -> Shapes:
+    values = (*session.get_inputs(), *session.get_outputs())
+    return {value.name: list(value.shape) for value in values}

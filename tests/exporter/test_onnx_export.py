@@ -1,6 +1,7 @@
 """What a person sees in Netron, and what a runtime may rely on."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,10 @@ def graph(path: Path) -> onnx.ModelProto:
     return onnx.load(path, load_external_data=False)
 
 
-@pytest.mark.parametrize("name", ["router.onnx", "restorer.onnx"])
+@pytest.mark.parametrize(
+    "name",
+    ["router.onnx", "restorer.onnx", "restorer.onnxruntime.onnx", "restorer.openvino.onnx"],
+)
 def test_graphs_pass_the_checker(bundle: Path, name: str) -> None:
     onnx.checker.check_model(str(bundle / name), full_check=True)
 
@@ -45,15 +49,41 @@ def test_names_are_module_paths(bundle: Path, name: str) -> None:
             ]
 
 
-def test_every_convolution_is_one_node(bundle: Path) -> None:
+def test_a_block_is_six_nodes(bundle: Path) -> None:
     model = graph(bundle / "restorer.onnx")
-    kinds = [(node.domain, node.op_type) for node in model.graph.node]
-    # 11 blocks of 6, 5 modulations of 4, 4 downs, 4 ups, intro, ending and two of the prior.
+    kinds = Counter((node.domain, node.op_type) for node in model.graph.node)
     blocks, modulations = 10, 5
-    assert kinds.count((spec.DOMAIN, spec.LORA_MOE_CONV)) == 6 * blocks + 4 * modulations + 12
-    assert kinds.count((spec.DOMAIN, spec.LAYER_NORM_2D)) == 2 * blocks + modulations
-    assert ("", "Conv") not in kinds
-    assert {f.name for f in model.functions} == {spec.LORA_MOE_CONV, spec.LAYER_NORM_2D}
+    for name in (
+        spec.NORM_LORA_MOE_CONV,
+        spec.NORM_LORA_MOE_CONV_GATE,
+        spec.LORA_MOE_DEPTHWISE_GATE,
+        spec.SCALE_LORA_MOE_CONV_ADD,
+        spec.LORA_MOE_CONV_ADD,
+    ):
+        assert kinds[spec.DOMAIN, name] == blocks, name
+    # SCA's; 4 downs, 4 ups, intro, ending and two of the prior.
+    assert kinds[spec.DOMAIN, spec.LORA_MOE_CONV] == blocks + 4 * modulations + 12
+    assert kinds[spec.DOMAIN, spec.NORM_SCALE_ADD] == modulations
+    assert kinds["", "Conv"] == 0
+    assert {f.name for f in model.functions} == set(spec.OPERATORS)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_bound_graphs_are_standard_and_share_the_weights(bundle: Path, runtime: str) -> None:
+    model = graph(bundle / f"restorer.{runtime}.onnx")
+    assert not model.functions
+    assert {node.domain for node in model.graph.node} == {""}
+    assert [value.name for value in model.graph.input] == ["image", "prior"]
+    gates = next(t for t in model.graph.initializer if t.name == "gates")
+    # ONNX Runtime replaces external initializers only.
+    assert gates.data_location == TensorProto.EXTERNAL
+    places = {
+        entry.value
+        for tensor in model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    assert places == {"restorer.onnx.data"}
 
 
 def test_inputs_and_outputs(bundle: Path) -> None:

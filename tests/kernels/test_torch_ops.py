@@ -5,7 +5,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lorair.kernels.torch_ops import layer_norm_2d, lora_moe_conv, merge_experts
+from lorair.kernels.torch_ops import (
+    channel_norm,
+    lora_moe_conv,
+    lora_moe_conv_add,
+    lora_moe_depthwise_gate,
+    merge_experts,
+    norm_lora_moe_conv,
+    norm_scale_add,
+)
 
 
 def draw(seed: int, *shape: int) -> np.ndarray:
@@ -100,18 +108,94 @@ def test_gradients_reach_every_parameter() -> None:
 @pytest.mark.parametrize(
     ("mean", "deviation"), [(0.0, 1.0), (300.0, 0.5), (0.0, 0.0), (-7.0, 1e-4), (0.0, 3e4)]
 )
-def test_layer_norm_against_float64(mean: float, deviation: float) -> None:
+def test_norm_against_float64(mean: float, deviation: float) -> None:
     x = (mean + deviation * draw(0, 1, 24, 5, 7)).astype(np.float32)
-    weight, bias = draw(1, 24), draw(2, 24)
-    found = layer_norm_2d(*map(torch.from_numpy, (x, weight, bias)))
-    wanted = reference.layer_norm(x[0].astype(np.float64), weight, bias)
+    found = channel_norm(torch.from_numpy(x))
+    wanted = reference.layer_norm(x[0].astype(np.float64), np.ones(24), np.zeros(24))
     # The mean's rounding, 1 ulp of |mean|, is divided by the deviation (at least 1e-3).
     bound = 4 * abs(mean) * 2**-23 / max(deviation, 1e-3) + 1e-5
     np.testing.assert_allclose(found[0], wanted, rtol=1e-4, atol=bound * 4)
 
 
-def test_layer_norm_in_half_precision_does_not_overflow() -> None:
-    x = torch.tensor([6e4, -6e4, 6e4, -6e4]).reshape(1, 4, 1, 1).half()
-    out = layer_norm_2d(x, torch.ones(4).half(), torch.zeros(4).half())
+def test_norm_in_half_precision_does_not_overflow() -> None:
+    out = channel_norm(torch.tensor([6e4, -6e4, 6e4, -6e4]).reshape(1, 4, 1, 1).half())
     assert out.dtype == torch.float16
     assert out.flatten().tolist() == [1.0, -1.0, 1.0, -1.0]
+
+
+class Fused:
+    """Drawn inputs of the fused operators, and the same in loops."""
+
+    c = 4
+
+    def __init__(self, out: int, k: int = 1, groups: int = 1) -> None:
+        self.x = draw(0, 1, self.c, 5, 6)
+        self.weight = draw(1, out, self.c // groups, k, k)
+        self.A, self.B = draw(2, 3, 2 * k, self.c * k), draw(3, 3, out // groups * k, 2 * k)
+        self.gates = np.array([0.2, 0.0, 0.8], np.float32)
+        self.bias, self.lora_bias = draw(4, out), draw(5, 3, out)
+
+    @property
+    def experts(self) -> list[torch.Tensor]:
+        return [torch.from_numpy(a) for a in (self.weight, self.A, self.B, self.gates, self.bias)]
+
+    def conv(self, x: np.ndarray, bias: np.ndarray | None = None, **geometry: int) -> np.ndarray:
+        kernel = reference.merged_kernel(self.weight, self.A, self.B, self.gates)
+        return reference.conv2d(x, kernel, self.bias if bias is None else bias, **geometry)
+
+
+@pytest.mark.parametrize("gate", [False, True])
+def test_norm_conv_equals_the_loops(gate: bool) -> None:
+    case = Fused(out=8)
+    x, lora_bias = torch.from_numpy(case.x), torch.from_numpy(case.lora_bias)
+    found = norm_lora_moe_conv(x, *case.experts, lora_bias, scale=2.0, gate=gate)
+    normed = reference.layer_norm(case.x[0].astype(np.float64), np.ones(4), np.zeros(4))
+    wanted = case.conv(normed, case.bias + case.gates @ case.lora_bias)
+    wanted = wanted[:4] * wanted[4:] if gate else wanted
+    np.testing.assert_allclose(found[0], wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_depthwise_gate_equals_the_loops() -> None:
+    case = Fused(out=4, k=3, groups=4)
+    found, mean = lora_moe_depthwise_gate(torch.from_numpy(case.x), *case.experts, scale=2.0)
+    wanted = case.conv(case.x[0], pad=1, groups=4)
+    wanted = wanted[:2] * wanted[2:]
+    np.testing.assert_allclose(found[0], wanted, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(mean[0, :, 0, 0], wanted.mean((1, 2)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_conv_add_equals_the_loops(scaled: bool) -> None:
+    case = Fused(out=6)
+    residual, factor = draw(6, 1, 6, 5, 6), draw(7, 1, 4, 1, 1)
+    found = lora_moe_conv_add(
+        torch.from_numpy(case.x),
+        *case.experts,
+        torch.from_numpy(residual),
+        scale=2.0,
+        channel_scale=torch.from_numpy(factor) if scaled else None,
+    )
+    wanted = residual[0] + case.conv(case.x[0] * (factor[0] if scaled else 1))
+    np.testing.assert_allclose(found[0], wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_norm_scale_add_equals_the_loops() -> None:
+    x, scale, shift = draw(0, 1, 6, 3, 4), draw(1, 1, 6, 1, 1), draw(2, 1, 6, 1, 1)
+    found = norm_scale_add(*map(torch.from_numpy, (x, scale, shift)))
+    normed = reference.layer_norm(x[0].astype(np.float64), scale[0, :, 0, 0], shift[0, :, 0, 0])
+    np.testing.assert_allclose(found[0], x[0] + normed, rtol=1e-4, atol=1e-5)
+
+
+def test_fused_operators_take_gates_per_picture() -> None:
+    torch.manual_seed(0)
+    x, gates = torch.randn(3, 4, 6, 8), torch.rand(3, 5)
+    weight, A, B = torch.randn(8, 4, 1, 1), torch.randn(5, 2, 4), torch.randn(5, 8, 2)
+    bias, lora_bias, residual = torch.randn(8), torch.randn(5, 8), torch.randn(3, 8, 6, 8)
+    together = norm_lora_moe_conv(x, weight, A, B, gates, bias, lora_bias, scale=2.0, gate=True)
+    added = lora_moe_conv_add(x, weight, A, B, gates, bias, residual, scale=2.0)
+    for i in range(3):
+        one, its = x[i : i + 1], gates[i]
+        alone = norm_lora_moe_conv(one, weight, A, B, its, bias, lora_bias, scale=2.0, gate=True)
+        torch.testing.assert_close(together[i : i + 1], alone)
+        alone = lora_moe_conv_add(one, weight, A, B, its, bias, residual[i : i + 1], scale=2.0)
+        torch.testing.assert_close(added[i : i + 1], alone)

@@ -107,7 +107,10 @@ def test_one_bad_file_of_several_is_exit_code_1(
         (("{dir}/picture.png", "{dir}/picture.png"), "no other picture's output"),
         (("{dir}/picture.png", "{dir}/x.png", "-o", "{dir}/empty.png"), "wanted a folder"),
         (("{dir}/picture.png", "--max-pixels", "100"), "at most 0.0001 megapixels, found 90x70"),
-        (("{dir}/picture.png", "--backend", "abacus"), "wanted auto or one of onnxruntime"),
+        (
+            ("{dir}/picture.png", "--backend", "abacus"),
+            "wanted auto or one of openvino",
+        ),
         (("{dir}/picture.png", "--report", "{dir}/empty.png/r.json"), "wanted a folder"),
         (("{dir}/picture.png", "--report", "{dir}/picture.png"), "an input or output of this run"),
         (("{dir}/picture.png", "--report", "{dir}/picture.restored.png"), "an input or output"),
@@ -190,12 +193,14 @@ def test_unusable_graph_is_a_bundle_error(
 
     broken = tmp_path / "broken"
     shutil.copytree(tiny_bundle, broken)
-    (broken / "restorer.onnx").write_bytes(b"not a graph")
+    for graph in broken.glob("restorer*.onnx"):
+        graph.write_bytes(b"not a graph")
     manifest = Bundle.open(tiny_bundle).manifest
     write_manifest(broken, manifest.model_copy(update={"files": list_files(broken)}))
-    result = lorair_run("infer", picture_file, "-b", broken)
-    assert result.code == 2
-    assert "onnxruntime cannot load" in result.error
+    for backend in ("onnxruntime", "openvino"):
+        result = lorair_run("infer", picture_file, "-b", broken, "--backend", backend)
+        assert result.code == 2
+        assert f"{backend} cannot load" in result.error
     assert files(picture_file.parent) == {"picture.png", "broken"}
 
 

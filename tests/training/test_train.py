@@ -119,19 +119,26 @@ def test_experts_see_what_is_routed_to_them() -> None:
     guides = Guides(np.zeros((2, KINDS, 4), np.float32), routes)
     rng = np.random.default_rng(0)
     for expert in range(3):
-        chosen = guides.choose(rng, 64, 0.1, expert)
+        chosen = guides.choose(rng, 64, (0.1, 0.3, 0.3, 0.3), expert)
         assert (routes[chosen[:, 0], chosen[:, 1]] == expert).all()
-    share = (guides.choose(rng, 2000, 0.25)[:, 1] == CLEAN).mean()
+    shares = (0.25, 0.15, 0.1, 0.5)
+    kinds = guides.choose(rng, 4000, shares)[:, 1]
+    np.testing.assert_allclose(np.bincount(kinds) / 4000, shares, atol=0.03)
+    share = (guides.choose(rng, 2000, shares, 2)[:, 1] == CLEAN).mean()
     assert abs(share - 0.25) < 0.04
     nobody = Guides(guides.priors, np.zeros_like(routes))
-    assert set(nobody.choose(rng, 32, 0.1, 1)[:, 1]) == {2}
+    assert set(nobody.choose(rng, 32, shares, 1)[:, 1]) == {2}
 
 
-def test_loss_is_minus_psnr_with_a_floor() -> None:
-    clean = torch.zeros(2, 3, 8, 8)
+def test_loss_is_minus_psnr_of_each_kind_as_one_picture() -> None:
+    clean = torch.zeros(3, 3, 8, 8)
     off = torch.full_like(clean, 0.1)
-    assert psnr_loss(off, clean).item() == pytest.approx(-20, abs=0.05)
-    assert psnr_loss(clean, clean).item() == pytest.approx(-40)
+    kinds = torch.tensor([1, 1, 3])
+    assert psnr_loss(off, clean, kinds).item() == pytest.approx(-20, abs=0.05)
+    assert psnr_loss(clean, clean, kinds).item() == pytest.approx(-40)
+    half = off * torch.tensor([1.0, 0, 0])[:, None, None, None]
+    wanted = (2 * 10 * np.log10(0.01 / 2 + 1e-4) + 10 * np.log10(1e-4)) / 3
+    assert psnr_loss(half, clean, kinds).item() == pytest.approx(wanted, abs=1e-4)
 
 
 def test_learning_rate_rises_then_falls() -> None:

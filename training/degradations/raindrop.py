@@ -13,6 +13,10 @@ _RADII = (2.5, 28.0)
 
 _POWER = -2.0
 
+_OPACITY = (0.75, 1.0)
+"""Of a drop's middle, least and most. Light passes beside a drop only where it is smaller
+than the blur of its outline, which the defocus below takes care of."""
+
 
 class _Film:
     """The water on the glass, added drop by drop; all fields are (H, W).
@@ -57,7 +61,7 @@ def raindrop(image: Image, rng: np.random.Generator, severity: float) -> Image:
     """Drops of all sizes, many small and few large, refract the scene behind them.
 
     The camera focuses on the scene, so a drop's outline and what it shows are blurred, and
-    some light passes beside it: it is never quite opaque.
+    light passes beside a drop smaller than that blur.
 
     Args:
         image: (H, W, 3) float32 RGB in [0, 1].
@@ -69,9 +73,8 @@ def raindrop(image: Image, rng: np.random.Generator, severity: float) -> Image:
     """
     shape = image.shape[0], image.shape[1]
     film = _Film(shape)
-    opacity = between(rng, 0.45, 0.9)
     for radius in _radii(rng, rng.poisson(_PER_PIXEL * severity * shape[0] * shape[1])):
-        film.add(rng, radius, opacity * between(rng, 0.7, 1))
+        film.add(rng, radius, between(rng, *_OPACITY))
     defocus = between(rng, 0.4, 2.2)
     seen = _refract(blur(image, 1 + defocus), film) + film.shade[..., None]
     alpha = gaussian_filter(film.opacity, defocus)[..., None]

@@ -1,0 +1,161 @@
+"""What is timed: one backend, in a process of its own.
+
+So a backend's idle threads, arenas and caches are not another's, and each one's peak memory
+is its own. The parent decides who runs when.
+"""
+
+import multiprocessing
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Protocol
+
+from lorair.runtime import images
+from lorair.runtime.bundle import Bundle
+from lorair.runtime.errors import DependencyError, InternalError, LorairError, as_lorair_error
+from lorair.runtime.machine import peak_memory
+from lorair.runtime.restorer import Restorer
+
+TORCH_EAGER: Final = "torch-eager"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A backend to time.
+
+    backend: as `--backend` takes it, or `torch-eager`.
+    ir, router: weights for torch-eager; None for random ones of the same shapes.
+    """
+
+    bundle: Path
+    backend: str
+    threads: int | None = None
+    ir: Path | None = None
+    router: Path | None = None
+
+    def open(self) -> Restorer:
+        """The restorer, in this process. Raises what `Restorer.open` raises."""
+        if self.backend != TORCH_EAGER:
+            return Restorer.open(self.bundle, self.backend, self.threads)
+        try:
+            from lorair.benchmarks.torch_eager import EagerWeights, TorchEagerBackend
+        except ImportError as error:
+            raise DependencyError(
+                "cannot time torch-eager",
+                wanted="the export extra",
+                found=f"{error.name} is not installed",
+                hint="pip install 'lorair[export]'",
+            ) from error
+        bundle = Bundle.open(self.bundle)
+        weights = EagerWeights(self.ir, self.router)
+        return Restorer(bundle, TorchEagerBackend(bundle.manifest.model, weights, self.threads))
+
+
+class Runner(Protocol):
+    """Restores a file when it is told to."""
+
+    @property
+    def name(self) -> str:
+        """The backend's name; `auto` is resolved."""
+
+    @property
+    def description(self) -> str:
+        """Library, version, device and threads."""
+
+    def run(self, source: Path, target: Path) -> dict[str, float]:
+        """Restore one file; seconds of each stage, with those of decode and encode."""
+
+    def peak_memory(self) -> int | None:
+        """The most bytes of RAM it has held so far; None where unknown."""
+
+
+class LocalRunner:
+    """A restorer in this process."""
+
+    def __init__(self, restorer: Restorer) -> None:
+        self.restorer = restorer
+        self.name = restorer.backend.name
+        self.description = restorer.backend.description
+
+    def run(self, source: Path, target: Path) -> dict[str, float]:
+        """Restore one file; seconds of each stage."""
+        start = time.perf_counter()
+        picture = images.read(source)
+        decoded = time.perf_counter()
+        restored = self.restorer.restore(picture.pixels)
+        encoding = time.perf_counter()
+        images.write(target, picture.with_pixels(restored.image))
+        end = time.perf_counter()
+        return {"decode": decoded - start, **restored.seconds, "encode": end - encoding}
+
+    def peak_memory(self) -> int | None:
+        """Of this process."""
+        return peak_memory()
+
+
+class ProcessRunner:
+    """The same in a child process, which ends with the block."""
+
+    def __init__(self, spec: Spec) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, spec), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.name, self.description = self._receive()
+
+    def __enter__(self) -> "ProcessRunner":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+        self._process.join(5)
+        if self._process.is_alive():
+            self._process.terminate()
+
+    def run(self, source: Path, target: Path) -> dict[str, float]:
+        """Restore one file; seconds of each stage."""
+        self._connection.send((source, target))
+        seconds: dict[str, float] = self._receive()
+        return seconds
+
+    def peak_memory(self) -> int | None:
+        """Of the child."""
+        self._connection.send(None)
+        peak: int | None = self._receive()
+        return peak
+
+    def _receive(self) -> Any:
+        try:
+            answer = self._connection.recv()
+        except EOFError:
+            self._process.join()
+            raise InternalError(
+                "a backend's process ended while it was timed",
+                found=f"exit code {self._process.exitcode}",
+                hint="if memory ran out, time smaller pictures",
+            ) from None
+        if isinstance(answer, LorairError):
+            raise answer
+        return answer
+
+
+def _serve(connection: Connection, spec: Spec) -> None:
+    """The child: answer until the parent hangs up."""
+    try:
+        runner = LocalRunner(spec.open())
+        connection.send((runner.name, runner.description))
+        while True:
+            task = connection.recv()
+            connection.send(runner.peak_memory() if task is None else runner.run(*task))
+    except (EOFError, KeyboardInterrupt):
+        return
+    except Exception as error:  # the parent says what became of it
+        connection.send(as_lorair_error(error, f"cannot time {spec.backend}"))

@@ -1,0 +1,246 @@
+"""OpenVINO on the CPU: the fastest restorer there, in float32 or in bfloat16.
+
+The router runs on ONNX Runtime where that is installed: it is the faster of the two there
+(docs/decisions.md has the times).
+"""
+
+import threading
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from lorair.runtime import cache as graph_cache
+from lorair.runtime.backends.bound import BoundGraphs
+from lorair.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from lorair.runtime.backends.shapes import Shapes, check_shapes, restorer_shapes, router_shapes
+from lorair.runtime.bundle import Bundle
+from lorair.runtime.errors import BackendError, BundleError, DependencyError, InternalError
+from lorair.runtime.machine import default_threads
+
+Array = npt.NDArray[np.float32]
+
+_DEVICE = "CPU"
+_BLOB = "compiled.blob"
+_GATES = "gates"
+
+
+@cache
+def has_bfloat16() -> bool:
+    """Whether the processor computes in bfloat16 (AVX512-BF16 or AMX)."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+
+
+class _Graph:
+    """A compiled graph with the one request that holds its memory."""
+
+    def __init__(self, compiled: Any) -> None:
+        self.compiled = compiled
+        self._request = compiled.create_infer_request()
+        self._lock = threading.Lock()
+
+    def run(self, inputs: dict[str, Array]) -> list[Array]:
+        """Outputs in order, copied: the request's memory is used again."""
+        with self._lock:
+            results = self._request.infer(inputs, share_inputs=True, share_outputs=True)
+            return [np.array(results[output]) for output in self.compiled.outputs]
+
+
+class OpenVINOBackend:
+    """Runs a bundle with OpenVINO's CPU plugin.
+
+    Args:
+        bundle: with the restorer in OpenVINO's form, as `lorair-export build` writes it.
+        threads: None for the cores at hand.
+        precision: of the restorer's arithmetic; bf16 only where the processor has it.
+    """
+
+    def __init__(
+        self, bundle: Bundle, threads: int | None, precision: Literal["f32", "bf16"] = "f32"
+    ) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise DependencyError(
+                "cannot run a bundle with OpenVINO",
+                wanted="the package openvino",
+                found="it is not installed",
+                hint="pip install 'lorair[openvino]'",
+            ) from error
+        self._library = openvino
+        self._core = openvino.Core()
+        self.precision = precision
+        self.name = "openvino" if precision == "f32" else "openvino-bf16"
+        if precision == "bf16" and not has_bfloat16():
+            raise BackendError(
+                f"cannot use the backend {self.name}",
+                wanted="a processor with bfloat16 arithmetic (AVX512-BF16 or AMX)",
+                found="one without",
+                hint="use --backend openvino",
+            )
+        graph = bundle.restorer_for("openvino")
+        if graph is None:
+            raise BackendError(
+                f"cannot run {bundle.path} with OpenVINO",
+                wanted="restorer.openvino.onnx in it",
+                found="a bundle of an older lorair",
+                hint="build it again with `lorair-export build`",
+            )
+        self._bundle, self._graph = bundle, graph
+        self.threads = threads or default_threads()
+        self._lock = threading.Lock()
+        self._router: _Graph | None = None
+        has_onnxruntime = find_spec("onnxruntime") is not None
+        self._router_backend = OnnxRuntimeBackend(bundle, threads) if has_onnxruntime else None
+        self._restorers: BoundGraphs[_Graph] = BoundGraphs(
+            self._load_restorer, lambda: self._load_restorer(None)
+        )
+
+    @property
+    def description(self) -> str:
+        """Libraries, versions, device and threads."""
+        version = self._library.__version__.split("-")[0]
+        text = f"openvino {version} {self.precision}, CPU, {self.threads} threads"
+        if self._router_backend is None:
+            return text
+        library = self._router_backend.description.split(",")[0]
+        return f"{text}; router on {library}"
+
+    def load_router(self) -> None:
+        """Load the router's graph, unless it is loaded."""
+        if self._router_backend is not None:
+            self._router_backend.load_router()
+            return
+        with self._lock:
+            if self._router is None:
+                # In float32 whatever the restorer's precision: it decides the route.
+                graph = self._bundle.router
+                compiled = self._compile(self._read(graph), "f32")
+                self._check(graph, compiled, router_shapes(self._bundle.manifest.model))
+                self._router = _Graph(compiled)
+
+    def load_restorer(self, gates: Array) -> None:
+        """Compile the restoration network's graph for these gates (E), unless it is."""
+        self._restorers.get(gates)
+
+    def route(self, views: Array) -> tuple[Array, Array, Array]:
+        """Views (B, 5, 3, S, S) -> logits (B, E), prior (B, P), gates (B, E)."""
+        self.load_router()
+        if self._router_backend is not None:
+            return self._router_backend.route(views)
+        assert self._router is not None
+        logits, prior, gates = self._run(self._router, {"views": views}, "the router's views")
+        return logits, prior, gates
+
+    def restore(self, image: Array, prior: Array, gates: Array) -> Array:
+        """Image (1, 3, H, W), prior (1, P), gates (E) -> restored (1, 3, H, W)."""
+        graph, takes_gates = self._restorers.get(gates)
+        inputs = {"image": image, "prior": prior}
+        if takes_gates:
+            inputs[_GATES] = gates
+        height, width = image.shape[2:]
+        return self._run(graph, inputs, f"a picture of {width}x{height}")[0]
+
+    def _run(self, graph: _Graph, inputs: dict[str, Array], what: str) -> list[Array]:
+        try:
+            return graph.run(inputs)
+        except RuntimeError as error:
+            raise InternalError(
+                f"openvino failed on {what}",
+                found=str(error),
+                hint="if memory ran out, try a smaller picture",
+            ) from error
+
+    def _read(self, graph: Path) -> Any:
+        try:
+            return self._core.read_model(graph)
+        except RuntimeError as error:
+            raise BundleError(
+                f"openvino cannot load {graph}",
+                found=str(error),
+                hint="build the bundle again with `lorair-export build`",
+            ) from error
+
+    def _load_restorer(self, gates: Array | None) -> _Graph:
+        compiled = self._cached(gates) or self._compile(self._bind(gates), self.precision)
+        wanted = restorer_shapes(self._bundle.manifest.model, bound=gates is not None)
+        self._check(self._graph, compiled, wanted)
+        return _Graph(compiled)
+
+    def _cached(self, gates: Array | None) -> Any:
+        """Compiled once, then kept; None if it is not worth it, or went wrong."""
+        if self._bundle.weights_size < graph_cache.WORTHWHILE:
+            return None
+        content, version = self._bundle.content(self._graph), self._library.__version__
+        bound = None if gates is None else gates.tobytes().hex()
+        name = graph_cache.entry_name(self.name, version, content, self.threads, bound)
+        made: list[Any] = []
+
+        def make(folder: Path) -> None:
+            made.append(self._compile(self._bind(gates), self.precision))
+            (folder / _BLOB).write_bytes(made[0].export_model().getvalue())
+
+        entry = graph_cache.fetch(name, make)
+        if made or entry is None:
+            return made[0] if made else None
+        try:
+            return self._import(entry / _BLOB)
+        except (OSError, RuntimeError):
+            graph_cache.forget(entry)
+            return None
+
+    def _import(self, blob: Path) -> Any:
+        with blob.open("rb") as file:
+            return self._core.import_model(file.read(), _DEVICE, self._config(self.precision))
+
+    def _bind(self, gates: Array | None) -> Any:
+        """The restorer with these gates as a constant, or with None as an input."""
+        model = self._read(self._graph)
+        opset = self._library.opset13
+        placeholder = next(op for op in model.get_ops() if op.friendly_name == _GATES)
+        experts = self._bundle.manifest.model.experts
+        check_shapes(self._graph, {_GATES: list(placeholder.shape)}, {_GATES: [experts]})
+        if gates is None:
+            source = opset.parameter(list(placeholder.shape), np.float32, name=_GATES)
+            source.output(0).tensor.set_names({_GATES})
+        else:
+            source = opset.constant(gates, np.float32)
+        for use in placeholder.output(0).get_target_inputs():
+            use.replace_source_output(source.output(0))
+        if gates is None:
+            model.add_parameters([source])
+        model.validate_nodes_and_infer_types()
+        return model
+
+    def _compile(self, model: Any, precision: str) -> Any:
+        try:
+            return self._core.compile_model(model, _DEVICE, self._config(precision))
+        except RuntimeError as error:
+            raise InternalError(
+                f"openvino cannot compile a graph of {self._bundle.path}",
+                found=str(error),
+                hint="try --backend onnxruntime",
+            ) from error
+
+    def _check(self, graph: Path, compiled: Any, wanted: Shapes) -> None:
+        """OpenVINO keeps no names of free sizes: they are taken as wanted."""
+        found: Shapes = {}
+        for port in (*compiled.inputs, *compiled.outputs):
+            names = [name for name in wanted if name in port.names]
+            sizes = [d.get_length() if d.is_static else None for d in port.partial_shape]
+            for name in names:
+                free = iter(d for d in wanted[name] if isinstance(d, str))
+                found[name] = [next(free, "?") if d is None else d for d in sizes]
+        check_shapes(graph, found, wanted)
+
+    def _config(self, precision: str) -> dict[str, Any]:
+        return {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": self.threads,
+            "INFERENCE_PRECISION_HINT": precision,
+        }
