@@ -14,6 +14,8 @@ from lorair.runtime.views import make_views
 
 pytestmark = golden.needs_golden
 
+exact_backends = pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+
 
 @pytest.fixture(scope="module", params=golden.NAMES)
 def case(request: pytest.FixtureRequest) -> golden.GoldenCase:
@@ -47,36 +49,41 @@ def test_views(case: golden.GoldenCase, pixels: np.ndarray) -> None:
     np.testing.assert_allclose(make_views(pixels, side), case.arrays["views"], atol=1e-6)
 
 
-def test_router(case: golden.GoldenCase, bundle: Path, pixels: np.ndarray) -> None:
-    route = Restorer.open(bundle).route(pixels)
+@exact_backends
+def test_router(case: golden.GoldenCase, bundle: Path, pixels: np.ndarray, backend: str) -> None:
+    route = Restorer.open(bundle, backend).route(pixels)
     np.testing.assert_allclose(route.logits, case.arrays["logits"][0], atol=1e-4)
     np.testing.assert_allclose(route.prior, case.arrays["prior"][0], atol=1e-4)
     assert np.count_nonzero(route.gates) == case.top_k
 
 
-def test_restored(case: golden.GoldenCase, bundle: Path, pixels: np.ndarray) -> None:
+@exact_backends
+def test_restored(case: golden.GoldenCase, bundle: Path, pixels: np.ndarray, backend: str) -> None:
     """The picture under its own logits and under every recorded set of other logits."""
-    backend = Restorer.open(bundle).backend
+    opened = Restorer.open(bundle, backend).backend
     names = [name for name in case.arrays if name.startswith("logits")]
     assert len(names) == {"top1_of_3": 1, "top2_of_4": 3}[case.folder.name]
     height, width = pixels.shape[:2]
     for name in names:
         gates = gates_from_logits(case.arrays[name][0], case.top_k)
-        found = backend.restore(to_planes(pixels, 16), case.arrays["prior"], gates)
+        found = opened.restore(to_planes(pixels, 16), case.arrays["prior"], gates)
         wanted = case.arrays[name.replace("logits", "restored")]
         np.testing.assert_allclose(found[..., :height, :width], wanted, atol=1e-4)
 
 
+@exact_backends
 def test_saved_picture(
     case: golden.GoldenCase,
     bundle: Path,
+    backend: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     lorair_run = make_command("lorair-run", monkeypatch, capsys)
     out = tmp_path / "out.png"
-    assert lorair_run("infer", case.picture, "--bundle", bundle, "-o", out).code == 0
+    result = lorair_run("infer", case.picture, "-b", bundle, "-o", out, "--backend", backend)
+    assert result.code == 0
     with Image.open(out) as image:
         found = np.asarray(image).astype(int)
     wanted = case.arrays["restored_u8"].astype(int)

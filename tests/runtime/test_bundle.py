@@ -70,6 +70,8 @@ def test_literal_keys(tiny_bundle: Path) -> None:
     assert sorted(manifest["files"]) == [
         "restorer.onnx",
         "restorer.onnx.data",
+        "restorer.onnxruntime.onnx",
+        "restorer.openvino.onnx",
         "router.onnx",
         "router.onnx.data",
     ]
@@ -83,6 +85,7 @@ def test_literal_keys(tiny_bundle: Path) -> None:
         "route_changes",
         "limits",
         "pictures",
+        "routes",
     ]
     assert list(manifest["certificate"]["pictures"][0]) == [
         "name",
