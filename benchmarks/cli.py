@@ -82,7 +82,7 @@ def latency(
         "environment": describe(),
         "bundle": {
             "precision": manifest.precision,
-            "router_precision": manifest.router_precision or manifest.precision,
+            "precisions": manifest.precisions,
             "source": manifest.source.detail,
         },
         "threads": threads or default_threads(),
@@ -145,7 +145,7 @@ def _print(measurements: "list[Measurement]", document: dict[str, Any]) -> None:
     environment = document["environment"]
     out = console.stdout()
     out.print(
-        f"{environment['cpu']}, {environment['cores']} cores; {document['bundle']['precision']}; "
+        f"{environment['cpu']}, {environment['cores']} cores; {document['bundle']['precisions']}; "
         f"{document['iterations']} rounds; milliseconds",
         soft_wrap=True,
     )

@@ -6,6 +6,7 @@ is its own. The parent decides who runs when.
 
 import multiprocessing
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -122,20 +123,24 @@ class ProcessRunner:
 
     def run(self, source: Path, target: Path) -> dict[str, float]:
         """Restore one file; seconds of each stage."""
-        self._connection.send((source, target))
-        seconds: dict[str, float] = self._receive()
+        seconds: dict[str, float] = self._ask((source, target))
         return seconds
 
     def peak_memory(self) -> int | None:
         """Of the child."""
-        self._connection.send(None)
-        peak: int | None = self._receive()
+        peak: int | None = self._ask(None)
         return peak
+
+    def _ask(self, task: tuple[Path, Path] | None) -> Any:
+        # A dead child is noticed, and explained, where its answer is awaited.
+        with suppress(OSError):
+            self._connection.send(task)
+        return self._receive()
 
     def _receive(self) -> Any:
         try:
             answer = self._connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             self._process.join()
             raise InternalError(
                 "a backend's process ended while it was timed",

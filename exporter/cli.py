@@ -266,14 +266,10 @@ def _print_built(output: Path, manifest: "Manifest") -> None:
     out = console.stdout()
     out.print(f"{output}", soft_wrap=True)
     out.print(f"  model      {', '.join(manifest.model.classes)}; top {manifest.model.top_k}")
-    router = f", router {manifest.router_precision}" if manifest.router_precision else ""
-    out.print(f"  precision  {manifest.precision}{router}, {size:.1f} MB")
+    out.print(f"  precision  {manifest.precisions}, {size:.1f} MB")
     out.print(
         f"  parity     largest error {certificate.max_error:.1e}, "
         f"PSNR {certificate.psnr_db:.1f} dB, {certificate.route_changes} route changes"
     )
-    if routes := certificate.routes:
-        out.print(
-            f"  routes     same on {routes.pictures} more pictures, "
-            f"prior's least cosine {routes.prior_cosine:.5f}"
-        )
+    if certificate.routes is not None:
+        out.print(f"  routes     {certificate.routes.summary()}")

@@ -53,7 +53,7 @@ def print_bundle(bundle: Bundle) -> None:
     model = manifest.model
     rows: dict[str, Any] = {
         "made by": manifest.created_by,
-        "precision": manifest.precision,
+        "precision": manifest.precisions,
         "classes": ", ".join(model.classes),
         "top_k": f"{model.top_k} of {model.experts}",
         "weights from": manifest.source.detail,
@@ -80,6 +80,8 @@ def print_bundle(bundle: Bundle) -> None:
         )
     console.stdout().print(f"{certificate.backend} against {certificate.reference}")
     console.stdout().print(parity)
+    if certificate.routes is not None:
+        console.stdout().print(f"routes {certificate.routes.summary()}")
 
 
 def _print_rows(title: str, rows: dict[str, Any]) -> None:

@@ -18,19 +18,22 @@ def quantize_router(path: Path) -> None:
     without VNNI the products of full 8-bit values would saturate. Activations: 8 bit, with
     the scale of each tensor taken as it runs ("dynamic"); a transformer's outliers differ
     from picture to picture, and no calibration set is needed. What is small and decides
-    the route (patch embedding, extractor, head) stays float32.
+    the route (patch embedding, projection, extractor, head) stays float32.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = onnx.load(path)
     # Shapes that it infers itself; those of the tracer are in its way.
     del model.graph.value_info[:]
+    # Linear layers of the extractor and the head; it makes products of them, of this name.
+    small = [f"{node.name}_MatMul" for node in model.graph.node if node.op_type == "Gemm"]
     with tempfile.TemporaryDirectory(dir=path.parent) as folder, _quiet():
         quantized = Path(folder) / path.name
         quantize_dynamic(
             model,
             quantized,
             op_types_to_quantize=["MatMul"],
+            nodes_to_exclude=small,
             weight_type=QuantType.QInt8,
             per_channel=True,
             reduce_range=True,

@@ -103,6 +103,13 @@ class RouteParity(_Part):
     changes: int
     prior_cosine: float
 
+    def summary(self) -> str:
+        """For people."""
+        return (
+            f"same on {self.pictures - self.changes} of {self.pictures} more pictures, "
+            f"prior's least cosine {self.prior_cosine:.5f}"
+        )
+
 
 class Certificate(_Part):
     """The parity certificate: the bundle against PyTorch float32 on real photographs.
@@ -137,6 +144,12 @@ class Manifest(_Part):
     source: Source
     certificate: Certificate | None = None
     digest: str = ""
+
+    @property
+    def precisions(self) -> str:
+        """Both branches' precision for people: `fp32`, or `fp32, router int8`."""
+        router = self.router_precision
+        return self.precision if router is None else f"{self.precision}, router {router}"
 
     @field_validator("files")
     @classmethod

@@ -20,6 +20,10 @@ SEED = 3
 EXAMPLES = {"snow": "chelsea", "rain": "rocket", "raindrop": "coffee"}
 """Class -> photograph; all three public domain or CC0."""
 
+_CROP = 300, 450
+"""Height and width of what the comparison shows of each example."""
+
+_GAP = 6
 _LONGEST = 480
 _SEVERITY = 0.75
 
@@ -72,10 +76,16 @@ def write_comparison(path: Path, bundle: Path) -> None:
     rows = []
     for kind, name in EXAMPLES.items():
         clean, degraded = example(kind, name)
-        row = np.hstack([degraded, restorer.restore(degraded).image, clean])
-        rows.append(row[:300, :])
-    width = min(row.shape[1] for row in rows)
-    _save(np.vstack([row[:, :width] for row in rows]), path)
+        row = [degraded, restorer.restore(degraded).image, clean]
+        rows.append([picture[: _CROP[0], : _CROP[1]] for picture in row])
+    _save(_mosaic(rows), path)
+
+
+def _mosaic(rows: list[list[np.ndarray]]) -> np.ndarray:
+    """Pictures of one size in rows, white lines between them."""
+    margins = ((0, _GAP), (0, _GAP), (0, 0))
+    framed = [[np.pad(p, margins, constant_values=255) for p in row] for row in rows]
+    return np.vstack([np.hstack(row) for row in framed])[:-_GAP, :-_GAP]
 
 
 def _save(pixels: np.ndarray, path: Path) -> None:

@@ -95,24 +95,24 @@ _SHORT_MODEL: Final = ModelConfig(
 
 FULL: Final = Recipe(
     model=DEFAULT_MODEL,
-    scenes=600,
+    scenes=400,
     side=512,
     patch=128,
     clean=0.12,
     # Raindrops are learned last: what a drop hides has to be made up from around it.
-    mixture=(0.25, 0.25, 0.5),
+    mixture=(0.2, 0.2, 0.6),
     grey=0.2,
     router=(
-        Round(steps=600, batch=32, rate=7e-4),
-        Round(steps=650, batch=32, rate=7e-4, grey=0.2),
+        Round(steps=550, batch=32, rate=7e-4),
+        Round(steps=450, batch=32, rate=7e-4, grey=0.2),
         # Nearly whole pictures, as photographs come: drops are few and seen from afar.
         Round(steps=350, batch=32, rate=5e-4, grey=0.2, window=0.75),
     ),
-    base=Stage(steps=5000, batch=8, rate=1.2e-3),
-    experts=Stage(steps=2500, batch=8, rate=1.5e-3),
-    turns=(0, 2, 1, 2),
+    base=Stage(steps=1800, batch=8, rate=1.5e-3),
+    experts=Stage(steps=2300, batch=8, rate=1.5e-3),
+    turns=(2, 2, 0, 2, 2, 1),
 )
-"""The default model's, a good hour on two cores."""
+"""The default model's, about an hour on two cores."""
 
 SHORT: Final = Recipe(
     model=_SHORT_MODEL,

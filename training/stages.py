@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lorair.exporter.model import RestorationNet, Router
 from lorair.runtime.atomic import atomic_file
-from training.data import CLEAN, KINDS, Scenes
+from training.data import CLEAN, KINDS, LEAST_LIKE_WEATHER, Scenes
 from training.initial import init_experts, init_router
 from training.loop import Loop
 from training.recipe import Recipe
@@ -153,7 +153,10 @@ class Trainer:
         prior = self.tensor(guides.priors[chosen[:, 0], chosen[:, 1]])
         image = self.tensor(degraded).contiguous(memory_format=_LAYOUT)
         restored = net(image, prior, gates)
-        return psnr_loss(restored, self.tensor(clean), self.tensor(chosen[:, 1]))
+        # Clean patches count with the raindrops', as one picture: by themselves their small
+        # error would weigh a hundred times more, and keep every drop where it is.
+        kinds = np.where(chosen[:, 1] == CLEAN, 1 + LEAST_LIKE_WEATHER, chosen[:, 1])
+        return psnr_loss(restored, self.tensor(clean), self.tensor(kinds))
 
     def _shares(self) -> tuple[float, ...]:
         """Of each kind in a batch; they sum to 1."""

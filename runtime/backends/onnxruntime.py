@@ -1,13 +1,15 @@
 """ONNX Runtime on the CPU: the backend that runs everywhere."""
 
 import threading
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lorair.runtime import cache
+from lorair.runtime import cache as graph_cache
 from lorair.runtime.backends.bound import BoundGraphs
 from lorair.runtime.backends.shapes import Shapes, check_shapes, restorer_shapes, router_shapes
 from lorair.runtime.bundle import Bundle
@@ -39,6 +41,7 @@ class OnnxRuntimeBackend:
                 hint="pip install 'lorair[cpu]'",
             ) from error
         self._library = onnxruntime
+        _share_arena()
         self._bundle = bundle
         self._lock = threading.Lock()
         self._router: Any = None
@@ -98,7 +101,7 @@ class OnnxRuntimeBackend:
     def _load_restorer(self, graph: Path, gates: Array | None) -> Any:
         """A session with the gates bound, or with None as an input; optimised once, then kept."""
         session = None
-        if self._bundle.weights_size >= cache.WORTHWHILE:
+        if self._bundle.weights_size >= graph_cache.WORTHWHILE:
             session = self._cached(graph, gates)
         if session is None:
             session = self._open(graph, self._options(), gates)
@@ -110,8 +113,8 @@ class OnnxRuntimeBackend:
         """A session of the optimised graph; None if caching is off or went wrong."""
         content, version = self._bundle.content(graph), self._library.__version__
         bound = None if gates is None else gates.tobytes().hex()
-        name = cache.entry_name(self.name, version, content, bound)
-        entry = cache.fetch(name, lambda folder: self._optimise(graph, gates, folder))
+        name = graph_cache.entry_name(self.name, version, content, bound)
+        entry = graph_cache.fetch(name, lambda folder: self._optimise(graph, gates, folder))
         if entry is None:
             return None
         options = self._options()
@@ -119,7 +122,7 @@ class OnnxRuntimeBackend:
         try:
             return self._open(entry / _GRAPH, options)
         except BundleError:
-            cache.forget(entry)
+            graph_cache.forget(entry)
             return None
 
     def _optimise(self, graph: Path, gates: Array | None, folder: Path) -> None:
@@ -135,6 +138,7 @@ class OnnxRuntimeBackend:
         options = self._library.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = _FATAL_ONLY
+        options.add_session_config_entry("session.use_env_allocators", "1")
         return options
 
     def _open(self, graph: Path, options: Any, gates: Array | None = None) -> Any:
@@ -151,6 +155,24 @@ class OnnxRuntimeBackend:
                 found=str(error),
                 hint="build the bundle again with `lorair-export build`",
             ) from error
+
+
+@cache
+def _share_arena() -> None:
+    """One arena for all sessions: what the router has freed, the restorer uses.
+
+    It grows by what is asked for, not to the next power of two.
+    """
+    import onnxruntime as library
+
+    kind = library.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    cpu = library.OrtMemoryInfo("Cpu", kind, 0, library.OrtMemType.DEFAULT)
+    # Fails where the host program has registered one: its sessions and ours then share that.
+    # onnxruntime's exceptions share no base class but this.
+    with suppress(Exception):
+        library.create_and_register_allocator(
+            cpu, library.OrtArenaCfg({"arena_extend_strategy": 1})
+        )
 
 
 def _shapes(session: Any) -> Shapes:

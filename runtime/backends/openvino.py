@@ -195,8 +195,9 @@ class OpenVINOBackend:
             return None
 
     def _import(self, blob: Path) -> Any:
-        with blob.open("rb") as file:
-            return self._core.import_model(file.read(), _DEVICE, self._config(self.precision))
+        # Mapped, not read; OpenVINO wants memory that it might write to ("c": a private copy).
+        content = self._library.Tensor(np.memmap(blob, np.uint8, "c"), shared_memory=True)
+        return self._core.import_model(content, _DEVICE, self._config(self.precision))
 
     def _bind(self, gates: Array | None) -> Any:
         """The restorer with these gates as a constant, or with None as an input."""

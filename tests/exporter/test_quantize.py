@@ -35,10 +35,15 @@ def int8_bundle(sure_pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_products_are_int8_and_the_rest_float(int8_bundle: Path, tiny_bundle: Path) -> None:
-    kinds = [n.op_type for n in onnx.load(int8_bundle / "router.onnx").graph.node]
-    assert kinds.count("MatMulInteger") >= 2 * 6
+    graph = onnx.load(int8_bundle / "router.onnx").graph
+    kinds = [n.op_type for n in graph.node]
+    # Two layers of q, k, v, out and two of the MLP.
+    assert kinds.count("MatMulInteger") == 2 * 6
     assert "Conv" in kinds
-    assert "Gemm" in kinds
+    types = {t.name: t.data_type for t in graph.initializer}
+    small = [name for name in types if name.startswith(("de_extractor", "cls_head"))]
+    assert len(small) == 6
+    assert {types[name] for name in small} == {onnx.TensorProto.FLOAT}
     sizes = [(p / "router.onnx.data").stat().st_size for p in (int8_bundle, tiny_bundle)]
     assert sizes[0] < sizes[1]
     assert not [p for p in int8_bundle.iterdir() if p.is_dir()], "no temporary folder is left"

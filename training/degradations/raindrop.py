@@ -1,5 +1,7 @@
 """Drops on the lens or a pane before it: each a small wide-angle lens, out of focus."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
@@ -8,7 +10,7 @@ from training.degradations.fields import Field, Image, between, blur
 _PER_PIXEL = 1 / 550
 """Drops a pixel at severity 1."""
 
-_RADII = (2.5, 28.0)
+_RADII = (2.5, 20.0)
 """Least and largest radius in pixels; their number falls with the radius to the power -2."""
 
 _POWER = -2.0
@@ -18,6 +20,33 @@ _OPACITY = (0.75, 1.0)
 than the blur of its outline, which the defocus below takes care of."""
 
 
+@dataclass(frozen=True)
+class _Light:
+    """How the light falls, the same on every drop of a picture.
+
+    rim: how much darker the rim is, where light arrives at grazing angles.
+    sky: how much brighter the lower half than the upper: the sky, upside down.
+    glint: strength of the light source's image; at: its place (down, right) in radii.
+    """
+
+    rim: float
+    sky: float
+    glint: float
+    at: tuple[float, float]
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> "_Light":
+        at = between(rng, -0.5, -0.2), between(rng, -0.45, 0.45)
+        rim, sky = between(rng, 0.15, 0.45), between(rng, 0.05, 0.3)
+        return cls(rim, sky, between(rng, 0.2, 0.8), at)
+
+    def shade(self, rng: np.random.Generator, v: Field, u: Field, r: Field) -> Field:
+        """What is added to a drop; v, u: down and right in radii, r: 1 at the outline."""
+        glint = np.exp(-((v - self.at[0]) ** 2 + (u - self.at[1]) ** 2) / 0.015)
+        shade = self.sky * v - self.rim * r.clip(0, 1) ** 4 + self.glint * glint
+        return (between(rng, 0.7, 1) * shade).astype(np.float32)
+
+
 class _Film:
     """The water on the glass, added drop by drop; all fields are (H, W).
 
@@ -25,8 +54,8 @@ class _Film:
     shade: what is added: dark rims, bright glints.
     """
 
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self.shape = shape
+    def __init__(self, shape: tuple[int, int], light: _Light) -> None:
+        self.shape, self.light = shape, light
         self.y, self.x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
         self.opacity = np.zeros(shape, np.float32)
         self.shade = np.zeros(shape, np.float32)
@@ -50,7 +79,8 @@ class _Film:
         self.y[rows, columns][wet] = (cy - bend * dy)[wet]
         self.x[rows, columns][wet] = (cx - bend * dx)[wet]
         self._blend(self.opacity[rows, columns], inside, opacity)
-        self._blend(self.shade[rows, columns], inside, _shading(rng, dy / radius, dx / radius, r))
+        shade = self.light.shade(rng, dy / radius, dx / radius, r)
+        self._blend(self.shade[rows, columns], inside, shade)
 
     @staticmethod
     def _blend(field: Field, inside: Field, value: Field | float) -> None:
@@ -72,7 +102,7 @@ def raindrop(image: Image, rng: np.random.Generator, severity: float) -> Image:
         (H, W, 3) float32.
     """
     shape = image.shape[0], image.shape[1]
-    film = _Film(shape)
+    film = _Film(shape, _Light.draw(rng))
     for radius in _radii(rng, rng.poisson(_PER_PIXEL * severity * shape[0] * shape[1])):
         film.add(rng, radius, between(rng, *_OPACITY))
     defocus = between(rng, 0.4, 2.2)
@@ -96,17 +126,6 @@ def _outline(rng: np.random.Generator, dy: Field, dx: Field) -> Field:
         phase = between(rng, 0, 2 * np.pi)
         outline += between(rng, 0, 0.3 / order) * np.cos(order * direction + phase)
     return outline.astype(np.float32)
-
-
-def _shading(rng: np.random.Generator, v: Field, u: Field, r: Field) -> Field:
-    """Added light: a dark rim, brighter below (the sky upside down), one small glint."""
-    rim = -between(rng, 0.05, 0.3) * r.clip(0, 1) ** 4
-    sky = between(rng, 0.0, 0.15) * v
-    glint_at = between(rng, -0.45, 0.45), between(rng, -0.5, -0.2)
-    glint = between(rng, 0.1, 0.6) * np.exp(
-        -((u - glint_at[0]) ** 2 + (v - glint_at[1]) ** 2) / 0.015
-    )
-    return (rim + sky + glint).astype(np.float32)
 
 
 def _refract(image: Image, film: _Film) -> Image:
