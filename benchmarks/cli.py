@@ -43,6 +43,9 @@ def latency(
         ),
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    reuse_route: Annotated[
+        bool, typer.Option("--reuse-route", help="Route once, then time only the restorer.")
+    ] = False,
     ir_weights: Annotated[
         Path | None, typer.Option(help="For torch-eager. Default: random, of the same shapes.")
     ] = None,
@@ -72,7 +75,8 @@ def latency(
             hint="leave both out for random weights",
         )
     specs = [
-        Spec(bundle, name, threads, ir_weights, router_weights) for name in backends or ["auto"]
+        Spec(bundle, name, threads, ir_weights, router_weights, reuse_route)
+        for name in backends or ["auto"]
     ]
     measurements = _measure(specs, parsed, iterations)
     manifest = opened.manifest
@@ -87,6 +91,7 @@ def latency(
         },
         "threads": threads or default_threads(),
         "iterations": iterations,
+        "reuse_route": reuse_route,
         "measurements": [m.to_dict() for m in measurements],
     }
     if report is not None:

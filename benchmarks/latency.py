@@ -124,7 +124,7 @@ def _measure_size(
         for runner, measurement in pairs:
             seconds = runner.run(source, target)
             for stage in STAGES:
-                measurement.samples.setdefault(stage, []).append(seconds[stage])
+                measurement.samples.setdefault(stage, []).append(seconds.get(stage, 0.0))
             measurement.samples.setdefault("total", []).append(sum(seconds.values()))
             on_round()
     return pairs

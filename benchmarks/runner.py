@@ -18,6 +18,7 @@ from lorair.runtime.bundle import Bundle
 from lorair.runtime.errors import DependencyError, InternalError, LorairError, as_lorair_error
 from lorair.runtime.machine import peak_memory
 from lorair.runtime.restorer import Restorer
+from lorair.runtime.route import Route
 
 TORCH_EAGER: Final = "torch-eager"
 
@@ -28,6 +29,7 @@ class Spec:
 
     backend: as `--backend` takes it, or `torch-eager`.
     ir, router: weights for torch-eager; None for random ones of the same shapes.
+    reuse_route: whether only the first picture is routed, and the others take its route.
     """
 
     bundle: Path
@@ -35,6 +37,7 @@ class Spec:
     threads: int | None = None
     ir: Path | None = None
     router: Path | None = None
+    reuse_route: bool = False
 
     def open(self) -> Restorer:
         """The restorer, in this process. Raises what `Restorer.open` raises."""
@@ -75,8 +78,10 @@ class Runner(Protocol):
 class LocalRunner:
     """A restorer in this process."""
 
-    def __init__(self, restorer: Restorer) -> None:
+    def __init__(self, restorer: Restorer, *, reuse_route: bool = False) -> None:
         self.restorer = restorer
+        self.reuse_route = reuse_route
+        self._route: Route | None = None
         self.name = restorer.backend.name
         self.description = restorer.backend.description
 
@@ -85,7 +90,9 @@ class LocalRunner:
         start = time.perf_counter()
         picture = images.read(source)
         decoded = time.perf_counter()
-        restored = self.restorer.restore(picture.pixels)
+        restored = self.restorer.restore(picture.pixels, self._route)
+        if self.reuse_route:
+            self._route = restored.route
         encoding = time.perf_counter()
         images.write(target, picture.with_pixels(restored.image))
         end = time.perf_counter()
@@ -155,7 +162,7 @@ class ProcessRunner:
 def _serve(connection: Connection, spec: Spec) -> None:
     """The child: answer until the parent hangs up."""
     try:
-        runner = LocalRunner(spec.open())
+        runner = LocalRunner(spec.open(), reuse_route=spec.reuse_route)
         connection.send((runner.name, runner.description))
         while True:
             task = connection.recv()

@@ -195,9 +195,8 @@ class OpenVINOBackend:
             return None
 
     def _import(self, blob: Path) -> Any:
-        # Mapped, not read; OpenVINO wants memory that it might write to ("c": a private copy).
-        content = self._library.Tensor(np.memmap(blob, np.uint8, "c"), shared_memory=True)
-        return self._core.import_model(content, _DEVICE, self._config(self.precision))
+        # Read, not mapped: a shared tensor does not keep its memory alive.
+        return self._core.import_model(blob.read_bytes(), _DEVICE, self._config(self.precision))
 
     def _bind(self, gates: Array | None) -> Any:
         """The restorer with these gates as a constant, or with None as an input."""
