@@ -82,6 +82,14 @@ def test_command_compares_backends(
     assert set(first["milliseconds"]["router"]) == {"p50", "p90", "p99", "min"}
 
 
+def test_a_reused_route_leaves_the_router_out(tiny_bundle: Path) -> None:
+    runner = LocalRunner(Restorer.open(tiny_bundle, "onnxruntime"), reuse_route=True)
+    (m,) = measure([runner], [Size(32, 48)], 2)
+    assert m.first["router"] > 0
+    assert m.samples["router"] == m.samples["views"] == [0.0, 0.0]
+    assert all(value > 0 for value in m.samples["restorer"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
