@@ -3,10 +3,19 @@
 import os
 import platform
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported, without importing it."""
+    try:
+        return find_spec(package) is not None
+    except ImportError:  # a parent, or an import hook, says no
+        return False
 
 
 def usable_cores() -> int:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Final, Protocol
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 
 from lorair.runtime.bundle import Bundle, Precision
 from lorair.runtime.errors import BackendError, DependencyError
+from lorair.runtime.machine import is_installed
 
 Array = npt.NDArray[np.float32]
 
@@ -68,7 +68,7 @@ class BackendKind:
 
     def missing(self) -> str | None:
         """Why it cannot run here, in a few words; None if it can."""
-        if find_spec(self.package) is None:
+        if not is_installed(self.package):
             return f"the package {self.package} is not installed"
         return self.lacks()
 

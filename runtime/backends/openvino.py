@@ -6,7 +6,6 @@ The router runs on ONNX Runtime where that is installed: it is the faster of the
 
 import threading
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from lorair.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from lorair.runtime.backends.shapes import Shapes, check_shapes, restorer_shapes, router_shapes
 from lorair.runtime.bundle import Bundle
 from lorair.runtime.errors import BackendError, BundleError, DependencyError, InternalError
-from lorair.runtime.machine import default_threads
+from lorair.runtime.machine import default_threads, is_installed
 
 Array = npt.NDArray[np.float32]
 
@@ -95,7 +94,7 @@ class OpenVINOBackend:
         self.threads = threads or default_threads()
         self._lock = threading.Lock()
         self._router: _Graph | None = None
-        has_onnxruntime = find_spec("onnxruntime") is not None
+        has_onnxruntime = is_installed("onnxruntime")
         self._router_backend = OnnxRuntimeBackend(bundle, threads) if has_onnxruntime else None
         self._restorers: BoundGraphs[_Graph] = BoundGraphs(
             self._load_restorer, lambda: self._load_restorer(None)

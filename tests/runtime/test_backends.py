@@ -1,6 +1,5 @@
 """Every backend gives the same picture; `auto` picks by speed and precision."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +69,7 @@ def test_openvino_routes_without_onnxruntime(
 ) -> None:
     wanted = Restorer.open(tiny_bundle, "openvino").route(crop)
     monkeypatch.setattr(
-        "lorair.runtime.backends.openvino.find_spec",
-        lambda name: None if name == "onnxruntime" else find_spec(name),
+        "lorair.runtime.backends.openvino.is_installed", lambda name: name != "onnxruntime"
     )
     restorer = Restorer.open(tiny_bundle, "openvino")
     assert "router on" not in restorer.backend.description
@@ -138,9 +136,7 @@ def test_auto_keeps_the_bundle_s_precision(
 def test_auto_takes_what_is_installed(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.open(tiny_bundle)
     installed = {"onnxruntime"}
-    monkeypatch.setattr(
-        "lorair.runtime.backends.find_spec", lambda name: object() if name in installed else None
-    )
+    monkeypatch.setattr("lorair.runtime.backends.is_installed", lambda name: name in installed)
     assert choose(bundle).name == "onnxruntime"
     installed.clear()
     with pytest.raises(DependencyError, match=r"pip install 'lorair\[cpu\]'; `lorair-run doctor`"):

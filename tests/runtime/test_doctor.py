@@ -30,7 +30,7 @@ def test_what_is_missing_comes_with_its_command(monkeypatch: pytest.MonkeyPatch)
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr("lorair.runtime.doctor.version", nothing)
-    monkeypatch.setattr("lorair.runtime.backends.find_spec", lambda _: None)
+    monkeypatch.setattr("lorair.runtime.backends.is_installed", lambda _: False)
     report = examine()
     for row in report["backends"]:
         assert "is not installed" in row["lacks"]
