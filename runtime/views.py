@@ -34,4 +34,7 @@ def make_views(pixels: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.float
 
 
 def _resize(picture: Image.Image, side: int) -> npt.NDArray[np.uint8]:
-    return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC))
+    # Width first, as Pillow did when the weights were trained; since 12.2 it may choose the
+    # other order for tall pictures, which changes some values by 1.
+    narrow = picture.resize((side, picture.height), Image.Resampling.BICUBIC)
+    return np.asarray(narrow.resize((side, side), Image.Resampling.BICUBIC))
