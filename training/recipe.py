@@ -37,6 +37,7 @@ class Recipe:
     """The whole training.
 
     scenes: clean pictures that are drawn; each is degraded once in every way.
+    router_scenes: how many of them the router learns from.
     side: of a scene in pixels. patch: of a training patch, a multiple of the network's stride.
     clean: share of pictures that are left clean, so that the network learns to leave them so.
     mixture: shares of the classes among the base's other patches; they sum to 1.
@@ -48,6 +49,7 @@ class Recipe:
 
     model: ModelConfig
     scenes: int
+    router_scenes: int
     side: int
     patch: int
     clean: float
@@ -95,7 +97,8 @@ _SHORT_MODEL: Final = ModelConfig(
 
 FULL: Final = Recipe(
     model=DEFAULT_MODEL,
-    scenes=400,
+    scenes=700,
+    router_scenes=400,
     side=512,
     patch=128,
     clean=0.12,
@@ -108,15 +111,16 @@ FULL: Final = Recipe(
         # Nearly whole pictures, as photographs come: drops are few and seen from afar.
         Round(steps=350, batch=32, rate=5e-4, grey=0.2, window=0.75),
     ),
-    base=Stage(steps=1800, batch=8, rate=1.5e-3),
-    experts=Stage(steps=2300, batch=8, rate=1.5e-3),
-    turns=(2, 2, 0, 2, 2, 1),
+    base=Stage(steps=3200, batch=8, rate=1.5e-3),
+    experts=Stage(steps=4000, batch=8, rate=1.5e-3),
+    turns=(2, 2, 2, 0, 2, 2, 2, 1),
 )
-"""The default model's, about an hour on two cores."""
+"""The default model's, an hour and a quarter on two cores."""
 
 SHORT: Final = Recipe(
     model=_SHORT_MODEL,
     scenes=32,
+    router_scenes=32,
     side=128,
     patch=64,
     clean=0.12,

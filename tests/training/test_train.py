@@ -139,6 +139,8 @@ def test_loss_is_minus_psnr_of_each_kind_as_one_picture() -> None:
     half = off * torch.tensor([1.0, 0, 0])[:, None, None, None]
     wanted = (2 * 10 * np.log10(0.01 / 2 + 1e-4) + 10 * np.log10(1e-4)) / 3
     assert psnr_loss(half, clean, kinds).item() == pytest.approx(wanted, abs=1e-4)
+    untouched = torch.full_like(kinds, CLEAN)
+    assert psnr_loss(clean, clean, untouched).item() == pytest.approx(10 * np.log10(5e-4))
 
 
 def test_learning_rate_rises_then_falls() -> None:
