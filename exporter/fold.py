@@ -40,7 +40,7 @@ def fold(net: RestorationNet) -> RestorationNet:
         for stages in (folded.encoders, folded.decoders):
             for number, stage in enumerate(stages.children()):
                 stages[number] = _stage(stage)
-        folded.middle_blks = _stage(folded.middle_blks)  # type: ignore[assignment]
+        folded.middle_blks = _stage(folded.middle_blks)
     return folded
 
 

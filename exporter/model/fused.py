@@ -4,7 +4,7 @@ Made from the checkpoint's form by `exporter/fold.py`; parameters keep their nam
 """
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lorair.exporter.config import LORA_SCALE

@@ -30,7 +30,7 @@ class LoRAMoEConv2d(nn.Module):
     """A convolution with `experts` low-rank updates mixed by gates.
 
     The released code's `Conv2dMix`: the same parameter names and shapes; see
-    `lorair.kernels.torch_ops.merge_experts` for the formula.
+    `lorair.kernels.torch_reference.merge_experts` for the formula.
     """
 
     def __init__(

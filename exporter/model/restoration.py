@@ -5,12 +5,12 @@ Modules and parameters are named as in the released checkpoints. Channels are wr
 
 from collections.abc import Callable
 
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn, zeros
 
 from lorair.exporter.config import RestorationConfig
 from lorair.exporter.model.lora_moe import LoRAMoEConv2d
-from lorair.kernels.torch_ops import channel_norm, global_mean, simple_gate
+from lorair.kernels.torch_reference import channel_norm, global_mean, simple_gate
 
 ConvFactory = Callable[..., LoRAMoEConv2d]
 
@@ -143,7 +143,7 @@ class RestorationNet(nn.Module):
             self.encoders.append(ModulatedStage(c, blocks, config.prior, conv))
             self.downs.append(conv(c, 2 * c, 2, stride=2))
             c *= 2
-        self.middle_blks = ModulatedStage(c, config.middle_blk_num, config.prior, conv)
+        self.middle_blks: nn.Module = ModulatedStage(c, config.middle_blk_num, config.prior, conv)
         for blocks in config.dec_blk_nums:
             self.ups.append(Upsampling(conv(c, 2 * c, 1, bias=False)))
             c //= 2

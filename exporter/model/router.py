@@ -5,7 +5,7 @@ Module names are those of the released checkpoint, which are in turn those of
 """
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lorair.exporter.config import RouterConfig
