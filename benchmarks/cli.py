@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lorair.benchmarks.kernels_command import kernels
 from lorair.benchmarks.quality_command import quality
 from lorair.runtime import console
 from lorair.runtime.errors import OptionError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 app = console.make_app("Measure lorair bundles: time and quality.")
 app.command()(quality)
+app.command()(kernels)
 
 SCHEMA_VERSION = 1
 

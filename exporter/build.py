@@ -16,9 +16,11 @@ from lorair.exporter.onnx_export import (
 from lorair.exporter.probes import probes
 from lorair.exporter.quantize import quantize_router
 from lorair.exporter.verify import Limits, certify, check_routes, make_references
+from lorair.kernels.aot import compile_kernels
 from lorair.runtime.atomic import atomic_folder, check_writable
 from lorair.runtime.backends import select
 from lorair.runtime.bundle import (
+    KERNELS,
     RESTORER,
     ROUTER,
     Bundle,
@@ -57,6 +59,7 @@ def build_bundle(
     precision: Precision = "fp32",
     router_int8: bool = False,
     route_checks: int = DEFAULT_ROUTE_CHECKS,
+    sms: Sequence[int] = (),
     limits: Limits | None = None,
     photographs: Sequence[Path] | None = None,
 ) -> Manifest:
@@ -69,6 +72,7 @@ def build_bundle(
         precision: of weights and activations.
         router_int8: whether the router is quantized, for CPUs; see `quantize`.
         route_checks: pictures on which a quantized router must choose the same experts.
+        sms: GPUs to compile the fused kernels for; see `kernels.aot.SMS`.
         limits: of the parity certificate; None for the defaults.
         photographs: to verify on; None for the shipped ones.
 
@@ -97,6 +101,11 @@ def build_bundle(
             export_router(router, config.router, folder / ROUTER)
             if router_int8:
                 quantize_router(folder / ROUTER)
+        if sms:
+            names = ", ".join(f"sm_{sm}" for sm in sms)
+            with step(f"compile kernels for {names}"):
+                r = config.restoration
+                compile_kernels(r.num_experts, r.r, precision, sms, folder / KERNELS)
         manifest = Manifest(
             created_by=f"lorair {lorair_version()}",
             precision=precision,

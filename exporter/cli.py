@@ -62,6 +62,10 @@ def build(
         int,
         typer.Option(min=1, help="Pictures on which an int8 router must choose the same experts."),
     ] = DEFAULT_ROUTE_CHECKS,
+    kernels: Annotated[
+        str | None,
+        typer.Option(metavar="SMS", help="Compile the GPU kernels: sm_80,sm_90 and so on, or all."),
+    ] = None,
     images: Annotated[
         Path | None,
         typer.Option(help="Folder of pictures to verify on instead of the shipped three."),
@@ -83,6 +87,7 @@ def build(
     from lorair.exporter.verify import Limits
 
     check_output(output)
+    sms = _sms(kernels) if kernels is not None else ()
     photographs = _pictures_in(images) if images is not None else None
     pair, source = _load(ir_weights, router_weights, from_hub, revision, config, top_k, classes)
     manifest = build_bundle(
@@ -92,6 +97,7 @@ def build(
         precision="fp16" if fp16 else "fp32",
         router_int8=router_int8,
         route_checks=route_checks,
+        sms=sms,
         limits=Limits(max_error, min_psnr),
         photographs=photographs,
     )
@@ -242,6 +248,15 @@ def _pictures_in(folder: Path) -> list[Path]:
             hint="leave it out for the shipped ones",
         )
     return pictures
+
+
+def _sms(text: str) -> tuple[int, ...]:
+    """Checked before anything slow begins."""
+    from lorair.kernels.aot import check_compiler, parse_sms
+
+    sms = parse_sms(text)
+    check_compiler()
+    return sms
 
 
 def _require(*packages: str) -> None:

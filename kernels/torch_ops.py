@@ -1,4 +1,9 @@
-"""The operators' second home: PyTorch, differentiable, exported as one node each.
+"""The operators' second home: PyTorch operators `torch.ops.lorair.*`, one ONNX node each.
+
+The fused operators are custom operators, opaque to `torch.compile` and without gradients:
+on the CPU they are the expressions of `torch_reference.py`, on a GPU one Triton kernel.
+`lora_moe_conv` is what training runs and stays an expression, differentiable. On export
+each becomes one node of the domain `lorair`.
 
 Formulas are in `spec.py`. Common arguments:
 
@@ -14,44 +19,43 @@ Formulas are in `spec.py`. Common arguments:
 Results are in x's dtype.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (the name every PyTorch user knows)
 from torch import Tensor
 
+from lorair.kernels import torch_reference as reference
 from lorair.kernels.spec import (
     DOMAIN,
     DOMAIN_VERSION,
     LORA_MOE_CONV,
     LORA_MOE_CONV_ADD,
     LORA_MOE_DEPTHWISE_GATE,
-    NORM_EPSILON,
     NORM_LORA_MOE_CONV,
     NORM_LORA_MOE_CONV_GATE,
     NORM_SCALE_ADD,
     SCALE_LORA_MOE_CONV_ADD,
 )
 
+_INTERPRETED: ContextVar[bool] = ContextVar("_INTERPRETED", default=False)
 
-def merge_experts(
-    weight: Tensor, lora_A: Tensor, lora_B: Tensor, gates: Tensor, scale: float
-) -> Tensor:
-    """The convolution kernel for given gates, in float32.
 
-    `W = weight + scale * sum_e gates[e] * (lora_B[e] @ lora_A[e]).view(weight.shape)`.
-    All experts at once: concatenated along the rank they are one matrix product.
+@contextmanager
+def interpreted() -> Iterator[None]:
+    """Run the Triton kernels on the CPU too, in Triton's interpreter: slow, for tests.
 
-    Returns:
-        weight's shape for gates (E); (B, *weight.shape) for gates (B, E).
+    The environment must have TRITON_INTERPRET=1 before triton is first imported.
     """
-    experts, inner, columns = lora_A.shape
-    rows = lora_B.shape[1]
-    A = lora_A.float().reshape(experts * inner, columns)
-    B = lora_B.float().transpose(0, 1) * (gates.float() * scale)[..., None, :, None]
-    product = B.reshape(*gates.shape[:-1], rows, experts * inner) @ A
-    return weight.float() + product.view(*gates.shape[:-1], *weight.shape)
+    token = _INTERPRETED.set(True)
+    try:
+        yield
+    finally:
+        _INTERPRETED.reset(token)
 
 
 def lora_moe_conv(
@@ -72,8 +76,12 @@ def lora_moe_conv(
         return _symbolic_conv(
             x, weight, lora_A, lora_B, gates, bias, (stride, padding, groups, scale)
         )
-    merged = merge_experts(weight, lora_A, lora_B, gates, scale)
-    return _conv(x, merged, bias, stride=stride, padding=padding, groups=groups)
+    if weight.shape[1:] == (x.shape[1], 1, 1) and _by_triton(x) and not torch.is_grad_enabled():
+        from lorair.kernels.triton_conv import lora_moe_conv1x1
+
+        return lora_moe_conv1x1(x, weight, lora_A, lora_B, gates, bias, scale=scale)
+    geometry = {"stride": stride, "padding": padding, "groups": groups}
+    return reference.lora_moe_conv(x, weight, lora_A, lora_B, gates, bias, **geometry, scale=scale)
 
 
 def norm_lora_moe_conv(
@@ -92,15 +100,12 @@ def norm_lora_moe_conv(
 
     With `gate` the result has out/2 channels.
     """
+    inputs = (x, weight, lora_A, lora_B, gates, bias, lora_bias)
     if torch.compiler.is_exporting():
         name = NORM_LORA_MOE_CONV_GATE if gate else NORM_LORA_MOE_CONV
-        inputs = (x, weight, lora_A, lora_B, gates, bias, lora_bias)
         channels = weight.shape[0] // 2 if gate else weight.shape[0]
         return _symbolic(name, inputs, {"scale": scale}, _with_channels(x, channels))
-    merged = merge_experts(weight, lora_A, lora_B, gates, scale)
-    shift = bias.float() + gates.float() @ lora_bias.float()
-    out = _conv(channel_norm(x), merged, shift)
-    return simple_gate(out) if gate else out
+    return _norm_lora_moe_conv(*inputs, scale, gate)
 
 
 def lora_moe_depthwise_gate(
@@ -114,22 +119,19 @@ def lora_moe_depthwise_gate(
     scale: float,
 ) -> tuple[Tensor, Tensor]:
     """`LoRAMoEDepthwiseGate`: (B, 2c, H, W) -> (B, c, H, W) and its mean (B, c, 1, 1)."""
-    channels = x.shape[1]
+    inputs = (x, weight, lora_A, lora_B, gates, bias)
     if torch.compiler.is_exporting():
-        half = channels // 2
-        shapes = (_with_channels(x, half), (x.shape[0], half, 1, 1))
+        half = x.shape[1] // 2
         y, mean = torch.onnx.ops.symbolic_multi_out(
             f"{DOMAIN}::{LORA_MOE_DEPTHWISE_GATE}",
-            (x, weight, lora_A, lora_B, gates, bias),
-            {"group": channels, "scale": scale},
+            inputs,
+            {"group": x.shape[1], "scale": scale},
             dtypes=(x.dtype, x.dtype),
-            shapes=shapes,
+            shapes=(_with_channels(x, half), (x.shape[0], half, 1, 1)),
             version=DOMAIN_VERSION,
         )
         return y, mean
-    merged = merge_experts(weight, lora_A, lora_B, gates, scale)
-    out = simple_gate(_conv(x, merged, bias, padding=1, groups=channels))
-    return out, global_mean(out)
+    return _lora_moe_depthwise_gate(*inputs, scale)
 
 
 def lora_moe_conv_add(
@@ -148,69 +150,147 @@ def lora_moe_conv_add(
 
     (B, c, H, W) and residual (B, out, H, W) -> (B, out, H, W).
     """
+    rest = (weight, lora_A, lora_B, gates, bias, residual)
     if torch.compiler.is_exporting():
-        rest = (weight, lora_A, lora_B, gates, bias, residual)
         if channel_scale is None:
             return _symbolic(LORA_MOE_CONV_ADD, (x, *rest), {"scale": scale}, residual.shape)
         inputs = (x, channel_scale, *rest)
         return _symbolic(SCALE_LORA_MOE_CONV_ADD, inputs, {"scale": scale}, residual.shape)
-    merged = merge_experts(weight, lora_A, lora_B, gates, scale)
-    return residual + _conv(x if channel_scale is None else x * channel_scale, merged, bias)
+    return _lora_moe_conv_add(x, *rest, channel_scale, scale)
 
 
 def norm_scale_add(x: Tensor, channel_scale: Tensor, channel_shift: Tensor) -> Tensor:
     """`NormScaleAdd`: (B, c, H, W) with scale and shift (B, c, 1, 1) -> (B, c, H, W)."""
     if torch.compiler.is_exporting():
         return _symbolic(NORM_SCALE_ADD, (x, channel_scale, channel_shift), {}, x.shape)
-    return x + (channel_norm(x) * channel_scale + channel_shift)
+    return _norm_scale_add(x, channel_scale, channel_shift)
 
 
-def channel_norm(x: Tensor) -> Tensor:
-    """Each pixel's channels to mean 0 and variance 1; statistics in float32, x's dtype out."""
-    values = x.float()
-    centred = values - values.mean(1, keepdim=True)
-    variance = centred.square().mean(1, keepdim=True)
-    return (centred / (variance + NORM_EPSILON).sqrt()).to(x.dtype)
-
-
-def simple_gate(x: Tensor) -> Tensor:
-    """(B, 2c, H, W) -> (B, c, H, W): the first half of the channels times the second."""
-    first, second = x.chunk(2, dim=1)
-    return first * second
-
-
-def global_mean(x: Tensor) -> Tensor:
-    """(B, c, H, W) -> (B, c, 1, 1), summed in float32: fp16 would overflow."""
-    return x.float().mean((2, 3), keepdim=True).to(x.dtype)
-
-
-def _conv(
+@torch.library.custom_op(f"{DOMAIN}::norm_lora_moe_conv", mutates_args=())
+def _norm_lora_moe_conv(
     x: Tensor,
-    merged: Tensor,
-    bias: Tensor | None,
-    *,
-    stride: int = 1,
-    padding: int = 0,
-    groups: int = 1,
+    weight: Tensor,
+    lora_A: Tensor,
+    lora_B: Tensor,
+    gates: Tensor,
+    bias: Tensor,
+    lora_bias: Tensor,
+    scale: float,
+    gate: bool,
 ) -> Tensor:
-    """Convolve with one kernel (out, in/groups, k, k), or with one a picture (B, out, ...)."""
-    kernel = merged.to(x.dtype)
-    bias = None if bias is None else bias.to(x.dtype)
-    if kernel.dim() == 4:
-        return F.conv2d(x, kernel, bias, stride, padding, groups=groups)
-    # One kernel a picture: the batch becomes groups of a single convolution.
-    batch, channels, height, width = x.shape
-    if bias is not None:
-        bias = bias.expand(batch, kernel.shape[1]).reshape(-1)
-    out = F.conv2d(
-        x.reshape(1, batch * channels, height, width),
-        kernel.flatten(0, 1),
-        bias,
-        stride,
-        padding,
-        groups=batch * groups,
-    )
-    return out.reshape(batch, kernel.shape[1], *out.shape[2:])
+    rest = (x, weight, lora_A, lora_B, gates, bias, lora_bias)
+    if not _by_triton(x):
+        return reference.norm_lora_moe_conv(*rest, scale, gate)
+    from lorair.kernels.triton_conv import lora_moe_conv1x1
+
+    return lora_moe_conv1x1(*rest, scale=scale, norm=True, gate=gate)
+
+
+@_norm_lora_moe_conv.register_fake
+def _(
+    x: Tensor,
+    weight: Tensor,
+    lora_A: Tensor,
+    lora_B: Tensor,
+    gates: Tensor,
+    bias: Tensor,
+    lora_bias: Tensor,
+    scale: float,
+    gate: bool,
+) -> Tensor:
+    channels = weight.shape[0] // 2 if gate else weight.shape[0]
+    return x.new_empty(_with_channels(x, channels))
+
+
+@torch.library.custom_op(f"{DOMAIN}::lora_moe_depthwise_gate", mutates_args=())
+def _lora_moe_depthwise_gate(
+    x: Tensor,
+    weight: Tensor,
+    lora_A: Tensor,
+    lora_B: Tensor,
+    gates: Tensor,
+    bias: Tensor,
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    rest = (x, weight, lora_A, lora_B, gates, bias)
+    if not _by_triton(x):
+        return reference.lora_moe_depthwise_gate(*rest, scale)
+    from lorair.kernels.triton_depthwise import depthwise_gate
+
+    return depthwise_gate(*rest, scale=scale)
+
+
+@_lora_moe_depthwise_gate.register_fake
+def _(
+    x: Tensor,
+    weight: Tensor,
+    lora_A: Tensor,
+    lora_B: Tensor,
+    gates: Tensor,
+    bias: Tensor,
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    half = x.shape[1] // 2
+    return x.new_empty(_with_channels(x, half)), x.new_empty(x.shape[0], half, 1, 1)
+
+
+@torch.library.custom_op(f"{DOMAIN}::lora_moe_conv_add", mutates_args=())
+def _lora_moe_conv_add(
+    x: Tensor,
+    weight: Tensor,
+    lora_A: Tensor,
+    lora_B: Tensor,
+    gates: Tensor,
+    bias: Tensor,
+    residual: Tensor,
+    channel_scale: Tensor | None,
+    scale: float,
+) -> Tensor:
+    rest = (x, weight, lora_A, lora_B, gates, bias)
+    if not _by_triton(x):
+        return reference.lora_moe_conv_add(*rest, residual, channel_scale, scale)
+    from lorair.kernels.triton_conv import lora_moe_conv1x1
+
+    return lora_moe_conv1x1(*rest, None, channel_scale, residual, scale=scale)
+
+
+@_lora_moe_conv_add.register_fake
+def _(
+    x: Tensor,
+    weight: Tensor,
+    lora_A: Tensor,
+    lora_B: Tensor,
+    gates: Tensor,
+    bias: Tensor,
+    residual: Tensor,
+    channel_scale: Tensor | None,
+    scale: float,
+) -> Tensor:
+    return torch.empty_like(residual)
+
+
+@torch.library.custom_op(f"{DOMAIN}::norm_scale_add", mutates_args=())
+def _norm_scale_add(x: Tensor, channel_scale: Tensor, channel_shift: Tensor) -> Tensor:
+    if not _by_triton(x):
+        return reference.norm_scale_add(x, channel_scale, channel_shift)
+    from lorair.kernels import triton_conv
+
+    return triton_conv.norm_scale_add(x, channel_scale, channel_shift)
+
+
+@_norm_scale_add.register_fake
+def _(x: Tensor, channel_scale: Tensor, channel_shift: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+def _by_triton(x: Tensor) -> bool:
+    """Whether a Triton kernel runs instead of the reference."""
+    return _INTERPRETED.get() or (x.is_cuda and _has_triton())
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
 
 
 def _symbolic_conv(

@@ -18,6 +18,7 @@ SCHEMA_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 ROUTER: Final = "router.onnx"
 RESTORER: Final = "restorer.onnx"
+KERNELS: Final = "kernels"
 
 HASHED_ON_OPEN: Final = 64 * 2**20
 """Files below this many bytes are hashed at every open (0.1 s a GB); sizes always checked."""

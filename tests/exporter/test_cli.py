@@ -12,6 +12,8 @@ import reference
 import torch
 from command import Command
 
+from lorair.exporter import build
+from lorair.kernels import aot
 from lorair.runtime import Restorer
 from lorair.runtime.bundle import Bundle
 
@@ -35,6 +37,33 @@ def test_build_writes_a_bundle_that_opens(
     assert sorted(p.name for p in output.parent.iterdir()) == ["bundle"]
     route = Restorer.open(output).route(photo)
     np.testing.assert_allclose(route.gates, reference.top_k_gates(route.logits, 2), atol=1e-6)
+
+
+def test_build_with_kernels(
+    lorair_export: Command, tiny_files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their compilation is tested in tests/kernels/test_aot.py."""
+    asked = []
+
+    def compile_nothing(*arguments: object) -> None:
+        *asked[:], folder = arguments
+        aot.write_index(folder, [])
+
+    monkeypatch.setattr(build, "compile_kernels", compile_nothing)
+    monkeypatch.setattr(aot, "check_compiler", lambda: None)
+    weights = ("--ir-weights", tiny_files[0], "--router-weights", tiny_files[1])
+    output = tmp_path / "bundle"
+    result = lorair_export("build", *weights, "--fp16", "--kernels", "sm_90,sm_80", "-o", output)
+    assert result.code == 0, result.err
+    assert asked[2:] == ["fp16", (80, 90)]
+    assert "kernels/index.json" in Bundle.open(output).manifest.files
+
+
+def test_unknown_gpu(lorair_export: Command, tmp_path: Path) -> None:
+    result = lorair_export("build", "--kernels", "sm_13", "-o", tmp_path / "bundle")
+    assert result.code == 2
+    assert "sm_89" in result.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_build_without_weights_says_what_it_uses(lorair_export: Command, tmp_path: Path) -> None:

@@ -6,14 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorair.kernels.torch_ops import (
-    channel_norm,
     lora_moe_conv,
     lora_moe_conv_add,
     lora_moe_depthwise_gate,
-    merge_experts,
     norm_lora_moe_conv,
     norm_scale_add,
 )
+from lorair.kernels.torch_reference import channel_norm, merge_experts
 
 
 def draw(seed: int, *shape: int) -> np.ndarray:
@@ -199,3 +198,28 @@ def test_fused_operators_take_gates_per_picture() -> None:
         torch.testing.assert_close(together[i : i + 1], alone)
         alone = lora_moe_conv_add(one, weight, A, B, its, bias, residual[i : i + 1], scale=2.0)
         torch.testing.assert_close(added[i : i + 1], alone)
+
+
+@pytest.mark.parametrize("gates", [(3,), (2, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_opcheck(gates: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Schema, fake kernel and dispatch, as PyTorch checks custom operators."""
+    ops, g = torch.ops.lorair, torch.rand(gates)
+    x, x8 = torch.randn(2, 4, 5, 6), torch.randn(2, 8, 5, 6)
+    weights = torch.randn(8, 4, 1, 1), torch.randn(3, 2, 4), torch.randn(3, 8, 2)
+    depthwise = torch.randn(8, 1, 3, 3), torch.randn(3, 6, 24), torch.randn(3, 3, 6)
+    bias, lora_bias = torch.randn(8), torch.randn(3, 8)
+    factor = torch.rand(2, 4, 1, 1)
+    calls = [
+        (ops.norm_lora_moe_conv, (x, *weights, g, bias, lora_bias, 2.0, True)),
+        (ops.norm_lora_moe_conv, (x, *weights, g, bias, lora_bias, 2.0, False)),
+        (ops.lora_moe_depthwise_gate, (x8, *depthwise, g, bias, 2.0)),
+        (ops.lora_moe_conv_add, (x, *weights, g, bias, x8, None, 2.0)),
+        (ops.lora_moe_conv_add, (x, *weights, g, bias, x8, factor, 2.0)),
+        (ops.norm_scale_add, (x, factor, factor)),
+    ]
+    for operator, arguments in calls:
+        typed = [
+            a.to(dtype) if isinstance(a, torch.Tensor) and a is not g else a for a in arguments
+        ]
+        torch.library.opcheck(operator.default, typed)

@@ -1,0 +1,111 @@
+"""How much of a result one program of a kernel makes: plain Python, importable everywhere.
+
+The launchers and the ahead-of-time compiler choose from the same few tilings, so what is
+compiled into a bundle is what would be launched.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+FUSION: Final = {"enable_fp_fusion": True}
+"""Products and sums may become one operation, rounded once. Said with every kernel, because
+Triton's default is about to change."""
+
+
+@dataclass(frozen=True)
+class ConvTile:
+    """Of a 1x1 convolution: m output channels by n pixels, k input channels a step.
+
+    warps: of 32 threads, that share the work.
+    stages: tiles in flight from memory while one is multiplied.
+    """
+
+    m: int
+    n: int
+    k: int
+    warps: int
+    stages: int
+
+    def constants(self) -> dict[str, Any]:
+        """As the kernel names them."""
+        return {"BLOCK_M": self.m, "BLOCK_N": self.n, "BLOCK_K": self.k}
+
+
+@dataclass(frozen=True)
+class NormTile:
+    """Of NormScaleAdd: n pixels, k channels a step."""
+
+    n: int
+    k: int
+    warps: int
+
+    def constants(self) -> dict[str, Any]:
+        """As the kernel names them."""
+        return {"BLOCK_N": self.n, "BLOCK_K": self.k}
+
+
+@dataclass(frozen=True)
+class DepthwiseTile:
+    """Of the depthwise convolution: h x w pixels of one pair of channels."""
+
+    h: int
+    w: int
+    warps: int
+
+    def constants(self) -> dict[str, Any]:
+        """As the kernel names them."""
+        return {"BLOCK_H": self.h, "BLOCK_W": self.w}
+
+
+LARGE: Final = ConvTile(m=128, n=128, k=32, warps=8, stages=3)
+TALL: Final = ConvTile(m=128, n=64, k=32, warps=8, stages=3)
+MEDIUM: Final = ConvTile(m=64, n=128, k=32, warps=4, stages=3)
+SQUARE: Final = ConvTile(m=64, n=64, k=32, warps=8, stages=3)
+SMALL: Final = ConvTile(m=64, n=32, k=32, warps=4, stages=3)
+"""Few pixels, as in the middle of the network: more programs of less work each."""
+
+EXACT: Final = ConvTile(m=32, n=64, k=16, warps=4, stages=2)
+"""For float32, which is multiplied without tensor cores and needs twice the registers."""
+
+NORM: Final = NormTile(n=64, k=32, warps=4)
+DEPTHWISE: Final = DepthwiseTile(h=8, w=64, warps=4)
+
+MAX_PIXELS: Final = 1 << 24
+"""Of a plane: offsets within a tile of 128 rows are 32-bit integers."""
+
+_MANY_PROGRAMS = 256
+"""About two for each multiprocessor of a large GPU: below this some would idle."""
+
+
+def conv_tiles(element_size: int, *, norm: bool, gate: bool) -> tuple[ConvTile, ...]:
+    """The tilings of a 1x1 convolution, most work first.
+
+    The first is the largest whose tiles, statistics and both halves stay in registers on
+    every SM (`docs/kernels.md`).
+
+    Args:
+        element_size: bytes a number; 4 is float32.
+        norm: whether pixels' statistics are held beside the tile.
+        gate: whether a program makes both halves.
+    """
+    if element_size == 4:
+        return (EXACT,)
+    if gate:
+        return SQUARE, SMALL
+    return (TALL if norm else LARGE), MEDIUM, SMALL
+
+
+def conv_tile(made: int, pixels: int, element_size: int, *, norm: bool, gate: bool) -> ConvTile:
+    """The tiling for a result of `made` channels (behind the gate) by `pixels` (of the batch).
+
+    The first that wastes no rows and makes enough programs; the last if none does.
+    """
+    tiles = conv_tiles(element_size, norm=norm, gate=gate)
+    for tile in tiles[:-1]:
+        if tile.m <= max(made, SMALL.m) and _programs(tile, made, pixels) >= _MANY_PROGRAMS:
+            return tile
+    return tiles[-1]
+
+
+def _programs(tile: ConvTile, made: int, pixels: int) -> int:
+    return -(-made // tile.m) * -(-pixels // tile.n)

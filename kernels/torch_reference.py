@@ -1,0 +1,148 @@
+"""The operators' reference: plain PyTorch expressions, differentiable, on any device.
+
+Formulas are in `spec.py`; common arguments are explained in `torch_ops.py`.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lorair.kernels.spec import NORM_EPSILON
+
+
+def merge_experts(
+    weight: Tensor, lora_A: Tensor, lora_B: Tensor, gates: Tensor, scale: float
+) -> Tensor:
+    """The convolution kernel for given gates, in float32.
+
+    `W = weight + scale * sum_e gates[e] * (lora_B[e] @ lora_A[e]).view(weight.shape)`.
+    All experts at once: concatenated along the rank they are one matrix product.
+
+    Returns:
+        weight's shape for gates (E); (B, *weight.shape) for gates (B, E).
+    """
+    experts, inner, columns = lora_A.shape
+    rows = lora_B.shape[1]
+    A = lora_A.float().reshape(experts * inner, columns)
+    B = lora_B.float().transpose(0, 1) * (gates.float() * scale)[..., None, :, None]
+    product = B.reshape(*gates.shape[:-1], rows, experts * inner) @ A
+    return weight.float() + product.view(*gates.shape[:-1], *weight.shape)
+
+
+def lora_moe_conv(
+    x: Tensor,
+    weight: Tensor,
+    lora_A: Tensor,
+    lora_B: Tensor,
+    gates: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: int,
+    padding: int,
+    groups: int,
+    scale: float,
+) -> Tensor:
+    """`LoRAMoEConv`: (B, in, H, W) -> (B, out, H', W')."""
+    merged = merge_experts(weight, lora_A, lora_B, gates, scale)
+    return _conv(x, merged, bias, stride=stride, padding=padding, groups=groups)
+
+
+def norm_lora_moe_conv(
+    x: Tensor,
+    weight: Tensor,
+    lora_A: Tensor,
+    lora_B: Tensor,
+    gates: Tensor,
+    bias: Tensor,
+    lora_bias: Tensor,
+    scale: float,
+    gate: bool,
+) -> Tensor:
+    """`NormLoRAMoEConv`, or with `gate` `NormLoRAMoEConvGate`."""
+    merged = merge_experts(weight, lora_A, lora_B, gates, scale)
+    shift = bias.float() + gates.float() @ lora_bias.float()
+    out = _conv(channel_norm(x), merged, shift)
+    return simple_gate(out) if gate else out
+
+
+def lora_moe_depthwise_gate(
+    x: Tensor,
+    weight: Tensor,
+    lora_A: Tensor,
+    lora_B: Tensor,
+    gates: Tensor,
+    bias: Tensor,
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    """`LoRAMoEDepthwiseGate`: (B, 2c, H, W) -> (B, c, H, W) and its mean (B, c, 1, 1)."""
+    merged = merge_experts(weight, lora_A, lora_B, gates, scale)
+    out = simple_gate(_conv(x, merged, bias, padding=1, groups=x.shape[1]))
+    return out, global_mean(out)
+
+
+def lora_moe_conv_add(
+    x: Tensor,
+    weight: Tensor,
+    lora_A: Tensor,
+    lora_B: Tensor,
+    gates: Tensor,
+    bias: Tensor,
+    residual: Tensor,
+    channel_scale: Tensor | None,
+    scale: float,
+) -> Tensor:
+    """`LoRAMoEConvAdd`, or with channel_scale `ScaleLoRAMoEConvAdd`."""
+    merged = merge_experts(weight, lora_A, lora_B, gates, scale)
+    return residual + _conv(x if channel_scale is None else x * channel_scale, merged, bias)
+
+
+def norm_scale_add(x: Tensor, channel_scale: Tensor, channel_shift: Tensor) -> Tensor:
+    """`NormScaleAdd`: (B, c, H, W) with scale and shift (B, c, 1, 1) -> (B, c, H, W)."""
+    return x + (channel_norm(x) * channel_scale + channel_shift)
+
+
+def channel_norm(x: Tensor) -> Tensor:
+    """Each pixel's channels to mean 0 and variance 1; statistics in float32, x's dtype out."""
+    values = x.float()
+    centred = values - values.mean(1, keepdim=True)
+    variance = centred.square().mean(1, keepdim=True)
+    return (centred / (variance + NORM_EPSILON).sqrt()).to(x.dtype)
+
+
+def simple_gate(x: Tensor) -> Tensor:
+    """(B, 2c, H, W) -> (B, c, H, W): the first half of the channels times the second."""
+    first, second = x.chunk(2, dim=1)
+    return first * second
+
+
+def global_mean(x: Tensor) -> Tensor:
+    """(B, c, H, W) -> (B, c, 1, 1), summed in float32: fp16 would overflow."""
+    return x.float().mean((2, 3), keepdim=True).to(x.dtype)
+
+
+def _conv(
+    x: Tensor,
+    merged: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+) -> Tensor:
+    """Convolve with one kernel (out, in/groups, k, k), or with one a picture (B, out, ...)."""
+    kernel = merged.to(x.dtype)
+    bias = None if bias is None else bias.to(x.dtype)
+    if kernel.dim() == 4:
+        return F.conv2d(x, kernel, bias, stride, padding, groups=groups)
+    # One kernel a picture: the batch becomes groups of a single convolution.
+    batch, channels, height, width = x.shape
+    if bias is not None:
+        bias = bias.expand(batch, kernel.shape[1]).reshape(-1)
+    out = F.conv2d(
+        x.reshape(1, batch * channels, height, width),
+        kernel.flatten(0, 1),
+        bias,
+        stride,
+        padding,
+        groups=batch * groups,
+    )
+    return out.reshape(batch, kernel.shape[1], *out.shape[2:])

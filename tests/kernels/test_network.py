@@ -1,0 +1,80 @@
+"""The restoration network built from fused operators: by their reference, and by the kernels."""
+
+import golden
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from lorair.exporter.checkpoint import Pair, load_pair
+from lorair.exporter.fold import fold
+from lorair.kernels import torch_ops
+from lorair.kernels.tiles import ConvTile, DepthwiseTile
+from lorair.runtime.restorer import to_planes
+from lorair.runtime.route import gates_from_logits
+
+needs_triton = pytest.mark.skipif(not torch_ops._has_triton(), reason="triton is not installed")
+
+ONE, MIXED = (0.0, 1.0, 0.0), (0.5, 0.0, 0.5)
+
+
+@pytest.fixture
+def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter takes milliseconds a program, whatever its size: make them large."""
+    from lorair.kernels import triton_conv, triton_depthwise
+
+    monkeypatch.setattr(
+        triton_conv, "conv_tile", lambda *_, **__: ConvTile(m=128, n=2048, k=32, warps=4, stages=1)
+    )
+    monkeypatch.setattr(triton_depthwise, "DEPTHWISE", DepthwiseTile(h=64, w=128, warps=4))
+
+
+def run(net: nn.Module, image: np.ndarray, prior: np.ndarray, gates: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        tensors = map(torch.from_numpy, (image, prior, gates.astype(np.float32)))
+        restored: np.ndarray = net(*tensors).numpy()
+        return restored
+
+
+@needs_triton
+@pytest.mark.usefixtures("few_programs")
+@pytest.mark.parametrize("gates", [ONE, MIXED])
+def test_kernels_equal_the_unfused_network(tiny_pair: Pair, gates: tuple[float, ...]) -> None:
+    net = tiny_pair.modules()[1]
+    rng = np.random.default_rng(1)
+    stride = tiny_pair.config.restoration.stride
+    image = rng.random((1, 3, 2 * stride, 3 * stride), np.float32)
+    prior = rng.normal(size=(1, tiny_pair.config.restoration.prior)).astype(np.float32)
+    wanted = run(net, image, prior, np.array(gates))
+    with torch_ops.interpreted():
+        found = run(fold(net), image, prior, np.array(gates))
+    assert not np.array_equal(found, wanted)  # other code has run
+    np.testing.assert_allclose(found, wanted, atol=2e-5)
+
+
+@golden.needs_golden
+@pytest.mark.parametrize(
+    ("name", "interpreted"),
+    [
+        ("top1_of_3", False),
+        ("top2_of_4", False),
+        pytest.param("top2_of_4", True, marks=needs_triton),
+    ],
+)
+@pytest.mark.usefixtures("few_programs")
+def test_golden_cases(name: str, interpreted: bool) -> None:
+    case = golden.load_case(name)
+    pair = load_pair(case.folder / "ir.pth", case.folder / "router.pth", top_k=case.top_k)
+    with Image.open(case.picture) as picture:
+        image = to_planes(np.asarray(picture.convert("RGB")), 16)
+    gates = gates_from_logits(case.arrays["logits"][0], case.top_k)
+    net = fold(pair.modules()[1])
+    if interpreted:
+        with torch_ops.interpreted():
+            found = run(net, image, case.arrays["prior"], gates)
+    else:
+        found = run(net, image, case.arrays["prior"], gates)
+    wanted = case.arrays["restored"]
+    height, width = wanted.shape[2:]
+    np.testing.assert_allclose(found[..., :height, :width], wanted, atol=1e-4)
