@@ -50,7 +50,7 @@ def test_bundles_pass_their_certificate(demo_bundle: Path) -> None:
 
 def test_examples_are_routed_and_restored(demo_bundle: Path) -> None:
     restorer = Restorer.open(demo_bundle)
-    for kind, least in (("snow", 2.5), ("rain", 4.0), ("raindrop", 1.5)):
+    for kind, least in (("snow", 5.0), ("rain", 8.0), ("raindrop", 2.0)):
         degraded, clean = (
             np.asarray(Image.open(EXAMPLES / name)) for name in (f"{kind}.jpg", f"{kind}.clean.jpg")
         )
@@ -59,8 +59,8 @@ def test_examples_are_routed_and_restored(demo_bundle: Path) -> None:
         assert restored.route.top == kind
         assert after.psnr > before.psnr + least
         assert after.ssim > before.ssim
-        # A clean picture nearly stays what it is; 30 dB is the aim, see the card's limits.
-        assert score(restorer.restore(clean).image, clean).psnr > 29
+        # A clean picture nearly stays what it is.
+        assert score(restorer.restore(clean).image, clean).psnr > 30
 
 
 def test_build_without_weights_uses_it(lorair_export: Command, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def numbers() -> dict[str, Any]:
 
 
 # Raindrops are to reach 2.5; the model card says what they do reach.
-@pytest.mark.parametrize(("kind", "least"), [("snow", 4.0), ("rain", 4.0), ("raindrop", 1.5)])
+@pytest.mark.parametrize(("kind", "least"), [("snow", 4.0), ("rain", 4.0), ("raindrop", 2.0)])
 def test_weather_is_taken_away(numbers: dict[str, Any], kind: str, least: float) -> None:
     found = numbers[kind]
     assert found["gain_psnr"] >= least
@@ -31,16 +31,15 @@ def test_weather_is_taken_away(numbers: dict[str, Any], kind: str, least: float)
 
 
 def test_clean_photographs_stay(numbers: dict[str, Any]) -> None:
-    # 30 is the aim; the card says where it is missed.
-    assert numbers[CLEAN]["least_psnr"] >= 29
+    # Of these two; the card says which of the others misses it.
+    assert numbers[CLEAN]["least_psnr"] >= 30
 
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_the_right_expert_is_the_best(numbers: dict[str, Any], kind: str) -> None:
     by_expert = numbers[kind]["by_expert"]
     assert max(CLASSES, key=by_expert.__getitem__) == kind
-    # No expert at all is worse over all photographs; rain's lead is small (see the card).
-    assert by_expert[kind] > by_expert[NO_EXPERT] - 0.5
+    assert by_expert[kind] > by_expert[NO_EXPERT]
 
 
 def test_pairs_repeat_and_are_of_every_kind() -> None:
