@@ -16,7 +16,7 @@ from lorair.runtime.route import gates_from_logits
 
 needs_triton = pytest.mark.skipif(not torch_ops._has_triton(), reason="triton is not installed")
 
-ONE, MIXED = (0.0, 1.0, 0.0), (0.5, 0.0, 0.5)
+GATES = np.array([0.5, 0.0, 0.5])
 
 
 @pytest.fixture
@@ -39,16 +39,15 @@ def run(net: nn.Module, image: np.ndarray, prior: np.ndarray, gates: np.ndarray)
 
 @needs_triton
 @pytest.mark.usefixtures("few_programs")
-@pytest.mark.parametrize("gates", [ONE, MIXED])
-def test_kernels_equal_the_unfused_network(tiny_pair: Pair, gates: tuple[float, ...]) -> None:
+def test_kernels_equal_the_unfused_network(tiny_pair: Pair) -> None:
     net = tiny_pair.modules()[1]
     rng = np.random.default_rng(1)
     stride = tiny_pair.config.restoration.stride
-    image = rng.random((1, 3, 2 * stride, 3 * stride), np.float32)
+    image = rng.random((1, 3, stride, 2 * stride), np.float32)
     prior = rng.normal(size=(1, tiny_pair.config.restoration.prior)).astype(np.float32)
-    wanted = run(net, image, prior, np.array(gates))
+    wanted = run(net, image, prior, GATES)
     with torch_ops.interpreted():
-        found = run(fold(net), image, prior, np.array(gates))
+        found = run(fold(net), image, prior, GATES)
     assert not np.array_equal(found, wanted)  # other code has run
     np.testing.assert_allclose(found, wanted, atol=2e-5)
 

@@ -1,7 +1,5 @@
 """The Triton kernels in the interpreter, against float64 loops, within stated bounds."""
 
-from itertools import product
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -29,6 +27,9 @@ all_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 """On the CPU it is Triton's interpreter that runs."""
+
+UNIT = ROUNDOFF | ({torch.bfloat16: 2.0**-7} if DEVICE == "cpu" else {})
+"""The interpreter cuts float32 to bfloat16 where a GPU rounds: twice the error."""
 
 SCALE = 2.0
 HOT, MIXED = (0.0, 1.0, 0.0), (0.25, 0.0, 0.75)
@@ -125,7 +126,7 @@ def run_conv(
             exact(x[n]).reshape(channels, -1),
             layer.exact(bias="bias" in parts, lora_bias=norm),
             each[n],
-            ROUNDOFF[dtype],
+            UNIT[dtype],
             norm=norm,
             gate=gate,
             channel_scale=exact(factors[n]).ravel() if "scale" in parts else None,
@@ -159,7 +160,8 @@ def test_gates(gates: str) -> None:
     )
 
 
-@pytest.mark.parametrize(("form", "channels"), product(("norm", "scale-add"), (1, 7, 33)))
+@pytest.mark.parametrize("form", ["norm", "scale-add"])
+@pytest.mark.parametrize("channels", [1, 7, 33])
 def test_a_single_pixel(form: str, channels: int) -> None:
     run_conv(torch.float32, FORMS[form], HOT, pictures(torch.float32, 1, channels, 1, 1), 3)
 
@@ -189,7 +191,7 @@ HOSTILE = {
 @pytest.mark.parametrize("form", ["norm", "norm-gate"])
 def test_statistics_of_hostile_pixels(dtype: torch.dtype, hostile: str, form: str) -> None:
     torch.manual_seed(2)
-    u = ROUNDOFF[dtype]
+    u = UNIT[dtype]
     columns = torch.stack([HOSTILE[hostile](72, u) for _ in range(5)], dim=1)
     x = columns.to(DEVICE, dtype).reshape(1, 72, 1, 5)
     run_conv(dtype, FORMS[form], MIXED, x, 6)
@@ -218,7 +220,7 @@ def test_norm_scale_add(dtype: torch.dtype, hostile: str | None) -> None:
     torch.manual_seed(2)
     x = pictures(dtype, 2, 45, 3, 5)
     if hostile is not None:
-        columns = torch.stack([HOSTILE[hostile](45, ROUNDOFF[dtype]) for _ in range(15)], 1)
+        columns = torch.stack([HOSTILE[hostile](45, UNIT[dtype]) for _ in range(15)], 1)
         x = columns.to(DEVICE, dtype).reshape(1, 45, 3, 5)
     scale, shift = (torch.randn(len(x), 45, 1, 1).to(DEVICE, dtype) for _ in range(2))
     found = triton_conv.norm_scale_add(x, scale, shift)
@@ -227,7 +229,7 @@ def test_norm_scale_add(dtype: torch.dtype, hostile: str | None) -> None:
             exact(x[n]).reshape(45, -1),
             exact(scale[n]).ravel(),
             exact(shift[n]).ravel(),
-            ROUNDOFF[dtype],
+            UNIT[dtype],
         )
         for n in range(len(x))
     ]
@@ -246,7 +248,7 @@ def test_depthwise(dtype: torch.dtype, size: tuple[int, int], gates: str) -> Non
     found, mean = triton_depthwise.depthwise_gate(x, *layer.tensors, g, layer.bias, scale=SCALE)
     each = exact(g.expand(batch, 3))
     experts = layer.exact(bias=True, lora_bias=False)
-    pairs = [depthwise_gate(exact(x[n]), experts, each[n], ROUNDOFF[dtype]) for n in range(batch)]
+    pairs = [depthwise_gate(exact(x[n]), experts, each[n], UNIT[dtype]) for n in range(batch)]
     check(found, [y for y, _ in pairs])
     check(mean, [m for _, m in pairs])
     again = triton_depthwise.depthwise_gate(x, *layer.tensors, g, layer.bias, scale=SCALE)[1]
