@@ -102,6 +102,51 @@ def build(
 
 
 @app.command()
+def engine(
+    bundle: Annotated[Path, typer.Argument(help="The bundle that the engines are added to.")],
+    flavour: Annotated[
+        str, typer.Option(help="tensorrt-rtx, tensorrt, or auto: the first that is installed.")
+    ] = "auto",
+    minimum: Annotated[
+        str | None, typer.Option("--min", metavar="HxW", help="Least picture. [the stride]")
+    ] = None,
+    optimum: Annotated[
+        str | None, typer.Option("--opt", metavar="HxW", help="Picture tuned for. [512x512]")
+    ] = None,
+    maximum: Annotated[
+        str | None, typer.Option("--max", metavar="HxW", help="Largest picture. [1024x1024]")
+    ] = None,
+    sms: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--sm",
+            metavar="86",
+            help="Compute capability to build for, TensorRT-RTX only. Repeat for several. "
+            "[every GPU from Ampere on]",
+        ),
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds that each build may take.")] = 3600,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Build TensorRT-RTX or TensorRT engines of both branches into BUNDLE/engines."""
+    _require("onnx", "filelock")
+    from lorair.exporter.engine import build_engines
+    from lorair.exporter.engine_sizes import Size, Sizes
+    from lorair.exporter.inspection import print_engines
+    from lorair.runtime.bundle import Bundle
+
+    options = {"min": minimum, "opt": optimum, "max": maximum}
+    sizes = Sizes(**{k: Size.parse(f"--{k}", text) for k, text in options.items() if text})
+    built = build_engines(
+        Bundle.open(bundle), flavour=flavour, sizes=sizes, sms=tuple(sms or ()), timeout=timeout
+    )
+    if as_json:
+        console.print_json([one.to_dict() for one in built])
+    else:
+        print_engines(built)
+
+
+@app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(help="A bundle, or a .pth or .safetensors file.")],
     verify: Annotated[
