@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 app = console.make_app("Turn LoRA-IR checkpoints into bundles that run without PyTorch.")
 
 DEFAULT_SEED = 0
+NO_ENGINES = "none"
 
 
 def main() -> None:
@@ -72,6 +73,13 @@ def build(
     min_psnr: Annotated[
         float, typer.Option(help="fp16, int8 router: least PSNR against fp32, in dB.")
     ] = 50.0,
+    engines: Annotated[
+        str,
+        typer.Option(
+            help="Engines to add, as `engine` does: none, tensorrt-rtx, tensorrt, or auto for "
+            "the first that is installed."
+        ),
+    ] = NO_ENGINES,
     as_json: console.JsonOption = False,
 ) -> None:
     """Build a bundle: export both branches, verify them against PyTorch, write the folder.
@@ -80,9 +88,13 @@ def build(
     """
     _require("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "yaml")
     from lorair.exporter.build import build_bundle, check_output
+    from lorair.exporter.engine import build_engines
+    from lorair.exporter.inspection import print_engines
     from lorair.exporter.verify import Limits
+    from lorair.runtime.bundle import Bundle
 
     check_output(output)
+    flavour = _flavour_of_engines(engines, router_int8)
     photographs = _pictures_in(images) if images is not None else None
     pair, source = _load(ir_weights, router_weights, from_hub, revision, config, top_k, classes)
     manifest = build_bundle(
@@ -95,10 +107,12 @@ def build(
         limits=Limits(max_error, min_psnr),
         photographs=photographs,
     )
+    built = [] if flavour is None else build_engines(Bundle.open(output), flavour=flavour)
     if as_json:
         console.print_json(manifest.model_dump(mode="json"))
     else:
         _print_built(output, manifest)
+        print_engines(built)
 
 
 @app.command()
@@ -271,6 +285,28 @@ def _default_model(
         router=Weights(name=router.name, sha256=sha256(router)),
     )
     return load_pair(ir, router, classes=SETTING1_CLASSES), source
+
+
+def _flavour_of_engines(engines: str, router_int8: bool) -> str | None:
+    """What `--engines` asks for; checked now, before minutes of export."""
+    from lorair.exporter.engine import AUTO, choose
+
+    if engines == NO_ENGINES:
+        return None
+    if router_int8:
+        raise OptionError(
+            "build",
+            wanted="--engines or --router-int8",
+            found="both",
+            hint="an int8 router is for CPUs; leave one out",
+        )
+    try:
+        return choose(engines, option="--engines")
+    except DependencyError as error:
+        if engines != AUTO:
+            raise
+        console.note(f"no engines: {error.line()}")
+        return None
 
 
 def _pictures_in(folder: Path) -> list[Path]:

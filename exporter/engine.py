@@ -86,12 +86,12 @@ def build_engines(
         BundleError: the bundle cannot become engines.
         EngineError: the library failed, or the precision is not the bundle's.
     """
-    wanted = _wanted(bundle, choose(flavour), sizes or Sizes(), sms)
+    wanted = dependencies(bundle, choose(flavour), sizes or Sizes(), sms)
     with _one_at_a_time(bundle):
         return [_ensure(bundle, depends, timeout) for depends in wanted]
 
 
-def choose(flavour: str) -> Flavour:
+def choose(flavour: str, option: str = "--flavour") -> Flavour:
     """The flavour that an option stands for; `auto` prefers the one that builds anywhere.
 
     Raises:
@@ -99,9 +99,7 @@ def choose(flavour: str) -> Flavour:
         DependencyError: it is not installed.
     """
     if flavour not in (AUTO, *LIBRARIES):
-        raise OptionError(
-            "--flavour", wanted=f"{AUTO} or one of {', '.join(LIBRARIES)}", found=flavour
-        )
+        raise OptionError(option, wanted=f"{AUTO} or one of {', '.join(LIBRARIES)}", found=flavour)
     asked = [name for name in LIBRARIES if flavour in (AUTO, name)]
     for name in asked:
         if is_installed(LIBRARIES[name]):
@@ -114,8 +112,16 @@ def choose(flavour: str) -> Flavour:
     )
 
 
-def _wanted(bundle: Bundle, flavour: Flavour, sizes: Sizes, sms: tuple[int, ...]) -> list[Depends]:
-    """What the engines of both branches depend on."""
+def dependencies(
+    bundle: Bundle, flavour: Flavour, sizes: Sizes, sms: tuple[int, ...]
+) -> list[Depends]:
+    """What the engines of both branches depend on.
+
+    Raises:
+        OptionError: sizes or compute capabilities that cannot be.
+        BundleError: its router is quantized.
+        DependencyError: the library, or the GPU it needs to build, is not there.
+    """
     manifest, model = bundle.manifest, bundle.manifest.model
     if manifest.router_precision is not None:
         raise BundleError(
@@ -227,6 +233,7 @@ def _ensure(bundle: Bundle, depends: Depends, timeout: float) -> Built:
     for engine in read_engines(bundle):
         if engine.path == path and engine.record and sha256(path) == engine.record.sha256:
             return Built(path, engine.record, fresh=False)
+    bundle.verify()  # large files are not hashed on opening, and the name vouches for them
     with atomic_file(path) as partial:
         record = _build(bundle, depends, partial, timeout)
     # The record comes last: an engine without one counts as never finished.
