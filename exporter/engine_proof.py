@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from lorair.runtime.bundle import Precision
-from lorair.runtime.engines import Branch, Product, Proof
+from lorair.runtime.engines import Branch, Product, ProductKind, Proof
 from lorair.runtime.errors import EngineError
 
-_KINDS: Final = {
+_KINDS: Final[dict[str, ProductKind]] = {
     "CONVOLUTION": "convolution",
     "DECONVOLUTION": "deconvolution",
     "MATRIX_MULTIPLY": "matrix product",
@@ -71,7 +71,7 @@ def _products(network: Any, branch: Branch) -> Iterator[Product]:
 
 
 def _type(tensor: Any) -> str:
-    name = tensor.dtype.name
+    name: str = tensor.dtype.name
     return _TYPES.get(name, name.lower())
 
 

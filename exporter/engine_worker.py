@@ -84,7 +84,7 @@ def build(job: Job, report: Any) -> dict[str, Any]:
     # The parser holds the weights: it has to live as long as the network.
     network, _parser = parse(trt, builder, graph, job.model, depends.branch)
     proof = prove(network, depends.branch, depends.precision)
-    config = _config(trt, builder, depends)
+    config = make_config(trt, builder, depends)
     config.progress_monitor = _monitor(trt, report)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
@@ -117,7 +117,8 @@ def parse(trt: Any, builder: Any, graph: bytes, model: str, branch: Branch) -> t
     return network, parser
 
 
-def _config(trt: Any, builder: Any, depends: Depends) -> Any:
+def make_config(trt: Any, builder: Any, depends: Depends) -> Any:
+    """The builder's settings: nothing about precision, which is in the graph's types."""
     config = builder.create_builder_config()
     # On by default: float32 products of 10-bit mantissas. An fp32 bundle promises more.
     config.clear_flag(trt.BuilderFlag.TF32)

@@ -29,6 +29,7 @@ from lorair.runtime.errors import BundleError
 
 Branch = Literal["router", "restorer"]
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
+ProductKind = Literal["convolution", "deconvolution", "matrix product", "einsum"]
 
 GRAPHS: Final[dict[Branch, str]] = {"router": ROUTER, "restorer": RESTORER}
 """The file that each branch's engines are made from."""
@@ -97,7 +98,7 @@ class Product(_Part):
     """
 
     name: str
-    kind: Literal["convolution", "deconvolution", "matrix product", "einsum"]
+    kind: ProductKind
     types: tuple[str, ...]
     role: Literal["picture", "merging", "head"]
 
