@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorair.runtime import console
 from lorair.runtime.bundle import Bundle
+from lorair.runtime.engines import read_engines
 
 if TYPE_CHECKING:
     from lorair.exporter.engine import Built
@@ -68,6 +69,7 @@ def print_bundle(bundle: Bundle) -> None:
     for name, info in manifest.files.items():
         files.add_row(name, f"{info.size / 1e6:.2f} MB", info.sha256[:16])
     console.stdout().print(files)
+    _print_engines_in(bundle)
     certificate = manifest.certificate
     if certificate is None:
         console.stdout().print("not verified")
@@ -85,6 +87,16 @@ def print_bundle(bundle: Bundle) -> None:
     console.stdout().print(parity)
     if certificate.routes is not None:
         console.stdout().print(f"routes {certificate.routes.summary()}")
+
+
+def _print_engines_in(bundle: Bundle) -> None:
+    engines = read_engines(bundle)
+    rows = console.table("engine", "needs")
+    for engine in engines:
+        needs = engine.record.depends.needs if engine.record else str(engine.error)
+        rows.add_row(engine.path.stem, needs)
+    if engines:
+        console.stdout().print(rows)
 
 
 def print_engines(engines: "list[Built]") -> None:

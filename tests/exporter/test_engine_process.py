@@ -212,10 +212,17 @@ def test_kill_9_leaves_nothing_that_is_taken_for_an_engine(
     assert len(read_engines(bundle)) == 2
 
 
-def test_an_unwritable_output_is_no_traceback(bundle: Bundle, lorair_export: Command) -> None:
-    (bundle.path / "engines").touch()
-    result = lorair_export("engine", bundle.path)
-    assert result.code == 2
+def test_inspect_shows_engines_and_what_is_wrong_with_them(
+    bundle: Bundle, stand_in: Stand, lorair_export: Command
+) -> None:
+    stand_in("build")
+    router, restorer = build_engines(bundle)
+    router.path.write_bytes(b"half")
+    shown = " ".join(lorair_export("inspect", bundle.path).out.split())
+    assert router.path.stem in shown
+    assert "found 4 bytes" in shown
+    assert restorer.path.stem in shown
+    assert "a GPU from Ampere on" in shown
 
 
 def test_progress_never_goes_back_and_ends_at_one() -> None:
