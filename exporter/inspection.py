@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorair.runtime import console
-from lorair.runtime.bundle import Bundle
+from lorair.runtime.bundle import ENGINES, Bundle
 from lorair.runtime.engines import read_engines
 
 if TYPE_CHECKING:
@@ -90,13 +90,11 @@ def print_bundle(bundle: Bundle) -> None:
 
 
 def _print_engines_in(bundle: Bundle) -> None:
-    engines = read_engines(bundle)
-    rows = console.table("engine", "needs")
-    for engine in engines:
-        needs = engine.record.depends.needs if engine.record else str(engine.error)
-        rows.add_row(engine.path.stem, needs)
-    if engines:
-        console.stdout().print(rows)
+    out = console.stdout()
+    for engine in read_engines(bundle):
+        record = engine.record
+        needs = f"needs {record.depends.needs}" if record else str(engine.error)
+        out.print(f"{ENGINES}/{engine.path.name}\n  {needs}", soft_wrap=True)
 
 
 def print_engines(engines: "list[Built]") -> None:

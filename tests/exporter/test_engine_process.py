@@ -218,7 +218,7 @@ def test_inspect_shows_engines_and_what_is_wrong_with_them(
     stand_in("build")
     router, restorer = build_engines(bundle)
     router.path.write_bytes(b"half")
-    shown = " ".join(lorair_export("inspect", bundle.path).out.split())
+    shown = lorair_export("inspect", bundle.path).out
     assert router.path.stem in shown
     assert "found 4 bytes" in shown
     assert restorer.path.stem in shown
