@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lorair.exporter.config import DEFAULT_ROUTE_CHECKS
+from lorair.exporter.config import DEFAULT_ENGINE_TIMEOUT, DEFAULT_ROUTE_CHECKS
 from lorair.runtime import console
 from lorair.runtime.errors import DependencyError, OptionError
 
@@ -136,10 +136,12 @@ def engine(
             "--sm",
             metavar="86",
             help="Compute capability to build for, TensorRT-RTX only. Repeat for several. "
-            "[every GPU from Ampere on]",
+            "[RTX cards from Ampere on]",
         ),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds that each build may take.")] = 3600,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds that each build may take.")
+    ] = DEFAULT_ENGINE_TIMEOUT,
     as_json: console.JsonOption = False,
 ) -> None:
     """Build TensorRT-RTX or TensorRT engines of both branches into BUNDLE/engines."""

@@ -6,6 +6,7 @@ with good reductions of their own written out, gates an input, precision in the 
 """
 
 import hashlib
+import platform
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
+from lorair.exporter.config import DEFAULT_ENGINE_TIMEOUT
 from lorair.exporter.engine_process import run_worker
 from lorair.exporter.engine_sizes import Sizes
 from lorair.exporter.engine_worker import Job
@@ -41,7 +43,6 @@ LIBRARIES: Final[dict[Flavour, str]] = {"tensorrt-rtx": "tensorrt_rtx", "tensorr
 """The module of each flavour, `auto`'s first choice first."""
 
 AUTO: Final = "auto"
-DEFAULT_TIMEOUT: Final = 3600.0
 
 _EXTRAS: Final[dict[Flavour, str]] = {"tensorrt-rtx": "rtx", "tensorrt": "tensorrt"}
 _TARGET: Final[Target] = "reduce"
@@ -69,7 +70,7 @@ def build_engines(
     flavour: str = AUTO,
     sizes: Sizes | None = None,
     sms: tuple[int, ...] = (),
-    timeout: float = DEFAULT_TIMEOUT,
+    timeout: float = DEFAULT_ENGINE_TIMEOUT,
 ) -> list[Built]:
     """Build the engines of both branches; those that are there already are left alone.
 
@@ -191,7 +192,7 @@ def _checked_sms(library: Any, flavour: Flavour, sms: tuple[int, ...]) -> tuple[
 
 
 def _device() -> str:
-    """The GPU that TensorRT builds on and for."""
+    """The GPU and system that TensorRT builds on and for."""
     try:
         from cuda.core import Device
 
@@ -204,7 +205,8 @@ def _device() -> str:
             found=f"{type(error).__name__}: {error}",
             hint="TensorRT-RTX needs no GPU to build: --flavour tensorrt-rtx",
         ) from error
-    return f"{device.name}, compute capability {major}.{minor}"
+    system = f"{platform.system()} {platform.machine()}"
+    return f"{device.name}, compute capability {major}.{minor}, {system}"
 
 
 @contextmanager

@@ -56,8 +56,8 @@ class Depends(_Part):
     graph, weights: sha256 of the bundle's files. bodies: sha256 of the operators' bodies
     that were written out; None where there are none. recipe: counts the changes in how
     engines are built. sms: compute capabilities that it is for (86 is 8.6); empty for the
-    library's own choice. device: the GPU that it was built on; None if on none. profile:
-    of each input with a dynamic shape.
+    library's own choice. device: the GPU and system that it was built on and for; None if
+    for any. profile: of each input with a dynamic shape.
     """
 
     branch: Branch
@@ -81,7 +81,9 @@ class Depends(_Part):
     def needs(self) -> str:
         """What it takes to run the engine, for people."""
         sms = " or ".join(f"{sm // 10}.{sm % 10}" for sm in self.sms)
-        where = self.device or (f"compute capability {sms}" if sms else "a GPU from Ampere on")
+        where = self.device or (
+            f"compute capability {sms}" if sms else "any RTX card from Ampere on"
+        )
         return f"{self.flavour} {self.version}, {where}; {', '.join(self._shapes())}"
 
     def _shapes(self) -> Iterator[str]:

@@ -222,7 +222,7 @@ def test_inspect_shows_engines_and_what_is_wrong_with_them(
     assert router.path.stem in shown
     assert "found 4 bytes" in shown
     assert restorer.path.stem in shown
-    assert "a GPU from Ampere on" in shown
+    assert "any RTX card from Ampere on" in shown
 
 
 def test_progress_never_goes_back_and_ends_at_one() -> None:
