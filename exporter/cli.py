@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lorair.exporter.config import DEFAULT_ROUTE_CHECKS
+from lorair.exporter.config import DEFAULT_ENGINE_TIMEOUT, DEFAULT_ROUTE_CHECKS
 from lorair.runtime import console
 from lorair.runtime.errors import DependencyError, OptionError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 app = console.make_app("Turn LoRA-IR checkpoints into bundles that run without PyTorch.")
 
 DEFAULT_SEED = 0
+NO_ENGINES = "none"
 
 
 def main() -> None:
@@ -76,6 +77,13 @@ def build(
     min_psnr: Annotated[
         float, typer.Option(help="fp16, int8 router: least PSNR against fp32, in dB.")
     ] = 50.0,
+    engines: Annotated[
+        str,
+        typer.Option(
+            help="Engines to add, as `engine` does: none, tensorrt-rtx, tensorrt, or auto for "
+            "the first that is installed."
+        ),
+    ] = NO_ENGINES,
     as_json: console.JsonOption = False,
 ) -> None:
     """Build a bundle: export both branches, verify them against PyTorch, write the folder.
@@ -84,10 +92,14 @@ def build(
     """
     _require("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "yaml")
     from lorair.exporter.build import build_bundle, check_output
+    from lorair.exporter.engine import build_engines
+    from lorair.exporter.inspection import print_engines
     from lorair.exporter.verify import Limits
+    from lorair.runtime.bundle import Bundle
 
     check_output(output)
     sms = _sms(kernels) if kernels is not None else ()
+    flavour = _flavour_of_engines(engines, router_int8)
     photographs = _pictures_in(images) if images is not None else None
     pair, source = _load(ir_weights, router_weights, from_hub, revision, config, top_k, classes)
     manifest = build_bundle(
@@ -101,10 +113,59 @@ def build(
         limits=Limits(max_error, min_psnr),
         photographs=photographs,
     )
+    built = [] if flavour is None else build_engines(Bundle.open(output), flavour=flavour)
     if as_json:
         console.print_json(manifest.model_dump(mode="json"))
     else:
         _print_built(output, manifest)
+        print_engines(built)
+
+
+@app.command()
+def engine(
+    bundle: Annotated[Path, typer.Argument(help="The bundle that the engines are added to.")],
+    flavour: Annotated[
+        str, typer.Option(help="tensorrt-rtx, tensorrt, or auto: the first that is installed.")
+    ] = "auto",
+    minimum: Annotated[
+        str | None, typer.Option("--min", metavar="HxW", help="Least picture. [the stride]")
+    ] = None,
+    optimum: Annotated[
+        str | None, typer.Option("--opt", metavar="HxW", help="Picture tuned for. [512x512]")
+    ] = None,
+    maximum: Annotated[
+        str | None, typer.Option("--max", metavar="HxW", help="Largest picture. [1024x1024]")
+    ] = None,
+    sms: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--sm",
+            metavar="86",
+            help="Compute capability to build for, TensorRT-RTX only. Repeat for several. "
+            "[RTX cards from Ampere on]",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds that each build may take.")
+    ] = DEFAULT_ENGINE_TIMEOUT,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Build TensorRT-RTX or TensorRT engines of both branches into BUNDLE/engines."""
+    _require("onnx", "filelock")
+    from lorair.exporter.engine import build_engines
+    from lorair.exporter.engine_sizes import Size, Sizes
+    from lorair.exporter.inspection import print_engines
+    from lorair.runtime.bundle import Bundle
+
+    options = {"min": minimum, "opt": optimum, "max": maximum}
+    sizes = Sizes(**{k: Size.parse(f"--{k}", text) for k, text in options.items() if text})
+    built = build_engines(
+        Bundle.open(bundle), flavour=flavour, sizes=sizes, sms=tuple(sms or ()), timeout=timeout
+    )
+    if as_json:
+        console.print_json([one.to_dict() for one in built])
+    else:
+        print_engines(built)
 
 
 @app.command()
@@ -232,6 +293,28 @@ def _default_model(
         router=Weights(name=router.name, sha256=sha256(router)),
     )
     return load_pair(ir, router, classes=SETTING1_CLASSES), source
+
+
+def _flavour_of_engines(engines: str, router_int8: bool) -> str | None:
+    """What `--engines` asks for; checked now, before minutes of export."""
+    from lorair.exporter.engine import AUTO, choose
+
+    if engines == NO_ENGINES:
+        return None
+    if router_int8:
+        raise OptionError(
+            "build",
+            wanted="--engines or --router-int8",
+            found="both",
+            hint="an int8 router is for CPUs; leave one out",
+        )
+    try:
+        return choose(engines, option="--engines")
+    except DependencyError as error:
+        if engines != AUTO:
+            raise
+        console.note(f"no engines: {error.line()}")
+        return None
 
 
 def _pictures_in(folder: Path) -> list[Path]:

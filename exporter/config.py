@@ -14,6 +14,9 @@ HEAD_WIDTH: Final = 64
 DEFAULT_ROUTE_CHECKS: Final = 14
 """Pictures on which a quantized router is checked; at full size each takes ten seconds."""
 
+DEFAULT_ENGINE_TIMEOUT: Final = 3600.0
+"""Seconds that an engine's build may take; TensorRT tries kernels for minutes."""
+
 SETTING1_CLASSES: Final = ("snow", "rain", "raindrop")
 
 

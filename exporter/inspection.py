@@ -3,10 +3,14 @@
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lorair.runtime import console
-from lorair.runtime.bundle import Bundle
+from lorair.runtime.bundle import ENGINES, Bundle
+from lorair.runtime.engines import read_engines
+
+if TYPE_CHECKING:
+    from lorair.exporter.engine import Built
 
 
 def describe_checkpoint(path: Path) -> dict[str, Any]:
@@ -65,6 +69,7 @@ def print_bundle(bundle: Bundle) -> None:
     for name, info in manifest.files.items():
         files.add_row(name, f"{info.size / 1e6:.2f} MB", info.sha256[:16])
     console.stdout().print(files)
+    _print_engines_in(bundle)
     certificate = manifest.certificate
     if certificate is None:
         console.stdout().print("not verified")
@@ -82,6 +87,28 @@ def print_bundle(bundle: Bundle) -> None:
     console.stdout().print(parity)
     if certificate.routes is not None:
         console.stdout().print(f"routes {certificate.routes.summary()}")
+
+
+def _print_engines_in(bundle: Bundle) -> None:
+    out = console.stdout()
+    for engine in read_engines(bundle):
+        record = engine.record
+        needs = f"needs {record.depends.needs}" if record else str(engine.error)
+        out.print(f"{ENGINES}/{engine.path.name}\n  {needs}", soft_wrap=True)
+
+
+def print_engines(engines: "list[Built]") -> None:
+    """What was built, or was there already, and in which types it computes."""
+    out = console.stdout()
+    for engine in engines:
+        record = engine.record
+        peak = f", peak memory {record.peak_memory / 1e9:.1f} GB" if record.peak_memory else ""
+        built = f"built in {record.seconds:.1f} s{peak}"
+        out.print(f"{engine.path}", soft_wrap=True)
+        out.print(f"  needs      {record.depends.needs}", soft_wrap=True)
+        out.print(f"  products   {record.proof.summary()}", soft_wrap=True)
+        out.print(f"  size       {record.size / 1e6:.1f} MB")
+        out.print(f"  built      {built if engine.fresh else 'already there: nothing to do'}")
 
 
 def _print_rows(title: str, rows: dict[str, Any]) -> None:

@@ -24,11 +24,11 @@ from typing import Any, Final
 import onnx
 import onnx_ir as ir
 import torch
-from onnx import inliner
 from torch import nn
 from torch.export import Dim
 
 from lorair.exporter.config import RestorationConfig, RouterConfig
+from lorair.exporter.inlined import inlined
 from lorair.exporter.model import RestorationNet, Router
 from lorair.exporter.model.router import VIEWS
 from lorair.kernels.onnx_functions import Target, bodies
@@ -79,11 +79,7 @@ def write_bound(restorer: Path, path: Path, target: Target) -> None:
         path: the new graph, in the same folder.
         target: of the bodies.
     """
-    model = onnx.load(restorer, load_external_data=False)
-    is_float32 = model.graph.initializer[0].data_type == onnx.TensorProto.FLOAT
-    del model.functions[:]
-    model.functions.extend(bodies(target, float32=is_float32))
-    model = inliner.inline_local_functions(model)
+    model = inlined(restorer, target)
     gates = next(value for value in model.graph.input if value.name == GATES)
     model.graph.input.remove(gates)
     model.graph.initializer.append(_placeholder(gates, f"{restorer.name}.data"))

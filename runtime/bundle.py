@@ -19,6 +19,8 @@ MANIFEST: Final = "manifest.json"
 ROUTER: Final = "router.onnx"
 RESTORER: Final = "restorer.onnx"
 KERNELS: Final = "kernels"
+ENGINES: Final = "engines"
+"""The folder of engines, which are added later; `engines` checks them by their own records."""
 
 HASHED_ON_OPEN: Final = 64 * 2**20
 """Files below this many bytes are hashed at every open (0.1 s a GB); sizes always checked."""
@@ -219,7 +221,7 @@ class Bundle:
     def _check(self, limit: int | None) -> None:
         listed = self.manifest.files
         for name in _visible_files(self.path):
-            if name not in listed and name != MANIFEST:
+            if name not in listed and name != MANIFEST and not name.startswith(f"{ENGINES}/"):
                 # A graph could load it, and nothing would have checked it.
                 raise _damaged(self.path, "only files that the manifest lists", name)
         for name, info in listed.items():

@@ -4,7 +4,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -120,13 +120,36 @@ def status(text: str) -> AbstractContextManager[object]:
 @contextmanager
 def step(text: str) -> Iterator[None]:
     """A spinner on stderr while a long step runs, then a line with its time."""
+    with _timed(text), status(text):
+        yield
+
+
+@contextmanager
+def progress(text: str) -> Iterator[Callable[[float, str], None]]:
+    """`step` with a bar: what it yields takes the fraction done and what is being done."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[detail]}", style="dim", markup=False),
+    )
+    bar = Progress(*columns, console=stderr(), transient=True, disable=not sys.stderr.isatty())
+    with _timed(text), bar:
+        task = bar.add_task(text, total=1.0, detail="")
+        yield lambda done, detail: bar.update(task, completed=done, detail=detail)
+
+
+@contextmanager
+def _timed(text: str) -> Iterator[None]:
+    """A line with the block's time, if it ends well."""
     import time
 
     from rich.text import Text
 
     start = time.perf_counter()
-    with status(text):
-        yield
+    yield
     seconds = f"{time.perf_counter() - start:.1f} s"
     stderr().print(Text.assemble(("✓ ", "green"), f"{text} ", (seconds, "dim")), soft_wrap=True)
 

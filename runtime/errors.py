@@ -2,6 +2,7 @@
 
 LorairError                something failed; exit code 1
 ├── VerificationError      a result is outside its limits
+├── EngineError            an engine that could not be built
 ├── InternalError          a library failed in a way that is not the user's doing
 └── UserError              the user can put it right; exit code 2
     ├── OptionError        an option or argument
@@ -62,6 +63,10 @@ def as_lorair_error(error: Exception, what: str) -> LorairError:
 
 class VerificationError(LorairError):
     """A result is outside its limits."""
+
+
+class EngineError(LorairError):
+    """An engine that could not be built, or is not in the precision it should be."""
 
 
 class InternalError(LorairError):

@@ -58,7 +58,7 @@ def run(preamble: str, module: str, *arguments: str) -> subprocess.CompletedProc
     ("module", "commands"),
     [
         ("lorair.runtime.cli", ["infer"]),
-        ("lorair.exporter.cli", ["build", "inspect", "synth"]),
+        ("lorair.exporter.cli", ["build", "engine", "inspect", "synth"]),
         ("lorair.benchmarks.cli", ["latency"]),
     ],
 )
@@ -81,6 +81,7 @@ def test_a_bundle_can_be_inspected(tiny_bundle: Path, preamble: str) -> None:
     [
         ("lorair.runtime.cli", ["infer", "{picture}", "-b", "{bundle}"], "lorair[cpu]"),
         ("lorair.exporter.cli", ["build", "-o", "{bundle}2"], "lorair[export,cpu]"),
+        ("lorair.exporter.cli", ["engine", "{bundle}"], "lorair[export,cpu]"),
         # Not lorair-bench: it opens backends in child processes, where nothing is hidden.
     ],
 )
