@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,8 +46,9 @@ def test_build_with_kernels(
     """Their compilation is tested in tests/kernels/test_aot.py."""
     asked = []
 
-    def compile_nothing(*arguments: object) -> None:
+    def compile_nothing(*arguments: Any) -> None:
         *asked[:], folder = arguments
+        folder.mkdir()
         aot.write_index(folder, [])
 
     monkeypatch.setattr(build, "compile_kernels", compile_nothing)
