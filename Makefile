@@ -6,7 +6,7 @@ BUNDLE := .build/lorair-bundle
 PHOTO := examples/rain.jpg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts unit gpu-check bench clean
+.PHONY: help demo test lint format types contracts unit kernels gpu-check bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ contracts: $(VENV)/dev  ## import-linter: who may import whom
 
 unit: $(VENV)/dev  ## pytest
 	$(BIN)/pytest
+
+kernels: $(VENV)/dev  ## compile every kernel for every GPU, as the tests do with a few: ten minutes
+	LORAIR_KERNELS=all $(BIN)/pytest tests/kernels/test_aot.py
 
 gpu-check: $(VENV)/dev  ## on a machine with a GPU: every kernel on it, and their times
 	$(BIN)/pytest tests/kernels

@@ -59,7 +59,7 @@ class DepthwiseTile:
 
 LARGE: Final = ConvTile(m=128, n=128, k=32, warps=8, stages=3)
 TALL: Final = ConvTile(m=128, n=64, k=32, warps=8, stages=3)
-MEDIUM: Final = ConvTile(m=64, n=128, k=32, warps=4, stages=3)
+MEDIUM: Final = ConvTile(m=64, n=128, k=32, warps=8, stages=3)
 SQUARE: Final = ConvTile(m=64, n=64, k=32, warps=8, stages=3)
 SMALL: Final = ConvTile(m=64, n=32, k=32, warps=4, stages=3)
 """Few pixels, as in the middle of the network: more programs of less work each."""

@@ -18,7 +18,8 @@ pytest.importorskip("triton")
 _COMPILE = """
 import sys
 from pathlib import Path
-from lorair.kernels.aot import compile_variant, write_index
+from itertools import product
+from lorair.kernels.aot import SMS, compile_variant, write_index
 from lorair.kernels.variants import variants
 
 def hardest(dtype):
@@ -29,11 +30,13 @@ def hardest(dtype):
             found.append(variant)
     return found
 
-folder = Path(sys.argv[1])
+folder, everything = Path(sys.argv[1]), sys.argv[2] == "all"
+chosen = (lambda dtype: variants(3, 16, dtype)) if everything else hardest
+sample = [(80, "fp16"), (90, "bf16"), (120, "fp16")]
 kernels = [
     compile_variant(variant, sm, "cubin", folder)
-    for sm, dtype in ((80, "fp16"), (90, "bf16"), (120, "fp16"))
-    for variant in hardest(dtype)
+    for sm, dtype in (product(SMS, ("fp16", "bf16")) if everything else sample)
+    for variant in chosen(dtype)
 ]
 kernels += [compile_variant(v, 89, "ptx", folder) for v in hardest("fp32")]
 write_index(folder, kernels)
@@ -45,7 +48,8 @@ write_index(folder, kernels)
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kernels")
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    subprocess.run([sys.executable, "-c", _COMPILE, folder], check=True, env=environment)
+    which = os.environ.get("LORAIR_KERNELS", "hardest")  # `make kernels` says all
+    subprocess.run([sys.executable, "-c", _COMPILE, folder, which], check=True, env=environment)
     return folder
 
 
