@@ -38,6 +38,7 @@ GATES = {
     "all": (0.2, 0.3, 0.5),
     "none": (0.0, 0.0, 0.0),
     "each": (HOT, MIXED),
+    "the only one": (1.0,),
 }
 
 
@@ -45,7 +46,12 @@ class Layer:
     """A convolution with experts, drawn: as tensors of a type, and exactly in float64."""
 
     def __init__(
-        self, dtype: torch.dtype, seed: int, shape: tuple[int, int, int, int], rank: int = 5
+        self,
+        dtype: torch.dtype,
+        seed: int,
+        shape: tuple[int, int, int, int],
+        rank: int = 5,
+        experts: int = 3,
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
         outputs, inputs, k, _ = shape
@@ -57,8 +63,8 @@ class Layer:
 
         size = (inputs * k * k) ** -0.5
         self.weight = draw(size, *shape)
-        self.A, self.B = draw(size, 3, rank * k, columns), draw(0.3, 3, rows, rank * k)
-        self.bias, self.lora_bias = draw(1, outputs), draw(1, 3, outputs)
+        self.A, self.B = draw(size, experts, rank * k, columns), draw(0.3, experts, rows, rank * k)
+        self.bias, self.lora_bias = draw(1, outputs), draw(1, experts, outputs)
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,9 +106,9 @@ def run_conv(
 ) -> None:
     """Run one form of the 1x1 kernel and check it."""
     batch, channels, height, width = x.shape
-    layer = Layer(dtype, 3, (outputs, channels, 1, 1))
-    norm, gate = "norm" in parts, "gate" in parts
     g = torch.tensor(gates, device=DEVICE)
+    layer = Layer(dtype, 3, (outputs, channels, 1, 1), experts=g.shape[-1])
+    norm, gate = "norm" in parts, "gate" in parts
     generator = torch.Generator().manual_seed(7)
     factors = torch.rand((batch, channels, 1, 1), generator=generator).to(DEVICE, dtype)
     residual = torch.randn((batch, outputs, height, width), generator=generator).to(DEVICE, dtype)
@@ -120,7 +126,7 @@ def run_conv(
         tile=tile,
     )
     assert found.dtype == dtype
-    each = exact(g.expand(batch, 3))
+    each = exact(g.expand(batch, -1))
     wanted = [
         conv1x1(
             exact(x[n]).reshape(channels, -1),
