@@ -1,8 +1,8 @@
 """The operators' last home: compiled ahead of time, for GPUs that are not there.
 
 `compile_kernels` writes a folder: a `.cubin` for each kernel and SM, PTX for GPUs that are
-newer than all of them, and `index.json`, which says how to launch each (`Compiled`). It needs
-triton, but no GPU, no driver and no torch.cuda. Reading the index needs neither.
+newer than all of them, and `index.json`, which says how to launch each
+(`lorair.runtime.compiled`). It needs triton, but no GPU, no driver and no torch.cuda.
 """
 
 import json
@@ -12,13 +12,14 @@ import re
 import subprocess
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from lorair.kernels.tiles import FUSION
-from lorair.runtime.errors import BundleError, DependencyError, OptionError
+from lorair.runtime.compiled import INDEX, SCHEMA, Compiled
+from lorair.runtime.errors import DependencyError, OptionError
 
 if TYPE_CHECKING:
     from lorair.kernels.variants import DType, Variant
@@ -29,43 +30,7 @@ SMS: Final = (80, 86, 89, 90, 100, 120)
 PTX_SM: Final = 89
 """PTX of 9.0 and later is for that architecture alone; this one's runs on all later ones."""
 
-INDEX: Final = "index.json"
-_SCHEMA: Final = 1
 _WARP: Final = 32
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """One kernel of one SM, and all that a launch must know.
-
-    name, operator: of the variant; see `variants.py`.
-    sm: it is compiled for; with `format` "ptx", the least it runs on.
-    format: "cubin" or "ptx".
-    file: beside the index.
-    entry: the function's name in the file.
-    arguments: name and Triton type of each, in order; after them come two pointers to
-        scratch memory, both unused (0).
-    aligned: arguments that must be multiples of 16 (pointers: in bytes).
-    constants: what was compiled in: the tile's sides, the experts' number and rank.
-    block: threads of a program.
-    shared: dynamic shared memory of a program in bytes.
-    registers, spilled: of a thread: registers, and bytes that did not fit in them; None
-        for PTX.
-    """
-
-    name: str
-    operator: str
-    sm: int
-    format: str
-    file: str
-    entry: str
-    arguments: tuple[tuple[str, str], ...]
-    aligned: tuple[str, ...]
-    constants: dict[str, Any]
-    block: tuple[int, int, int]
-    shared: int
-    registers: int | None
-    spilled: int | None
 
 
 def parse_sms(text: str) -> tuple[int, ...]:
@@ -181,39 +146,12 @@ def write_index(folder: Path, kernels: list[Compiled]) -> None:
     from importlib.metadata import version
 
     content = {
-        "schema": _SCHEMA,
+        "schema": SCHEMA,
         "triton": version("triton"),
         "scratch": 0,
         "kernels": [asdict(kernel) for kernel in kernels],
     }
     (folder / INDEX).write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-
-
-def read_index(folder: Path) -> list[Compiled]:
-    """The kernels of a folder.
-
-    Raises:
-        BundleError: the index is missing, of another version, or damaged.
-    """
-    path = folder / INDEX
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        if content["schema"] != _SCHEMA:
-            raise ValueError(f"schema {content['schema']}")
-        return [_from_json(entry) for entry in content["kernels"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(
-            f"cannot read {path}",
-            wanted=f"an index of kernels, schema {_SCHEMA}",
-            found=str(error),
-            hint="build the bundle again with --kernels",
-        ) from error
-
-
-def _from_json(entry: dict[str, Any]) -> Compiled:
-    arguments = tuple((name, kind) for name, kind in entry.pop("arguments"))
-    aligned, block = tuple(entry.pop("aligned")), tuple(entry.pop("block"))
-    return Compiled(**entry, arguments=arguments, aligned=aligned, block=block)
 
 
 def _compile_job(

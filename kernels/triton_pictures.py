@@ -17,8 +17,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from lorair.kernels.resampling import PRECISION_BITS, bicubic_table
 from lorair.kernels.tiles import FUSION
+from lorair.runtime.resampling import PRECISION_BITS, bicubic_table
 
 _BITS: tl.constexpr = tl.constexpr(PRECISION_BITS)
 _HALF: tl.constexpr = tl.constexpr(1 << (PRECISION_BITS - 1))

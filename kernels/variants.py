@@ -1,7 +1,7 @@
 """Which kernels a model needs, in every form they are launched in.
 
 Needs triton: an entry holds the kernel's function. What is compiled from it is described
-by `aot.Compiled`, which needs nothing.
+by `lorair.runtime.compiled.Compiled`, which needs nothing.
 """
 
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ def variants(experts: int, rank: int, dtype: DType) -> list[Variant]:
         *_convolutions(experts, rank, dtype),
         *_depthwise(experts, rank, dtype),
         *_norm_scale_add(dtype),
-        *_pictures(dtype),
+        *_pictures(),
     ]
 
 
@@ -150,12 +150,12 @@ def _norm_scale_add(dtype: DType) -> Iterator[Variant]:
         )  # fmt: skip
 
 
-def _pictures(dtype: DType) -> Iterator[Variant]:
-    others = [f"_{other}" for other in DTYPES if other != dtype]
+def _pictures() -> Iterator[Variant]:
+    """In float32, whatever the model's type: so are the graphs' inputs and outputs."""
     for found in PICTURE_VARIANTS:
-        if not any(other in found.name for other in others):
+        if "16" not in found.name.rpartition("_")[2]:
             yield Variant(
-                found.name, found.name.removesuffix(f"_{dtype}"), found.kernel, found.signature,
+                found.name, found.name.removesuffix("_fp32"), found.kernel, found.signature,
                 found.constants, _pointers(found.signature), found.num_warps,
             )  # fmt: skip
 

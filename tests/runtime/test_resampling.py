@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lorair.kernels.resampling import PRECISION_BITS, bicubic_table
+from lorair.runtime.resampling import PRECISION_BITS, bicubic_table
 
 Picture = npt.NDArray[np.uint8]
 
