@@ -42,6 +42,7 @@ class TorchEagerBackend:
     """PyTorch eager as in the released code; a `lorair.runtime.backends.Backend`."""
 
     name = "torch-eager"
+    walk = None
 
     def __init__(self, model: ModelInfo, weights: EagerWeights, threads: int | None) -> None:
         if threads is not None:

@@ -144,6 +144,7 @@ def _unpack_kernel(
 def _pack_kernel(
     planes,
     pixels,
+    bad,
     width,
     padded_height,
     padded_width,
@@ -157,6 +158,11 @@ def _pack_kernel(
     inside = column < width
     place = (channel * padded_height + row) * padded_width + column
     value = tl.load(planes + place, inside, 0.0).to(tl.float32)
+    if bad is not None:  # noqa: SIM102
+        # NaN is less than nothing. Whichever programs find one all write the same.
+        # Not one condition: the first is the compiler's to decide.
+        if tl.max((~(tl.abs(value) < float("inf"))).to(tl.int32), 0) > 0:
+            tl.store(bad, 1)
     # Clamped after scaling, which is the same; in between, the clamp keeps the compiler
     # from fusing product and sum into one operation, which would round once instead of twice.
     scaled = tl.minimum(tl.maximum(value * PEAK, 0.0), PEAK * 1.0)
@@ -249,14 +255,16 @@ def unpack(pixels: Tensor, stride: int, dtype: torch.dtype = torch.float32) -> T
     return planes
 
 
-def pack(planes: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
+def pack(
+    planes: Tensor, size: tuple[int, int], dtype: torch.dtype, bad: Tensor | None = None
+) -> Tensor:
     """Planes as a picture: cropped, clamped to [0, 1], scaled, rounded half to even.
 
     Args:
-        planes: (1, 3, H', W') float32, float16 or bfloat16. NaN becomes any value: look
-            for it before.
+        planes: (1, 3, H', W') float32, float16 or bfloat16. NaN becomes any value.
         size: (H, W), at most (H', W').
         dtype: of the result, uint8 or uint16.
+        bad: (1) int32, becomes 1 if a value is NaN or infinite.
 
     Returns:
         (H, W, 3).
@@ -265,7 +273,7 @@ def pack(planes: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
     pixels = planes.new_empty((height, width, 3), dtype=dtype)
     constants, num_warps = _COPY
     _pack_kernel[height, triton.cdiv(3 * width, constants["BLOCK"])](
-        planes.contiguous(), pixels, width, *planes.shape[2:],
+        planes.contiguous(), pixels, bad, width, *planes.shape[2:],
         PEAK=_PEAKS[dtype], **constants, num_warps=num_warps, **FUSION,
     )  # fmt: skip
     return pixels
@@ -303,7 +311,7 @@ def _variants() -> Iterator[Variant]:
             signature |= _ints("height", "width", "padded_height", "padded_width")
             name = f"unpack_{pixel}_{plane}"
             yield Variant(name, _unpack_kernel, signature, constants, _COPY.num_warps)
-            signature = {"planes": f"*{plane}", "pixels": f"*{pixel}"}
+            signature = {"planes": f"*{plane}", "pixels": f"*{pixel}", "bad": "*i32"}
             signature |= _ints("width", "padded_height", "padded_width")
             name = f"pack_{pixel}_{plane}"
             yield Variant(name, _pack_kernel, signature, constants, _COPY.num_warps)

@@ -4,6 +4,7 @@ LorairError                something failed; exit code 1
 ├── VerificationError      a result is outside its limits
 ├── EngineError            an engine that could not be built
 ├── InternalError          a library failed in a way that is not the user's doing
+│   └── OutOfMemoryError   memory of the machine or the GPU ran out
 └── UserError              the user can put it right; exit code 2
     ├── OptionError        an option or argument
     ├── DependencyError    a package that is not installed
@@ -71,6 +72,10 @@ class EngineError(LorairError):
 
 class InternalError(LorairError):
     """A library failed in a way that is not the user's doing."""
+
+
+class OutOfMemoryError(InternalError):
+    """Memory of the machine or the GPU ran out; a smaller picture or tile may do."""
 
 
 class UserError(LorairError):

@@ -6,17 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lorair.runtime.backends import AUTO, Backend, select
+from lorair.runtime.backends import AUTO, Backend, select, select_auto
 from lorair.runtime.bundle import Bundle
-from lorair.runtime.errors import InternalError, OptionError, PictureError
+from lorair.runtime.cuda import device_picture
+from lorair.runtime.errors import BackendError, InternalError, OptionError, PictureError
+from lorair.runtime.gpu.kernels import Picture
 from lorair.runtime.images import check_size
 from lorair.runtime.route import Route
 from lorair.runtime.views import make_views
+
+if TYPE_CHECKING:
+    from lorair.runtime.gpu.walk import GpuWalk
 
 Pixels = npt.NDArray[Any]
 """(H, W, 3) RGB: uint8, uint16, or float32 in [0, 1]."""
@@ -34,7 +39,7 @@ class Restored:
     image: (H, W, 3), the input's dtype and size.
     route: under which it was restored.
     seconds: time of each stage: load (of graphs, once), views and router (absent if the
-        route was given), prepare, restorer, finish.
+        route was given), prepare, restorer, finish; on a GPU walk, which is all of them.
     """
 
     image: Pixels
@@ -75,11 +80,11 @@ class Restorer:
                 hint="leave it out for the cores at hand",
             )
         bundle = Bundle.open(path)
-        opened = select(backend, bundle, threads)
         if backend != AUTO:
-            return cls(bundle, opened)
-        reason = f" (auto: the fastest here for an {bundle.manifest.precision} bundle)"
-        return cls(bundle, opened, reason)
+            return cls(bundle, select(backend, bundle, threads))
+        opened, skipped = select_auto(bundle, threads)
+        fastest = f"auto: the fastest here for an {bundle.manifest.precision} bundle"
+        return cls(bundle, opened, f" ({'; '.join((fastest, *skipped))})")
 
     def route(self, image: Pixels) -> Route:
         """Ask the router what it sees.
@@ -104,6 +109,8 @@ class Restorer:
         """
         image = _checked(image)
         seconds: dict[str, float] = {}
+        if self.backend.walk is not None and image.dtype == np.uint8:
+            return self._walk(self.backend.walk, np.asarray(image, np.uint8), route, seconds)
         if route is None:
             route = self._route(image, seconds)
         with _timed(seconds, "load"):
@@ -116,6 +123,59 @@ class Restorer:
             _check_finite(restored, self.bundle.manifest.precision)
             out = from_planes(restored, image.shape[:2], image.dtype)
         return Restored(out, route, seconds)
+
+    def restore_on_device(self, source: Any, target: Any, route: Route | None = None) -> Route:
+        """Restore from device memory to device memory, in the order of the GPU's stream.
+
+        No copy is made of either. Returns when it is done.
+
+        Args:
+            source: (H, W, 3) uint8, C-contiguous, with `__cuda_array_interface__`: a PyCUDA
+                GPUArray, a CuPy array, a PyTorch tensor.
+            target: the same; may be the source.
+            route: as for `restore`.
+
+        Returns:
+            the route under which it was restored.
+
+        Raises:
+            BackendError: the backend is not on a GPU, or the bundle has no kernels for it.
+            PictureError: the arrays are not such pictures.
+        """
+        walk = self.backend.walk
+        if walk is None:
+            raise BackendError(
+                "cannot restore in device memory",
+                wanted="a backend on a GPU, and a bundle with kernels for it",
+                found=self.backend.description,
+                hint="build the bundle with --kernels, and choose a GPU backend",
+            )
+        pictures = device_picture(source), device_picture(target)
+        if pictures[0][1:] != pictures[1][1:]:
+            raise PictureError(
+                "the target is not the source's size",
+                wanted="x".join(map(str, pictures[0][1:])),
+                found="x".join(map(str, pictures[1][1:])),
+            )
+        walked = walk.restore_on_device(Picture(*pictures[0]), Picture(*pictures[1]), route)
+        if not walked.is_finite:
+            raise _no_picture(self.bundle.manifest.precision)
+        return walked.route
+
+    def _walk(
+        self,
+        walk: "GpuWalk",
+        image: npt.NDArray[np.uint8],
+        route: Route | None,
+        seconds: dict[str, float],
+    ) -> Restored:
+        """The whole walk on the GPU."""
+        with _timed(seconds, "walk"):
+            walked = walk.restore(image, route)
+        if not walked.is_finite:
+            raise _no_picture(self.bundle.manifest.precision)
+        assert walked.pixels is not None
+        return Restored(walked.pixels, walked.route, seconds)
 
     def _route(self, image: Pixels, seconds: dict[str, float]) -> Route:
         model = self.bundle.manifest.model
@@ -151,12 +211,16 @@ def from_planes(
 def _check_finite(planes: npt.NDArray[np.float32], precision: str) -> None:
     """NaN would be saved as black."""
     if not np.isfinite(planes).all():
-        raise InternalError(
-            "the network's result is no picture",
-            wanted="finite values",
-            found=f"NaN or infinity in an {precision} bundle",
-            hint="build it with --fp32" if precision == "fp16" else "check the weights",
-        )
+        raise _no_picture(precision)
+
+
+def _no_picture(precision: str) -> InternalError:
+    return InternalError(
+        "the network's result is no picture",
+        wanted="finite values",
+        found=f"NaN or infinity in an {precision} bundle",
+        hint="build it with --fp32" if precision == "fp16" else "check the weights",
+    )
 
 
 def _as_uint8(image: Pixels) -> npt.NDArray[np.uint8]:

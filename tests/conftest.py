@@ -1,11 +1,13 @@
 """Fixtures that several folders use. What is slow to make is made once a session."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from command import Command, make_command
 from PIL import Image
 
@@ -14,6 +16,10 @@ from lorair.exporter.build import build_bundle
 from lorair.exporter.checkpoint import Pair
 from lorair.exporter.synth import random_pair, write_pair
 from lorair.runtime.bundle import Source
+
+# Without a GPU, Triton's kernels run in its interpreter; it must be asked before they are made.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)

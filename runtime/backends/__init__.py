@@ -1,15 +1,22 @@
 """Backends: what runs a bundle's two graphs. One file each; `select` picks one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from lorair.runtime.bundle import Bundle, Precision
-from lorair.runtime.errors import BackendError, DependencyError
+from lorair.runtime.driver import missing_gpu
+from lorair.runtime.engine_fit import has_engines, unfit
+from lorair.runtime.errors import BackendError, BundleError, DependencyError
 from lorair.runtime.machine import is_installed
+
+if TYPE_CHECKING:
+    from lorair.runtime.gpu.walk import GpuWalk
 
 Array = npt.NDArray[np.float32]
 
@@ -24,6 +31,10 @@ class Backend(Protocol):
     @property
     def description(self) -> str:
         """Library, version, device and threads, for reports."""
+
+    @property
+    def walk(self) -> "GpuWalk | None":
+        """The whole walk on a GPU, for 8-bit pictures; None if pictures' ends are the host's."""
 
     def load_router(self) -> None:
         """Load the router's graph, unless it is loaded. `route` does it too."""
@@ -49,8 +60,10 @@ class BackendKind:
     package: that must be importable. extra: of lorair that brings it.
     precisions: of bundles that `auto` may run with it: no lower arithmetic than they ask for.
     open: bundle, threads -> backend.
-    own_graph: whether the bundle must hold the restorer in this package's own form.
     lacks: what the machine lacks to run it, once the package is there; None if nothing.
+    unfit: what a bundle lacks to run on it here; None if nothing.
+    expected: whether a bundle was prepared for it, so that people want to know why not.
+    distribution: that brings the package, if its name is another.
     """
 
     name: str
@@ -58,8 +71,10 @@ class BackendKind:
     extra: str
     precisions: frozenset[Precision]
     open: Callable[[Bundle, int | None], Backend]
-    own_graph: bool = False
     lacks: Callable[[], str | None] = lambda: None
+    unfit: Callable[[Bundle], str | None] = lambda bundle: None
+    expected: Callable[[Bundle], bool] = lambda bundle: False
+    distribution: str | None = None
 
     @property
     def install_command(self) -> str:
@@ -68,9 +83,19 @@ class BackendKind:
 
     def missing(self) -> str | None:
         """Why it cannot run here, in a few words; None if it can."""
-        if not is_installed(self.package):
-            return f"the package {self.package} is not installed"
+        if self.version is None:
+            return f"the package {self.distribution or self.package} is not installed"
         return self.lacks()
+
+    @property
+    def version(self) -> str | None:
+        """Of the package; None if it is not installed."""
+        try:
+            return (
+                version(self.distribution or self.package) if is_installed(self.package) else None
+            )
+        except PackageNotFoundError:
+            return None
 
 
 def _onnxruntime(bundle: Bundle, threads: int | None) -> Backend:
@@ -91,6 +116,35 @@ def _openvino_bf16(bundle: Bundle, threads: int | None) -> Backend:
     return OpenVINOBackend(bundle, threads, "bf16")
 
 
+def _tensorrt_rtx(bundle: Bundle, threads: int | None) -> Backend:
+    from lorair.runtime.backends.tensorrt import open_tensorrt
+
+    return open_tensorrt(bundle, "tensorrt-rtx")
+
+
+def _tensorrt(bundle: Bundle, threads: int | None) -> Backend:
+    from lorair.runtime.backends.tensorrt import open_tensorrt
+
+    return open_tensorrt(bundle, "tensorrt")
+
+
+def _onnxruntime_cuda(bundle: Bundle, threads: int | None) -> Backend:
+    from lorair.runtime.backends.onnxruntime_cuda import open_onnxruntime_cuda
+
+    return open_onnxruntime_cuda(bundle)
+
+
+def _no_gpu() -> str | None:
+    if not is_installed("cuda.core"):
+        return "the package cuda-core is not installed"
+    return missing_gpu()
+
+
+def _no_openvino_graph(bundle: Bundle) -> str | None:
+    is_there = bundle.restorer_for("openvino") is not None
+    return None if is_there else "the bundle has no graph in OpenVINO's form; build it again"
+
+
 def _no_bfloat16() -> str | None:
     from lorair.runtime.backends.openvino import has_bfloat16
 
@@ -103,15 +157,44 @@ BACKENDS: Final = {
     kind.name: kind
     for kind in (
         BackendKind(
+            "tensorrt-rtx",
+            "tensorrt_rtx",
+            "rtx",
+            _ANY,
+            _tensorrt_rtx,
+            lacks=_no_gpu,
+            unfit=partial(unfit, flavour="tensorrt-rtx"),
+            expected=partial(has_engines, flavour="tensorrt-rtx"),
+        ),
+        BackendKind(
+            "tensorrt",
+            "tensorrt",
+            "tensorrt",
+            _ANY,
+            _tensorrt,
+            lacks=_no_gpu,
+            unfit=partial(unfit, flavour="tensorrt"),
+            expected=partial(has_engines, flavour="tensorrt"),
+        ),
+        BackendKind(
+            "onnxruntime-cuda",
+            "onnxruntime",
+            "cuda",
+            _ANY,
+            _onnxruntime_cuda,
+            lacks=_no_gpu,
+            distribution="onnxruntime-gpu",
+        ),
+        BackendKind(
             "openvino-bf16",
             "openvino",
             "openvino",
             frozenset({"fp16"}),
             _openvino_bf16,
-            own_graph=True,
             lacks=_no_bfloat16,
+            unfit=_no_openvino_graph,
         ),
-        BackendKind("openvino", "openvino", "openvino", _ANY, _openvino, own_graph=True),
+        BackendKind("openvino", "openvino", "openvino", _ANY, _openvino, unfit=_no_openvino_graph),
         BackendKind("onnxruntime", "onnxruntime", "cpu", _ANY, _onnxruntime),
     )
 }
@@ -119,35 +202,36 @@ BACKENDS: Final = {
 
 AUTO: Final = "auto"
 
+_LAST: Final = BACKENDS["onnxruntime"]
+"""What fails there fails everywhere."""
 
-def choose(bundle: Bundle) -> BackendKind:
+
+@dataclass(frozen=True)
+class Selected:
+    """What `auto` came to. skipped: why not the backends that the bundle was prepared for."""
+
+    kind: BackendKind
+    skipped: tuple[str, ...] = ()
+
+
+def choose(bundle: Bundle) -> Selected:
     """What `auto` stands for: the fastest backend that is here and keeps the precision.
 
     Raises:
         DependencyError: none is installed.
     """
-    precision = bundle.manifest.precision
-    for kind in BACKENDS.values():
-        has_graph = not kind.own_graph or bundle.restorer_for(kind.package) is not None
-        if precision in kind.precisions and has_graph and kind.missing() is None:
-            return kind
-    raise DependencyError(
-        "cannot run a bundle",
-        wanted="a backend",
-        found="none installed",
-        hint=f"{BACKENDS['onnxruntime'].install_command}; `lorair-run doctor` lists all",
-    )
+    return next(_candidates(bundle))
 
 
 def select(name: str, bundle: Bundle, threads: int | None = None) -> Backend:
-    """Open the named backend, or with `auto` what `choose` says.
+    """Open the named backend, or with `auto` the first that `choose` would take and that opens.
 
     Raises:
         BackendError: there is no such backend, or it cannot run this bundle.
         DependencyError: its package is not installed.
     """
     if name == AUTO:
-        return choose(bundle).open(bundle, threads)
+        return select_auto(bundle, threads)[0]
     if name not in BACKENDS:
         raise BackendError(
             f"no backend {name!r}",
@@ -156,3 +240,46 @@ def select(name: str, bundle: Bundle, threads: int | None = None) -> Backend:
             hint="leave --backend out for the best one installed",
         )
     return BACKENDS[name].open(bundle, threads)
+
+
+def select_auto(bundle: Bundle, threads: int | None = None) -> tuple[Backend, tuple[str, ...]]:
+    """Open the fastest backend that opens.
+
+    Returns:
+        the backend, and why not those that the bundle was prepared for.
+
+    Raises:
+        DependencyError: none is installed.
+        UserError: of the last backend, if none opens.
+    """
+    failed: list[str] = []
+    for candidate in _candidates(bundle):
+        try:
+            backend = candidate.kind.open(bundle, threads)
+        except (BackendError, BundleError, DependencyError) as error:
+            if candidate.kind is _LAST:
+                raise
+            failed.append(f"{candidate.kind.name} is not used: {error.line()}")
+        else:
+            return backend, (*candidate.skipped, *failed)
+    raise AssertionError("the candidates end with an error")
+
+
+def _candidates(bundle: Bundle) -> Iterator[Selected]:
+    """Backends that should run a bundle here, the fastest first; ends with DependencyError."""
+    precision = bundle.manifest.precision
+    skipped: list[str] = []
+    for kind in BACKENDS.values():
+        if precision not in kind.precisions:
+            continue
+        reason = kind.missing() or kind.unfit(bundle)
+        if reason is None:
+            yield Selected(kind, tuple(skipped))
+        elif kind.expected(bundle):
+            skipped.append(f"{kind.name} is not used: {reason}")
+    raise DependencyError(
+        "cannot run a bundle",
+        wanted="a backend",
+        found="none installed",
+        hint=f"{BACKENDS['onnxruntime'].install_command}; `lorair-run doctor` lists all",
+    )

@@ -29,18 +29,10 @@ class OnnxRuntimeBackend:
     """
 
     name = "onnxruntime"
+    walk = None
 
     def __init__(self, bundle: Bundle, threads: int | None) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise DependencyError(
-                "cannot run a bundle",
-                wanted="the package onnxruntime",
-                found="it is not installed",
-                hint="pip install 'lorair[cpu]'",
-            ) from error
-        self._library = onnxruntime
+        self._library = import_onnxruntime()
         _share_arena()
         self._bundle = bundle
         self._lock = threading.Lock()
@@ -64,7 +56,7 @@ class OnnxRuntimeBackend:
             if self._router is None:
                 graph = self._bundle.router
                 session = self._open(graph, self._options())
-                check_shapes(graph, _shapes(session), router_shapes(self._bundle.manifest.model))
+                check_shapes(graph, shapes_of(session), router_shapes(self._bundle.manifest.model))
                 self._router = session
 
     def load_restorer(self, gates: Array) -> None:
@@ -106,7 +98,7 @@ class OnnxRuntimeBackend:
         if session is None:
             session = self._open(graph, self._options(), gates)
         wanted = restorer_shapes(self._bundle.manifest.model, bound=gates is not None)
-        check_shapes(graph, _shapes(session), wanted)
+        check_shapes(graph, shapes_of(session), wanted)
         return session
 
     def _cached(self, graph: Path, gates: Array | None) -> Any:
@@ -157,6 +149,20 @@ class OnnxRuntimeBackend:
             ) from error
 
 
+def import_onnxruntime() -> Any:
+    """The module. Raises DependencyError if it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DependencyError(
+            "cannot run a bundle",
+            wanted="the package onnxruntime",
+            found="it is not installed",
+            hint="pip install 'lorair[cpu]'",
+        ) from error
+    return onnxruntime
+
+
 @cache
 def _share_arena() -> None:
     """One arena for all sessions: what the router has freed, the restorer uses.
@@ -175,6 +181,7 @@ def _share_arena() -> None:
         )
 
 
-def _shapes(session: Any) -> Shapes:
+def shapes_of(session: Any) -> Shapes:
+    """Of a session's inputs and outputs."""
     values = (*session.get_inputs(), *session.get_outputs())
     return {value.name: list(value.shape) for value in values}

@@ -73,6 +73,7 @@ class OpenVINOBackend:
             ) from error
         self._library = openvino
         self._core = openvino.Core()
+        self.walk = None
         self.precision = precision
         self.name = "openvino" if precision == "f32" else "openvino-bf16"
         if precision == "bf16" and not has_bfloat16():

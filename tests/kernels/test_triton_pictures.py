@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -121,6 +123,16 @@ def test_pack_at_the_ties_and_beyond(pixel: torch.dtype, plane: torch.dtype) -> 
     values = torch.cat([values, values.new_zeros(-len(values) % 3)])
     planes = values.reshape(1, 3, 1, -1).to(plane)
     assert_packed(planes, (1, planes.shape[-1]), pixel)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30])
+def test_pack_tells_what_is_no_number(value: float) -> None:
+    planes = torch.zeros(1, 3, 16, 32)
+    planes[0, 1, 4, 29] = value
+    for width in (32, 29):  # beyond the crop nobody looks
+        bad = torch.zeros(1, dtype=torch.int32)
+        triton_pictures.pack(planes, (16, width), torch.uint8, bad)
+        assert bool(bad) == (width == 32 and not math.isfinite(value))
 
 
 def assert_packed(planes: torch.Tensor, size: tuple[int, int], pixel: torch.dtype) -> None:

@@ -109,7 +109,7 @@ def test_one_bad_file_of_several_is_exit_code_1(
         (("{dir}/picture.png", "--max-pixels", "100"), "at most 0.0001 megapixels, found 90x70"),
         (
             ("{dir}/picture.png", "--backend", "abacus"),
-            "wanted auto or one of openvino",
+            "wanted auto or one of tensorrt-rtx",
         ),
         (("{dir}/picture.png", "--report", "{dir}/empty.png/r.json"), "wanted a folder"),
         (("{dir}/picture.png", "--report", "{dir}/picture.png"), "an input or output of this run"),

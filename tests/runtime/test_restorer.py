@@ -151,7 +151,7 @@ def test_what_is_not_a_picture(image: object, words: str, restorer: Restorer) ->
 
 
 def test_unknown_backend_and_threads(tiny_bundle: Path) -> None:
-    with pytest.raises(BackendError, match="wanted auto or one of openvino-bf16, openvino, onn"):
+    with pytest.raises(BackendError, match="wanted auto or one of tensorrt-rtx, "):
         Restorer.open(tiny_bundle, backend="abacus")
     for threads in (0, 100_000):
         with pytest.raises(OptionError, match=f"threads: wanted 1 to 1024, found {threads}"):

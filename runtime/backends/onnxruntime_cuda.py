@@ -1,0 +1,144 @@
+"""ONNX Runtime's CUDA provider: a GPU without TensorRT. Weights and activations stay there."""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from lorair.runtime.backends.gpu import GpuBackend
+from lorair.runtime.backends.onnxruntime import import_onnxruntime, shapes_of
+from lorair.runtime.backends.shapes import Shapes, check_shapes, restorer_shapes, router_shapes
+from lorair.runtime.bundle import Bundle
+from lorair.runtime.cuda import Gpu
+from lorair.runtime.errors import BackendError, BundleError, InternalError, OutOfMemoryError
+from lorair.runtime.gpu.network import Branch, Tensor
+from lorair.runtime.gpu.plan import Size
+
+PROVIDER: Final = "CUDAExecutionProvider"
+_FATAL_ONLY: Final = 4
+
+
+def open_onnxruntime_cuda(bundle: Bundle, gpu: Gpu | None = None) -> GpuBackend:
+    """A backend on the bundle's portable graphs.
+
+    Args:
+        bundle: to run.
+        gpu: to run on; None for the first, with a stream of its own.
+
+    Raises:
+        DependencyError: onnxruntime or cuda-core is not installed.
+        BackendError: there is no GPU, or onnxruntime was built without CUDA.
+    """
+    library = import_onnxruntime()
+    if PROVIDER not in library.get_available_providers():
+        raise BackendError(
+            "cannot run on the GPU",
+            wanted=f"an onnxruntime with {PROVIDER}",
+            found=", ".join(library.get_available_providers()),
+            hint="pip uninstall onnxruntime, then pip install 'lorair[cuda]'",
+        )
+    gpu = gpu or Gpu()
+    networks = SessionNetworks(library, bundle, gpu)
+    name = f"onnxruntime {library.__version__}"
+    return GpuBackend("onnxruntime-cuda", name, bundle, gpu, networks)
+
+
+class SessionNetworks:
+    """The bundle's two graphs as sessions on the GPU, each made when it is needed."""
+
+    def __init__(self, library: Any, bundle: Bundle, gpu: Gpu) -> None:
+        self._library, self._bundle, self._gpu = library, bundle, gpu
+        self._sessions: dict[Path, SessionBranch] = {}
+        self._lock = threading.Lock()
+
+    def router(self) -> Branch:
+        """As `Networks` says."""
+        return self._branch(self._bundle.router, router_shapes(self._bundle.manifest.model))
+
+    def restorer(self, size: Size) -> Branch:
+        """As `Networks` says; one takes every size."""
+        shapes = restorer_shapes(self._bundle.manifest.model, bound=False)
+        return self._branch(self._bundle.restorer, shapes)
+
+    def _branch(self, graph: Path, shapes: Shapes) -> "SessionBranch":
+        with self._lock:
+            if graph not in self._sessions:
+                session = self._open(graph)
+                check_shapes(graph, shapes_of(session), shapes)
+                self._sessions[graph] = SessionBranch(self._library, session)
+            return self._sessions[graph]
+
+    def _open(self, graph: Path) -> Any:
+        options = self._library.SessionOptions()
+        options.log_severity_level = _FATAL_ONLY
+        provider = {
+            "user_compute_stream": str(self._gpu.stream),
+            "use_tf32": "0",  # products of 10-bit mantissas; an fp32 bundle promises more
+            # The default tries every algorithm for every new size, which takes seconds.
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "arena_extend_strategy": "kSameAsRequested",
+        }
+        try:
+            session = self._library.InferenceSession(
+                graph, options, providers=[(PROVIDER, provider)]
+            )
+        except Exception as error:  # its exceptions share no base class but this
+            raise BundleError(
+                f"onnxruntime cannot load {graph} on the GPU", found=str(error)
+            ) from error
+        # Where CUDA's libraries are missing it takes the CPU, and says so in its log only.
+        if session.get_providers()[0] != PROVIDER:
+            raise BackendError(
+                "cannot run on the GPU",
+                wanted="CUDA's and cuDNN's libraries",
+                found="onnxruntime could not load them",
+                hint="pip install 'onnxruntime-gpu[cuda,cudnn]'",
+            )
+        return session
+
+
+class SessionBranch:
+    """A session. Its work allocates as it runs, so it is never part of a captured graph."""
+
+    capturable = False
+
+    def __init__(self, library: Any, session: Any) -> None:
+        self._library, self._session = library, session
+
+    def bind(self, tensors: Mapping[str, Tensor]) -> "SessionRun":
+        """Inputs and outputs where they are: nothing is copied to the host and back."""
+        binding = self._session.io_binding()
+        inputs = {value.name for value in self._session.get_inputs()}
+        for name, (address, shape) in tensors.items():
+            bind = binding.bind_input if name in inputs else binding.bind_output
+            bind(name, "cuda", 0, np.float32, shape, address)
+        return SessionRun(self._library, self._session, binding)
+
+
+class SessionRun:
+    """A session with its places. What it needs in between is the provider's arena's."""
+
+    size = 0
+
+    def __init__(self, library: Any, session: Any, binding: Any) -> None:
+        self._session, self._binding = session, binding
+        self._options = library.RunOptions()
+        # Our stream orders what comes after; nobody has to wait here.
+        self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+
+    def enqueue(self) -> None:
+        """As `Bound` says."""
+        try:
+            self._session.run_with_iobinding(self._binding, self._options)
+        except Exception as error:  # its exceptions share no base class but this
+            if "memory" in str(error).lower():
+                raise OutOfMemoryError(
+                    "the GPU's memory is full", hint="try a smaller picture or tile"
+                ) from error
+            raise InternalError("onnxruntime failed on the GPU", found=str(error)) from error
+
+    def close(self) -> None:
+        """As `Bound` says."""
+        self._binding = None

@@ -1,0 +1,78 @@
+"""What NVIDIA's driver says of this machine, asked without any package."""
+
+import ctypes
+import platform
+import sys
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+_LIBRARY: Final = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+_MAJOR, _MINOR = 75, 76
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*"""
+
+
+@dataclass(frozen=True)
+class GpuInfo:
+    """A GPU that the driver knows.
+
+    sm: compute capability times ten, 89 for 8.9. memory: in bytes.
+    """
+
+    name: str
+    sm: int
+    memory: int
+
+    @property
+    def target(self) -> str:
+        """The GPU and the system around it, as TensorRT's engines are tied to them."""
+        system = f"{platform.system()} {platform.machine()}"
+        return f"{self.name}, compute capability {self.sm // 10}.{self.sm % 10}, {system}"
+
+
+@dataclass(frozen=True)
+class DriverInfo:
+    """cuda: the newest CUDA that the driver serves, as in "13.0"."""
+
+    cuda: str
+    gpus: tuple[GpuInfo, ...]
+
+
+def missing_gpu() -> str | None:
+    """Why no GPU can be used here, in a few words; None if one can."""
+    found = examine()
+    if isinstance(found, str):
+        return found
+    return None if found.gpus else "the NVIDIA driver sees no GPU"
+
+
+@cache
+def examine() -> DriverInfo | str:
+    """The driver and its GPUs, or why there is none."""
+    try:
+        library = ctypes.CDLL(_LIBRARY)
+    except OSError:
+        return "there is no NVIDIA driver"
+    if code := library.cuInit(0):
+        return f"the NVIDIA driver does not start (error {code})"
+    version, count = ctypes.c_int(), ctypes.c_int()
+    library.cuDriverGetVersion(ctypes.byref(version))
+    library.cuDeviceGetCount(ctypes.byref(count))
+    major, minor = divmod(version.value // 10, 100)
+    gpus = tuple(_gpu(library, ordinal) for ordinal in range(count.value))
+    return DriverInfo(f"{major}.{minor}", gpus)
+
+
+def _gpu(library: Any, ordinal: int) -> GpuInfo:
+    device, memory, name = ctypes.c_int(), ctypes.c_size_t(), ctypes.create_string_buffer(256)
+    library.cuDeviceGet(ctypes.byref(device), ordinal)
+    library.cuDeviceGetName(name, len(name), device)
+    library.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+    sm = 10 * _attribute(library, _MAJOR, device) + _attribute(library, _MINOR, device)
+    return GpuInfo(name.value.decode(errors="replace"), sm, memory.value)
+
+
+def _attribute(library: Any, number: int, device: ctypes.c_int) -> int:
+    value = ctypes.c_int()
+    library.cuDeviceGetAttribute(ctypes.byref(value), number, device)
+    return value.value

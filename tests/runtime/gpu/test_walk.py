@@ -1,0 +1,198 @@
+"""The walk on a simulated GPU: its pictures, its graphs, its memory."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from simulated_gpu import SimulatedBranch, SimulatedGpu, compiled_pictures
+
+from lorair.runtime import Route
+from lorair.runtime.bundle import Bundle
+from lorair.runtime.errors import OutOfMemoryError
+from lorair.runtime.gpu.kernels import Picture, PictureKernels
+from lorair.runtime.gpu.walk import GpuWalk
+from lorair.runtime.restorer import from_planes, to_planes
+from lorair.runtime.views import make_views
+
+pytest.importorskip("triton")
+
+PLENTY = 1 << 30
+
+
+class Fixture:
+    """A walk over the tiny bundle's two graphs, and the same walk in NumPy."""
+
+    def __init__(
+        self, bundle: Bundle, sessions: dict[str, Any], *, interpret: bool = False
+    ) -> None:
+        self.bundle, self.sessions = bundle, sessions
+        self.gpu = SimulatedGpu(interpret=interpret)
+
+    def walk(self, budget: int = PLENTY, *, capturable: bool = True) -> GpuWalk:
+        router, restorer = (
+            SimulatedBranch(self.gpu, session, capturable=capturable)
+            for session in self.sessions.values()
+        )
+        kernels = PictureKernels(self.gpu, self.gpu.launcher(Path()), compiled_pictures())
+        model = self.bundle.manifest.model
+        return GpuWalk(self.gpu, kernels, model, lambda: router, lambda _: restorer, budget)
+
+    def wanted(self, pixels: np.ndarray, route: Route | None = None) -> tuple[Any, Route]:
+        model = self.bundle.manifest.model
+        if route is None:
+            views = make_views(pixels, model.clip_side)
+            logits, prior, gates = self.sessions["router"].run(None, {"views": views})
+            route = Route(logits[0], gates[0], prior[0], model.classes)
+        inputs = {
+            "image": to_planes(pixels, model.stride),
+            "prior": route.prior[None],
+            "gates": route.gates,
+        }
+        (restored,) = self.sessions["restorer"].run(None, inputs)
+        return from_planes(restored, pixels.shape[:2], pixels.dtype), route
+
+
+@pytest.fixture(scope="module")
+def sessions(tiny_bundle: Path) -> dict[str, Any]:
+    names = ("router", "restorer")
+    return {name: onnxruntime.InferenceSession(tiny_bundle / f"{name}.onnx") for name in names}
+
+
+@pytest.fixture
+def made(tiny_bundle: Path, sessions: dict[str, Any]) -> Fixture:
+    return Fixture(Bundle.open(tiny_bundle), sessions)
+
+
+@pytest.fixture
+def crop(photo: np.ndarray) -> Callable[[int, int], np.ndarray]:
+    return lambda height, width: np.ascontiguousarray(photo[:height, :width])
+
+
+def test_pictures_of_one_padded_size_share_a_graph(made: Fixture, crop: Any) -> None:
+    walk = made.walk()
+    # The first warms up, the second is captured, the others launch that graph.
+    for count, size in enumerate([(41, 60), (48, 64), (33, 49), (35, 64), (48, 51)]):
+        pixels = crop(*size)
+        found = walk.restore(pixels)
+        wanted, route = made.wanted(pixels)
+        np.testing.assert_array_equal(found.pixels, wanted)
+        assert found.pixels is not None
+        assert found.pixels.shape == (*size, 3)
+        for name in ("logits", "prior", "gates"):
+            np.testing.assert_array_equal(getattr(found.route, name), getattr(route, name))
+        assert found.is_finite
+        assert made.gpu.launches == count
+    assert made.gpu.captures == 1
+    assert walk.sizes == [(48, 64)]
+
+
+def test_with_the_real_kernels(tiny_bundle: Path, sessions: dict[str, Any], crop: Any) -> None:
+    """In Triton's interpreter: warmed up, then captured with another size in the tables."""
+    made = Fixture(Bundle.open(tiny_bundle), sessions, interpret=True)
+    walk = made.walk()
+    for size in [(20, 32), (32, 19)]:
+        pixels = crop(*size)
+        np.testing.assert_array_equal(walk.restore(pixels).pixels, made.wanted(pixels)[0])
+    assert made.gpu.captures == 1
+
+
+def test_a_given_route_skips_the_router(made: Fixture, crop: Any) -> None:
+    walk, pixels = made.walk(), crop(20, 30)
+    model = made.bundle.manifest.model
+    routed = walk.restore(pixels).route
+    gates = np.array([0.2, 0.0, 0.8], np.float32)
+    given = Route(routed.logits, gates, routed.prior[::-1].copy(), model.classes)
+    wanted, _ = made.wanted(pixels, given)
+    for _ in range(3):
+        found = walk.restore(pixels, given)
+        np.testing.assert_array_equal(found.pixels, wanted)
+        assert found.route is given
+    assert made.gpu.captures == 1
+    # Each way has a graph of its own, and neither leaves anything behind for the other.
+    again, _ = made.wanted(pixels)
+    for _ in range(3):
+        np.testing.assert_array_equal(walk.restore(pixels).pixels, again)
+    assert made.gpu.captures == 2
+    np.testing.assert_array_equal(walk.restore(pixels, given).pixels, wanted)
+
+
+def test_a_network_that_allocates_is_never_captured(made: Fixture, crop: Any) -> None:
+    walk, pixels = made.walk(capturable=False), crop(16, 16)
+    wanted, _ = made.wanted(pixels)
+    for _ in range(3):
+        np.testing.assert_array_equal(walk.restore(pixels).pixels, wanted)
+    assert made.gpu.captures == 0
+
+
+def test_the_least_recently_used_plan_goes(made: Fixture, crop: Any) -> None:
+    one = made.walk()
+    one.restore(crop(16, 16))  # brings the router
+    before = made.gpu.used
+    one.restore(crop(48, 64))
+    walk = made.walk(budget=2 * (made.gpu.used - before))
+    for size in [(48, 64), (32, 64), (48, 64), (48, 48)]:
+        walk.restore(crop(*size))
+    assert walk.sizes == [(48, 64), (48, 48)]
+    walk.restore(crop(90, 128))  # alone beyond the budget
+    assert walk.sizes == [(96, 128)]
+    wanted, _ = made.wanted(crop(48, 64))
+    np.testing.assert_array_equal(walk.restore(crop(48, 64)).pixels, wanted)
+
+
+def test_a_full_gpu(made: Fixture, crop: Any) -> None:
+    walk = made.walk()
+    walk.restore(crop(48, 64))
+    small = made.gpu.used
+    made.gpu.memory = small + 200_000
+    # A larger picture drops what is there and then fits.
+    walk.restore(crop(64, 64))
+    assert walk.sizes == [(64, 64)]
+    held = made.gpu.used
+    with pytest.raises(OutOfMemoryError):
+        walk.restore(crop(190, 290))
+    assert walk.sizes == []
+    assert made.gpu.used < held
+    left = made.gpu.used
+    with pytest.raises(OutOfMemoryError):
+        walk.restore(crop(190, 290))
+    assert made.gpu.used == left, "a plan that could not be made holds nothing"
+    wanted, _ = made.wanted(crop(48, 64))
+    np.testing.assert_array_equal(walk.restore(crop(48, 64)).pixels, wanted)
+
+
+def test_what_is_not_finite_is_told(made: Fixture, crop: Any) -> None:
+    walk, pixels = made.walk(), crop(20, 20)
+    route = walk.restore(pixels).route
+    broken = Route(route.logits, route.gates, np.full_like(route.prior, np.nan), route.classes)
+    for _ in range(3):
+        assert not walk.restore(pixels, broken).is_finite
+        assert walk.restore(pixels, route).is_finite
+
+
+def test_from_device_memory_to_device_memory(made: Fixture, crop: Any) -> None:
+    walk, pixels = made.walk(), crop(41, 60)
+    wanted, _ = made.wanted(pixels)
+    for given in (None, walk.restore(pixels).route):
+        source, target = (made.gpu.allocate(pixels.nbytes) for _ in range(2))
+        made.gpu.at(source.address, pixels.nbytes)[:] = pixels.ravel()
+        pictures = (Picture(memory.address, 41, 60) for memory in (source, target))
+        found = walk.restore_on_device(*pictures, given)
+        assert found.pixels is None
+        result = made.gpu.at(target.address, pixels.nbytes).reshape(pixels.shape)
+        np.testing.assert_array_equal(result, wanted)
+        np.testing.assert_array_equal(
+            made.gpu.at(source.address, pixels.nbytes), pixels.ravel(), "the source is left alone"
+        )
+
+
+def test_threads_take_turns(made: Fixture, crop: Any) -> None:
+    walk = made.walk()
+    pictures = [crop(height, 30) for height in (17, 20, 33, 20, 40, 17)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(walk.restore, pictures))
+    for pixels, walked in zip(pictures, found, strict=True):
+        np.testing.assert_array_equal(walked.pixels, made.wanted(pixels)[0])
