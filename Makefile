@@ -45,8 +45,10 @@ unit: $(VENV)/dev  ## pytest
 kernels: $(VENV)/dev  ## compile every kernel for every GPU, as the tests do with a few: ten minutes
 	LORAIR_KERNELS=all $(BIN)/pytest tests/kernels/test_aot.py
 
-gpu-check: $(VENV)/dev  ## on a machine with a GPU: every kernel on it, and their times
+gpu-check: $(VENV)/dev  ## on a machine with a GPU: kernels, backends and times on it
+	$(BIN)/lorair-run doctor
 	$(BIN)/pytest tests/kernels
+	$(BIN)/pytest -m gpu tests
 	$(BIN)/lorair-bench kernels --report .build/kernels.json
 
 bench: $(VENV)/export  ## time every stage of the default bundle

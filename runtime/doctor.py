@@ -1,16 +1,20 @@
 """What can run on this machine, and what is missing for the rest."""
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from lorair.runtime import cache
+from lorair.runtime import cache, driver
 from lorair.runtime.backends import BACKENDS, BackendKind, choose
 from lorair.runtime.bundle import Bundle
 from lorair.runtime.console import lorair_version
+from lorair.runtime.engine_fit import misfit_here
+from lorair.runtime.engines import Engine, read_engines
 from lorair.runtime.errors import DependencyError
 from lorair.runtime.machine import default_threads, processor_name, usable_cores
+
+_DRIVER: Final = {driver.NO_DRIVER: "with a GPU: install NVIDIA's driver"}
 
 
 def examine(bundle: Path | None = None) -> dict[str, Any]:
@@ -20,9 +24,12 @@ def examine(bundle: Path | None = None) -> dict[str, Any]:
         bundle: to say what would run it; None for any fp32 bundle.
 
     Returns:
-        lorair; machine (cpu, cores, threads, system, python); cache (folder, bytes);
-        backends (name, version, lacks, install: the command if the package is missing);
-        auto: what `--backend auto` picks and why, as a sentence.
+        lorair; machine (cpu, cores, threads, system, python); gpu (driver: the newest CUDA
+        that it serves, None without one; lacks: why no GPU can be used, or None; gpus, each
+        with name, sm, memory in bytes); cache (folder, bytes); backends (name, version,
+        lacks, and fix: what to do about it); engines of the bundle (file, branch, needs,
+        lacks: what differs here), None without a bundle; auto: what `--backend auto` picks
+        and why, as a sentence.
 
     Raises:
         BundleError: the bundle is missing or damaged.
@@ -38,25 +45,43 @@ def examine(bundle: Path | None = None) -> dict[str, Any]:
             "system": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(),
         },
+        "gpu": _gpu(),
         "cache": {
             "folder": None if root is None else str(root),
             "bytes": cache.size(root) if root is not None and root.is_dir() else 0,
         },
-        "backends": [_backend(kind) for kind in BACKENDS.values()],
+        "backends": [_backend(kind, opened) for kind in BACKENDS.values()],
+        "engines": None if opened is None else [_engine(e) for e in read_engines(opened)],
         "auto": _auto(opened),
     }
 
 
-def _backend(kind: BackendKind) -> dict[str, str | None]:
-    try:
-        installed = version(kind.package)
-    except PackageNotFoundError:
-        installed = None
+def _gpu() -> dict[str, Any]:
+    found = driver.examine()
+    if isinstance(found, str):
+        return {"driver": None, "lacks": found, "gpus": []}
+    gpus = [asdict(gpu) for gpu in found.gpus]
+    return {"driver": found.cuda, "lacks": driver.missing_gpu(), "gpus": gpus}
+
+
+def _backend(kind: BackendKind, bundle: Bundle | None) -> dict[str, str | None]:
+    lacks, fix = kind.missing(), None
+    if lacks is None and bundle is not None:
+        lacks = kind.unfit(bundle)  # which says what to do itself
+    elif lacks is not None:
+        fix = kind.install_command if "not installed" in lacks else _DRIVER.get(lacks)
+    return {"name": kind.name, "version": kind.version, "lacks": lacks, "fix": fix}
+
+
+def _engine(engine: Engine) -> dict[str, str | None]:
+    if engine.record is None:
+        return {"file": engine.path.name, "branch": None, "needs": None, "lacks": str(engine.error)}
+    depends = engine.record.depends
     return {
-        "name": kind.name,
-        "version": installed,
-        "lacks": kind.missing(),
-        "install": kind.install_command if installed is None else None,
+        "file": engine.path.name,
+        "branch": depends.branch,
+        "needs": depends.needs,
+        "lacks": misfit_here(depends),
     }
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, Final
 
 _LIBRARY: Final = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+NO_DRIVER: Final = "there is no NVIDIA driver"
 _MAJOR, _MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*"""
 
@@ -52,7 +53,7 @@ def examine() -> DriverInfo | str:
     try:
         library = ctypes.CDLL(_LIBRARY)
     except OSError:
-        return "there is no NVIDIA driver"
+        return NO_DRIVER
     if code := library.cuInit(0):
         return f"the NVIDIA driver does not start (error {code})"
     version, count = ctypes.c_int(), ctypes.c_int()

@@ -80,19 +80,37 @@ def fitting(
     return found
 
 
-def unfit(bundle: Bundle, flavour: Flavour) -> str | None:
-    """Why a bundle cannot run on engines of a flavour here; None if it can."""
+def misfit_here(depends: Depends) -> str | None:
+    """What differs between what an engine needs and this machine; None if it fits."""
     driver = examine()
     if isinstance(driver, str) or not driver.gpus:
         return "there is no GPU"
-    try:
-        library = version(MODULES[flavour])
-        fitting(bundle, flavour, library.partition(".post")[0], driver.gpus[0])
-    except PackageNotFoundError:
+    library = installed(depends.flavour)
+    if library is None:
+        return f"{depends.flavour} is not installed"
+    return misfit(depends, library, driver.gpus[0])
+
+
+def unfit(bundle: Bundle, flavour: Flavour) -> str | None:
+    """Why a bundle cannot run on engines of a flavour here; None if it can."""
+    driver, library = examine(), installed(flavour)
+    if isinstance(driver, str) or not driver.gpus:
+        return "there is no GPU"
+    if library is None:
         return f"{flavour} is not installed"
+    try:
+        fitting(bundle, flavour, library, driver.gpus[0])
     except BackendError as error:
         return error.line()
     return None
+
+
+def installed(flavour: Flavour) -> str | None:
+    """The version of a flavour's library; None if it is not installed."""
+    try:
+        return version(MODULES[flavour]).partition(".post")[0]
+    except PackageNotFoundError:
+        return None
 
 
 def has_engines(bundle: Bundle, flavour: Flavour) -> bool:

@@ -16,10 +16,19 @@ from lorair.exporter.build import build_bundle
 from lorair.exporter.checkpoint import Pair
 from lorair.exporter.synth import random_pair, write_pair
 from lorair.runtime.bundle import Source
+from lorair.runtime.driver import missing_gpu
 
 # Without a GPU, Triton's kernels run in its interpreter; it must be asked before they are made.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` say why they are skipped."""
+    if reason := missing_gpu():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,6 +17,7 @@ from lorair.runtime.gpu.network import Branch, Tensor
 from lorair.runtime.gpu.plan import Size
 
 PROVIDER: Final = "CUDAExecutionProvider"
+_DEVICE: Final = "cuda"
 _FATAL_ONLY: Final = 4
 
 
@@ -113,7 +114,7 @@ class SessionBranch:
         inputs = {value.name for value in self._session.get_inputs()}
         for name, (address, shape) in tensors.items():
             bind = binding.bind_input if name in inputs else binding.bind_output
-            bind(name, "cuda", 0, np.float32, shape, address)
+            bind(name, _DEVICE, 0, np.float32, shape, address)
         return SessionRun(self._library, self._session, binding)
 
 

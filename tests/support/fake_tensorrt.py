@@ -1,0 +1,154 @@
+"""As much of TensorRT's Python module as the runtime uses, over a simulated GPU.
+
+An "engine" is a line of text that names an ONNX graph; ONNX Runtime runs it. Calls that
+TensorRT would refuse are refused. That the names are TensorRT's own is tested against the
+real module.
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import onnxruntime
+from simulated_gpu import SimulatedGpu
+
+from lorair.runtime.gpu.network import Tensor
+
+INPUTS = {"views", "image", "prior", "gates"}
+
+
+class ILogger:
+    ERROR, INTERNAL_ERROR, INFO = "error", "internal error", "info"
+
+    def __init__(self) -> None:
+        pass
+
+
+class FakeTensorRT:
+    """The module; `rtx` is TensorRT-RTX, which has a runtime cache."""
+
+    ILogger = ILogger
+    TensorIOMode = SimpleNamespace(INPUT="input", OUTPUT="output")
+    ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user managed")
+    DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="eager")
+
+    def __init__(self, gpu: SimulatedGpu, version: str, *, rtx: bool) -> None:
+        self.gpu, self.__version__ = gpu, version
+        self.contexts: list[FakeContext] = []
+        self.caches: list[FakeCache] = []
+        if rtx:
+            self.IRuntimeCache = FakeCache
+
+    def Runtime(self, logger: Any) -> "FakeRuntime":  # noqa: N802
+        return FakeRuntime(self, logger)
+
+
+class FakeRuntime:
+    def __init__(self, library: FakeTensorRT, logger: Any) -> None:
+        self._library, self._logger = library, logger
+
+    def deserialize_cuda_engine(self, content: bytes) -> Any:
+        if not content.startswith(b"engine of "):
+            self._logger.log("info", "beginning")
+            self._logger.log("error", "magic tag does not match")
+            return None
+        return FakeEngine(self._library, Path(content.decode().removeprefix("engine of ")))
+
+
+class FakeEngine:
+    def __init__(self, library: FakeTensorRT, graph: Path) -> None:
+        self.library, self.session = library, onnxruntime.InferenceSession(graph)
+        self.names = {v.name for v in (*self.session.get_inputs(), *self.session.get_outputs())}
+
+    def get_tensor_mode(self, name: str) -> str:
+        assert name in self.names
+        # An output of one engine is an input of the other: the session knows.
+        inputs = {value.name for value in self.session.get_inputs()}
+        return "input" if name in inputs else "output"
+
+    def create_runtime_config(self) -> "FakeConfig":
+        assert hasattr(self.library, "IRuntimeCache")
+        return FakeConfig(self.library)
+
+    def create_execution_context(self, how: Any) -> "FakeContext":
+        strategy = how.strategy if isinstance(how, FakeConfig) else how
+        assert strategy == "user managed"
+        context = FakeContext(self, how)
+        self.library.contexts.append(context)
+        return context
+
+
+class FakeConfig:
+    dynamic_shapes_kernel_specialization_strategy = "lazy"
+
+    def __init__(self, library: FakeTensorRT) -> None:
+        self._library = library
+        self.strategy = self.cache = None
+
+    def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
+        self.strategy = strategy
+
+    def create_runtime_cache(self) -> "FakeCache":
+        self._library.caches.append(FakeCache())
+        return self._library.caches[-1]
+
+    def set_runtime_cache(self, cache: Any) -> bool:
+        self.cache = cache
+        return True
+
+
+class FakeCache:
+    def __init__(self) -> None:
+        self.content = b""
+
+    def deserialize(self, content: bytes) -> bool:
+        self.content = content
+        return True
+
+    def serialize(self) -> bytes:
+        return self.content
+
+
+class FakeContext:
+    WORKSPACE = 4096
+
+    def __init__(self, engine: FakeEngine, how: Any) -> None:
+        self._engine, self.how = engine, how
+        self._places: dict[str, int] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._memory = 0
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self._shapes[name] = tuple(shape)
+        return name in self._engine.names
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self._places[name] = address
+        return name in self._engine.names
+
+    def update_device_memory_size_for_shapes(self) -> int:
+        return self.WORKSPACE
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        assert size >= self.WORKSPACE
+        self._memory = address
+
+    def execute_async_v3(self, stream: int) -> bool:
+        gpu = self._engine.library.gpu
+        assert stream == gpu.stream
+        assert self._memory
+        if isinstance(self.how, FakeConfig):
+            assert self.how.dynamic_shapes_kernel_specialization_strategy == "eager"
+            self.how.cache.content += b"kernels"
+        gpu.do(self._run)
+        return True
+
+    def _run(self) -> None:
+        gpu, session = self._engine.library.gpu, self._engine.session
+        inputs = {
+            name: gpu.array(Tensor(self._places[name], shape))
+            for name, shape in self._shapes.items()
+        }
+        names = [value.name for value in session.get_outputs()]
+        for name, value in zip(names, session.run(names, inputs), strict=True):
+            gpu.array(Tensor(self._places[name], value.shape))[...] = value
