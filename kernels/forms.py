@@ -24,6 +24,11 @@ class Form:
     norm: bool = False
     gate: bool = False
 
+    @property
+    def parts(self) -> dict[str, bool]:
+        """What `tiles` chooses by."""
+        return {"norm": self.norm, "gate": self.gate}
+
 
 GATES: Final = "gates"
 """The one input that is float32 whatever the type of x, which all others have."""

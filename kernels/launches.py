@@ -67,8 +67,7 @@ def tilings(operator: str, dtype: DType) -> tuple[ConvTile, ...]:
     """Of a 1x1 convolution, `conv_tiles`; of the others none."""
     if operator not in CONVOLUTIONS:
         return ()
-    form = FORMS[operator]
-    return conv_tiles(_size(dtype), norm=form.norm, gate=form.gate)
+    return conv_tiles(_size(dtype), **FORMS[operator].parts)
 
 
 def kernels_of(operator: str, dtype: DType) -> list[str]:
@@ -132,7 +131,7 @@ def _conv(
     outputs, pixels = shapes["weight"][0], height * width
     made = outputs // 2 if form.gate else outputs
     if tactic == HEURISTIC:
-        tile = conv_tile(made, pixels * batch, _size(dtype), norm=form.norm, gate=form.gate)
+        tile = conv_tile(made, pixels * batch, _size(dtype), **form.parts)
     else:
         tile = tilings(operator, dtype)[tactic - 1]
     numbers = {"channels": channels, "outputs": outputs, "pixels": pixels}
