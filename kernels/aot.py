@@ -1,4 +1,4 @@
-"""The operators' last home: compiled ahead of time, for GPUs that are not there.
+"""The operators' fourth home: compiled ahead of time, for GPUs that are not there.
 
 `compile_kernels` writes a folder: a `.cubin` for each kernel and SM, PTX for GPUs that are
 newer than all of them, and `index.json`, which says how to launch each

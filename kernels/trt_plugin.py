@@ -1,4 +1,4 @@
-"""The operators' home in TensorRT: `IPluginV3` in Python, launching compiled kernels.
+"""The operators' last home: TensorRT's `IPluginV3` in Python, launching compiled kernels.
 
 For TensorRT 10 and later, at build and at run time; TensorRT-RTX has no plugins. One
 creator an operator, in the namespace `lorair`; which kernels there are is read from a

@@ -6,6 +6,7 @@ only within a build, so they have a stand-in here, `Expression`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +18,11 @@ from torch import Tensor
 
 pytest.importorskip("triton")
 
-from lorair.kernels import spec, torch_reference
+from lorair.kernels import spec, torch_reference, triton_conv, triton_depthwise
 from lorair.kernels.aot import write_index
 from lorair.kernels.forms import FORMS, output_shapes
 from lorair.kernels.launches import DType, conv_kernel, kernels_of, launches, tilings, workspace
+from lorair.kernels.onnx_functions import bodies
 from lorair.kernels.tiles import MAX_PIXELS, conv_tiles
 from lorair.kernels.trt_plugin import make_creator, register
 from lorair.kernels.variants import Variant, variants
@@ -105,10 +107,9 @@ class Interpreter:
         VARIANTS[kernel.name].function[grid](**given, **kernel.constants)
 
 
-def draw(operator: str, dtype: torch.dtype, size: tuple[int, ...], each: bool) -> list[Tensor]:
-    """Inputs of an operator, (N, channels, H, W) and 2 x channels out, none alike."""
+def shapes_of(operator: str, size: tuple[int, ...], each: bool = False) -> list[tuple[int, ...]]:
+    """Of an operator's inputs: x of this size, twice the channels out, gates for each or all."""
     batch, channels, height, width = size
-    generator = torch.Generator().manual_seed(4)
     k = 3 if operator == spec.LORA_MOE_DEPTHWISE_GATE else 1
     outputs = channels if k == 3 else 2 * channels
     columns, rows = (channels * 3, 3) if k == 3 else (channels, outputs)
@@ -117,19 +118,27 @@ def draw(operator: str, dtype: torch.dtype, size: tuple[int, ...], each: bool) -
         "weight": (outputs, channels if k == 1 else 1, k, k),
         "lora_A": (EXPERTS, k * RANK, columns),
         "lora_B": (EXPERTS, rows, k * RANK),
+        "gates": (batch, EXPERTS) if each else (EXPERTS,),
         "bias": (outputs,),
         "lora_bias": (EXPERTS, outputs),
         "channel_scale": (batch, channels, 1, 1),
         "channel_shift": (batch, channels, 1, 1),
         "residual": (batch, outputs, height, width),
     }
-    drawn: dict[str, Tensor] = {
-        name: (torch.randn(shape, generator=generator) * 0.5).to(dtype)
-        for name, shape in shapes.items()
-    }
-    gates = torch.tensor([[0.25, 0.0, 0.75], [0.0, 1.0, 0.0]])
-    drawn["gates"] = gates[:batch].contiguous() if each else gates[0].contiguous()
-    return [drawn[name] for name in FORMS[operator].inputs]
+    return [shapes[name] for name in FORMS[operator].inputs]
+
+
+def draw(operator: str, dtype: torch.dtype, size: tuple[int, ...], each: bool) -> list[Tensor]:
+    """Inputs of an operator, none alike."""
+    generator = torch.Generator().manual_seed(4)
+    drawn = []
+    for name, shape in zip(FORMS[operator].inputs, shapes_of(operator, size, each), strict=True):
+        if name == "gates":
+            gates = torch.tensor([[0.25, 0.0, 0.75], [0.0, 1.0, 0.0]])
+            drawn.append(gates.flatten()[: prod(shape)].reshape(shape))
+        else:
+            drawn.append((torch.randn(shape, generator=generator) * 0.5).to(dtype))
+    return drawn
 
 
 def wanted(operator: str, inputs: list[Tensor]) -> tuple[Tensor, ...]:
@@ -377,20 +386,68 @@ def test_every_launch_is_of_a_kernel_that_is_compiled(dtype: DType) -> None:
         pointers = {*form.inputs, *form.outputs, "sums"}
         for pixels in ((1, 64), (300, 333), (512, 512)):
             for tactic in range(len(tilings(operator, dtype)) + 1):
-                inputs = draw_shapes(operator, (1, 64, *pixels))
+                inputs = shapes_of(operator, (1, 64, *pixels))
                 for launch in launches(operator, dtype, inputs, SCALE, tactic):
                     names = [name for name, _ in KERNELS[launch.kernel].arguments]
                     assert set(names) - pointers == set(launch.numbers)
 
 
-def draw_shapes(operator: str, size: tuple[int, ...]) -> list[tuple[int, ...]]:
-    small = draw(operator, torch.float32, (1, 16, 1, 1), each=False)
-    return [size, *(tuple(t.shape) for t in small[1:])]
+@dataclass
+class Recorder:
+    """In a kernel's place, notes how it is launched."""
+
+    function: Any
+    calls: list[tuple[tuple[int, ...], dict[str, Any]]]
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        def launch(*arguments: Any, **constants: Any) -> None:
+            self.calls.append((grid, dict(zip(self.function.arg_names, arguments, strict=False))))
+
+        return launch
+
+
+@pytest.mark.parametrize("operator", spec.OPERATORS)
+@pytest.mark.parametrize("size", [(4, 128, 63, 127), (1, 512, 64, 64), (1, 128, 16, 16)])
+def test_launches_are_those_of_the_triton_launchers(
+    operator: str, size: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[tuple[int, ...], dict[str, Any]]] = []
+    for module, names in (
+        (triton_conv, ("_lora_moe_conv1x1_kernel", "_norm_scale_add_kernel")),
+        (triton_depthwise, ("_depthwise_gate_kernel", "_mean_kernel")),
+    ):
+        for name in names:
+            monkeypatch.setattr(module, name, Recorder(getattr(module, name), calls))
+    shapes = shapes_of(operator, size)
+    inputs = [torch.empty(shape, dtype=torch.float16, device="meta") for shape in shapes]
+    given: dict[str, Any] = dict(zip(FORMS[operator].inputs, inputs, strict=True))
+    if operator == spec.NORM_SCALE_ADD:
+        triton_conv.norm_scale_add(**given)
+    elif operator == spec.LORA_MOE_DEPTHWISE_GATE:
+        triton_depthwise.depthwise_gate(**given, scale=SCALE)
+    else:
+        triton_conv.lora_moe_conv1x1(**given, scale=SCALE, **FORMS[operator].parts)
+    planned = launches(operator, "fp16", shapes, SCALE)
+    for (grid, arguments), launch in zip(calls, planned, strict=True):
+        assert launch.grid == (*grid, 1, 1)[:3]
+        numbers = {k: v for k, v in arguments.items() if isinstance(v, int | float)}
+        assert launch.numbers == numbers
+
+
+def test_inputs_and_outputs_are_the_operators() -> None:
+    """In the order of the ONNX functions, which is that of a graph's nodes."""
+    for body in bodies("reduce", float32=True):
+        form = FORMS[body.name]
+        inputs = ["x" if name == "X" else name for name in body.input]
+        if body.name == spec.LORA_MOE_CONV:
+            assert inputs.pop() == "bias"
+        assert form.inputs == tuple(inputs)
+        assert form.outputs == tuple("y" if name == "Y" else name for name in body.output)
 
 
 def test_workspace_grows_with_the_picture() -> None:
     sizes = [
-        workspace(spec.LORA_MOE_DEPTHWISE_GATE, draw_shapes(spec.LORA_MOE_DEPTHWISE_GATE, s))
+        workspace(spec.LORA_MOE_DEPTHWISE_GATE, shapes_of(spec.LORA_MOE_DEPTHWISE_GATE, s))
         for s in ((1, 16, 8, 64), (1, 16, 9, 64), (1, 16, 9, 65), (2, 16, 9, 65))
     ]
     assert sizes == [4 * 8, 4 * 8 * 2, 4 * 8 * 4, 4 * 8 * 8]
