@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lorair.exporter.config import DEFAULT_ENGINE_TIMEOUT, DEFAULT_ROUTE_CHECKS
+from lorair.exporter.config import DEFAULT_ROUTE_CHECKS
+from lorair.exporter.engine_command import engine
+from lorair.exporter.required import require
 from lorair.runtime import console
 from lorair.runtime.errors import DependencyError, OptionError
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from lorair.runtime.bundle import Manifest, Source
 
 app = console.make_app("Turn LoRA-IR checkpoints into bundles that run without PyTorch.")
+app.command()(engine)
 
 DEFAULT_SEED = 0
 NO_ENGINES = "none"
@@ -90,7 +93,7 @@ def build(
 
     Without weights the default model is used.
     """
-    _require("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "yaml")
+    require("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "yaml")
     from lorair.exporter.build import build_bundle, check_output
     from lorair.exporter.engine import build_engines
     from lorair.exporter.inspection import print_engines
@@ -122,53 +125,6 @@ def build(
 
 
 @app.command()
-def engine(
-    bundle: Annotated[Path, typer.Argument(help="The bundle that the engines are added to.")],
-    flavour: Annotated[
-        str, typer.Option(help="tensorrt-rtx, tensorrt, or auto: the first that is installed.")
-    ] = "auto",
-    minimum: Annotated[
-        str | None, typer.Option("--min", metavar="HxW", help="Least picture. [the stride]")
-    ] = None,
-    optimum: Annotated[
-        str | None, typer.Option("--opt", metavar="HxW", help="Picture tuned for. [512x512]")
-    ] = None,
-    maximum: Annotated[
-        str | None, typer.Option("--max", metavar="HxW", help="Largest picture. [1024x1024]")
-    ] = None,
-    sms: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--sm",
-            metavar="86",
-            help="Compute capability to build for, TensorRT-RTX only. Repeat for several. "
-            "[RTX cards from Ampere on]",
-        ),
-    ] = None,
-    timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds that each build may take.")
-    ] = DEFAULT_ENGINE_TIMEOUT,
-    as_json: console.JsonOption = False,
-) -> None:
-    """Build TensorRT-RTX or TensorRT engines of both branches into BUNDLE/engines."""
-    _require("onnx", "filelock")
-    from lorair.exporter.engine import build_engines
-    from lorair.exporter.engine_sizes import Size, Sizes
-    from lorair.exporter.inspection import print_engines
-    from lorair.runtime.bundle import Bundle
-
-    options = {"min": minimum, "opt": optimum, "max": maximum}
-    sizes = Sizes(**{k: Size.parse(f"--{k}", text) for k, text in options.items() if text})
-    built = build_engines(
-        Bundle.open(bundle), flavour=flavour, sizes=sizes, sms=tuple(sms or ()), timeout=timeout
-    )
-    if as_json:
-        console.print_json([one.to_dict() for one in built])
-    else:
-        print_engines(built)
-
-
-@app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(help="A bundle, or a .pth or .safetensors file.")],
     verify: Annotated[
@@ -178,7 +134,7 @@ def inspect(
 ) -> None:
     """Show what is in a bundle or a checkpoint."""
     if path.is_file():
-        _require("torch", "safetensors")
+        require("torch", "safetensors")
         from lorair.exporter.inspection import describe_checkpoint, print_checkpoint
 
         description = describe_checkpoint(path)
@@ -212,7 +168,7 @@ def synth(
     as_json: console.JsonOption = False,
 ) -> None:
     """Write a pair of random weights in exactly the released format."""
-    _require("torch", "safetensors")
+    require("torch", "safetensors")
     from lorair.exporter.synth import random_pair, write_pair
     from lorair.runtime.atomic import check_writable
 
@@ -297,7 +253,7 @@ def _default_model(
 
 def _flavour_of_engines(engines: str, router_int8: bool) -> str | None:
     """What `--engines` asks for; checked now, before minutes of export."""
-    from lorair.exporter.engine import AUTO, choose
+    from lorair.exporter.engine_library import AUTO, choose
 
     if engines == NO_ENGINES:
         return None
@@ -340,22 +296,6 @@ def _sms(text: str) -> tuple[int, ...]:
     sms = parse_sms(text)
     check_compiler()
     return sms
-
-
-def _require(*packages: str) -> None:
-    """Raise DependencyError if one of these, all in the `export` extra, cannot be imported."""
-    from importlib import import_module
-
-    for name in packages:
-        try:
-            import_module(name)
-        except ImportError as error:
-            raise DependencyError(
-                "cannot export",
-                wanted=f"the package {name}",
-                found=str(error),
-                hint="pip install 'lorair[export,cpu]'",
-            ) from error
 
 
 def _print_built(output: Path, manifest: "Manifest") -> None:

@@ -4,7 +4,8 @@ The network is strongly typed, so TensorRT computes in exactly these types or re
 build. The rule:
 
 - fp32 bundle: every product is float32 (and TF32 is off, see `engine_worker`).
-- fp16 bundle: every product that the picture runs through is float16. Float32 by design are
+- fp16 bundle: every product that the picture runs through is float16; a fused operator's
+  kernel is of its tensors' type, but for the gates. Float32 by design are
   the restorer's products that only merge experts (they depend on weights and gates, never on
   the picture or its prior) and the router's extractor and head, which decide the route.
 """
@@ -21,6 +22,7 @@ _KINDS: Final[dict[str, ProductKind]] = {
     "DECONVOLUTION": "deconvolution",
     "MATRIX_MULTIPLY": "matrix product",
     "EINSUM": "einsum",
+    "PLUGIN_V3": "fused operator",
 }
 _TYPES: Final = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
 _GATES: Final = "gates"
@@ -61,6 +63,8 @@ def _products(network: Any, branch: Branch) -> Iterator[Product]:
             on_the_way.update(t.name for t in outputs)
         if layer.type.name in _KINDS:
             name = layer.name.removeprefix(_NODE_OF)
+            if layer.type.name == "PLUGIN_V3":
+                inputs = [t for t in inputs if t.name != _GATES]
             is_head = branch == "router" and name.startswith(_HEAD)
             yield Product(
                 name=name,

@@ -1,10 +1,11 @@
-"""Picture sizes that an engine takes: the least, the one it is tuned for, the largest."""
+"""Shapes that engines take: the least, those they are tuned for, the largest."""
 
 import re
 from dataclasses import dataclass
 from typing import Final
 
-from lorair.runtime.engines import Range
+from lorair.runtime.bundle import ModelInfo
+from lorair.runtime.engines import Branch, Range
 from lorair.runtime.errors import OptionError
 
 DEFAULT_OPT: Final = 512
@@ -35,11 +36,32 @@ class Size:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sides are multiples of the network's stride; None is a default that fits the others."""
+    """Of pictures, and how many at once.
+
+    min, opt, max: sides are multiples of the network's stride; None is a default that fits
+        the others.
+    batch: the most pictures at once, which is also what is tuned for.
+    """
 
     min: Size | None = None
     opt: Size | None = None
     max: Size | None = None
+    batch: int = 1
+
+    def profiles(self, model: ModelInfo) -> dict[Branch, dict[str, Range]]:
+        """The shapes of each branch's inputs that are not fixed.
+
+        Raises:
+            OptionError: a side is no multiple of the stride, or the sizes do not ascend.
+        """
+        views = (5, 3, model.clip_side, model.clip_side)
+        restorer = {"image": self.range(model.stride)}
+        if self.batch > 1:
+            restorer["prior"] = self._batches(model.prior)
+        return {"router": {"views": self._batches(*views)}, "restorer": restorer}
+
+    def _batches(self, *shape: int) -> Range:
+        return Range(min=(1, *shape), opt=(self.batch, *shape), max=(self.batch, *shape))
 
     def range(self, stride: int) -> Range:
         """The shapes of the restorer's image.
@@ -66,8 +88,12 @@ class Sizes:
             )
         return Range(
             **{
-                name: (1, 3, size.height, size.width)
-                for name, size in (("min", least), ("opt", best), ("max", most))
+                name: (pictures, 3, size.height, size.width)
+                for name, pictures, size in (
+                    ("min", 1, least),
+                    ("opt", self.batch, best),
+                    ("max", self.batch, most),
+                )
             }
         )
 

@@ -11,12 +11,15 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
 from lorair.exporter.engine_proof import prove
+from lorair.runtime.atomic import atomic_file
 from lorair.runtime.engines import Branch, Depends, Range
 from lorair.runtime.errors import EngineError, LorairError
 from lorair.runtime.machine import peak_memory
@@ -28,7 +31,8 @@ class Job:
 
     library: `tensorrt` or `tensorrt_rtx`, the module. graph: ONNX without functions.
     model: the path that the graph's weights are named relative to. output: the file to write.
-    depends: an engine's `Depends` as plain values.
+    depends: an engine's `Depends` as plain values. kernels: the folder of the kernels that its
+    plugins launch; None without plugins. timing_cache: a file of timings to use and update.
     """
 
     library: str
@@ -36,6 +40,8 @@ class Job:
     model: str
     output: str
     depends: dict[str, Any]
+    kernels: str | None = None
+    timing_cache: str | None = None
 
     @property
     def branch(self) -> str:
@@ -79,6 +85,8 @@ def build(job: Job, report: Any) -> dict[str, Any]:
     start = time.perf_counter()
     trt: Any = import_module(job.library)
     depends = Depends.model_validate(job.depends)
+    if job.kernels is not None:
+        _register_plugins(trt, Path(job.kernels))
     builder = trt.Builder(trt.Logger(trt.Logger.INFO))
     graph = Path(job.graph).read_bytes()
     # The parser holds the weights: it has to live as long as the network.
@@ -86,9 +94,10 @@ def build(job: Job, report: Any) -> dict[str, Any]:
     proof = prove(network, depends.branch, depends.precision)
     config = make_config(trt, builder, depends)
     config.progress_monitor = _monitor(trt, report)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise EngineError(f"{job.library} could not build the {depends.branch}'s engine")
+    with timings(config, job.timing_cache):
+        plan = builder.build_serialized_network(network, config)
+        if plan is None:
+            raise EngineError(f"{job.library} could not build the {depends.branch}'s engine")
     Path(job.output).write_bytes(plan)
     return {
         "proof": proof.model_dump(mode="json"),
@@ -128,6 +137,38 @@ def make_config(trt: Any, builder: Any, depends: Depends) -> Any:
             config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{sm}"), i)
     config.add_optimization_profile(_profile(builder, depends.profile))
     return config
+
+
+@contextmanager
+def timings(config: Any, file: str | None) -> Iterator[None]:
+    """Let the builder take timings from a file; all that it has at the end is written back."""
+    if file is None:
+        yield
+        return
+    path = Path(file)
+    cache = config.create_timing_cache(path.read_bytes() if path.exists() else b"")
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        raise EngineError(
+            f"cannot use the timing cache {path}",
+            wanted="one that this version wrote on this GPU",
+            found="another, or no timing cache",
+            hint="remove it, or name another with --timing-cache",
+        )
+    yield
+    with atomic_file(path) as partial:
+        partial.write_bytes(config.get_timing_cache().serialize())
+
+
+def _register_plugins(trt: Any, kernels: Path) -> None:
+    from cuda.core import Device
+
+    from lorair.kernels.trt_plugin import register
+
+    device = Device()
+    device.set_current()
+    major, minor = device.compute_capability
+    launcher = import_module("lorair.runtime.cuda").Launcher(kernels)
+    register(trt, kernels, 10 * major + minor, launcher)
 
 
 def _profile(builder: Any, ranges: dict[str, Range]) -> Any:

@@ -28,13 +28,11 @@ from torch import nn
 from torch.export import Dim
 
 from lorair.exporter.config import RestorationConfig, RouterConfig
-from lorair.exporter.inlined import inlined
+from lorair.exporter.inlined import GATES, inlined
 from lorair.exporter.model import RestorationNet, Router
 from lorair.exporter.model.router import VIEWS
 from lorair.kernels.onnx_functions import Target, bodies
 from lorair.kernels.spec import ONNX_OPSET
-
-GATES = "gates"
 
 BOUND_TARGETS: Final[dict[str, Target]] = {"onnxruntime": "cpu", "openvino": "reduce"}
 """Runtimes that get a restorer of their own, and the bodies they like best."""

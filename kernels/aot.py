@@ -1,4 +1,4 @@
-"""The operators' last home: compiled ahead of time, for GPUs that are not there.
+"""The operators' fourth home: compiled ahead of time, for GPUs that are not there.
 
 `compile_kernels` writes a folder: a `.cubin` for each kernel and SM, PTX for GPUs that are
 newer than all of them, and `index.json`, which says how to launch each
@@ -22,7 +22,8 @@ from lorair.runtime.compiled import INDEX, SCHEMA, Compiled
 from lorair.runtime.errors import DependencyError, OptionError
 
 if TYPE_CHECKING:
-    from lorair.kernels.variants import DType, Variant
+    from lorair.kernels.launches import DType
+    from lorair.kernels.variants import Variant
 
 SMS: Final = (80, 86, 89, 90, 100, 120)
 """Compute capabilities times ten: A100, RTX 30, RTX 40, H100, B200, RTX 50."""

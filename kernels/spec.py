@@ -1,10 +1,10 @@
 """Names of the operators of the ONNX domain `lorair`, and what they compute.
 
-Plain Python, importable everywhere. Each operator has four homes of one meaning: an ONNX
+Plain Python, importable everywhere. Each operator has five homes of one meaning: an ONNX
 function body (`onnx_functions.py`), a PyTorch operator (`torch_ops.py`), a Triton kernel
-(`triton_conv.py`, `triton_depthwise.py`) and that kernel compiled (`aot.py`). LoRAMoEConv is
-a kernel where it is 1x1; elsewhere it is merged and left to a standard convolution. A block
-of the network is six operators.
+(`triton_conv.py`, `triton_depthwise.py`), that kernel compiled (`aot.py`) and a TensorRT
+plugin that launches it (`trt_plugin.py`). LoRAMoEConv is a kernel where it is 1x1; elsewhere
+it is merged and left to a standard convolution. A block of the network is six operators.
 
 Every convolution carries low-rank experts. Its kernel is merged as it runs, in float32:
 `W(gates) = weight + scale * sum_e gates[e] * (lora_B[e] @ lora_A[e]).view(weight.shape)`

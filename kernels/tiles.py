@@ -30,6 +30,10 @@ class ConvTile:
         """As the kernel names them."""
         return {"BLOCK_M": self.m, "BLOCK_N": self.n, "BLOCK_K": self.k}
 
+    def programs(self, made: int, pixels: int) -> int:
+        """That a result of `made` channels by `pixels` takes."""
+        return -(-made // self.m) * -(-pixels // self.n)
+
 
 @dataclass(frozen=True)
 class NormTile:
@@ -42,6 +46,10 @@ class NormTile:
     def constants(self) -> dict[str, Any]:
         """As the kernel names them."""
         return {"BLOCK_N": self.n, "BLOCK_K": self.k}
+
+    def programs(self, pixels: int) -> int:
+        """That a plane of `pixels` takes."""
+        return -(-pixels // self.n)
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,10 @@ class DepthwiseTile:
         """As the kernel names them."""
         return {"BLOCK_H": self.h, "BLOCK_W": self.w}
 
+    def programs(self, height: int, width: int) -> int:
+        """That a plane of one channel takes."""
+        return -(-height // self.h) * -(-width // self.w)
+
 
 LARGE: Final = ConvTile(m=128, n=128, k=32, warps=8, stages=3)
 TALL: Final = ConvTile(m=128, n=64, k=32, warps=8, stages=3)
@@ -69,6 +81,10 @@ EXACT: Final = ConvTile(m=32, n=64, k=16, warps=4, stages=2)
 
 NORM: Final = NormTile(n=64, k=32, warps=4)
 DEPTHWISE: Final = DepthwiseTile(h=8, w=64, warps=4)
+
+ALIGNMENT: Final = 16
+"""Channels are multiples of it by the network's making. Pixels of a plane mostly are: where
+they are not, rows do not start at multiples of 16 bytes, and a kernel of its own is needed."""
 
 MAX_PIXELS: Final = 1 << 24
 """Of a plane: offsets within a tile of 128 rows are 32-bit integers."""
@@ -102,10 +118,6 @@ def conv_tile(made: int, pixels: int, element_size: int, *, norm: bool, gate: bo
     """
     tiles = conv_tiles(element_size, norm=norm, gate=gate)
     for tile in tiles[:-1]:
-        if tile.m <= max(made, SMALL.m) and _programs(tile, made, pixels) >= _MANY_PROGRAMS:
+        if tile.m <= max(made, SMALL.m) and tile.programs(made, pixels) >= _MANY_PROGRAMS:
             return tile
     return tiles[-1]
-
-
-def _programs(tile: ConvTile, made: int, pixels: int) -> int:
-    return -(-made // tile.m) * -(-pixels // tile.n)

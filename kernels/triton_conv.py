@@ -292,8 +292,7 @@ def lora_moe_conv1x1(
     if pixels >= MAX_PIXELS:
         raise ValueError(f"a plane of {pixels} pixels; restore it in tiles below {MAX_PIXELS}")
     tile = tile or conv_tile(made, pixels * batch, x.element_size(), norm=norm, gate=gate)
-    grid = (triton.cdiv(made, tile.m) * triton.cdiv(pixels, tile.n), batch)
-    _lora_moe_conv1x1_kernel[grid](
+    _lora_moe_conv1x1_kernel[tile.programs(made, pixels), batch](
         x.contiguous(), weight, lora_A, lora_B, gates, bias, lora_bias,
         *(None if t is None else t.contiguous() for t in (channel_scale, residual)),
         y, channels, outputs, pixels, experts if gates.dim() == 2 else 0, scale,
@@ -307,7 +306,7 @@ def norm_scale_add(x: Tensor, channel_scale: Tensor, channel_shift: Tensor) -> T
     """`x + norm(x) * channel_scale + channel_shift`: (B, c, H, W), the others (B, c, 1, 1)."""
     batch, channels, height, width = x.shape
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    _norm_scale_add_kernel[triton.cdiv(height * width, NORM.n), batch](
+    _norm_scale_add_kernel[NORM.programs(height * width), batch](
         x.contiguous(),
         channel_scale.contiguous(),
         channel_shift.contiguous(),

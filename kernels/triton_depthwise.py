@@ -152,7 +152,7 @@ def depthwise_gate(
     half = channels // 2
     y = x.new_empty(batch, half, height, width)
     mean = x.new_empty(batch, half, 1, 1)
-    tiles = triton.cdiv(height, DEPTHWISE.h) * triton.cdiv(width, DEPTHWISE.w)
+    tiles = DEPTHWISE.programs(height, width)
     sums = torch.empty(batch * half * tiles, device=x.device)
     _depthwise_gate_kernel[tiles, half, batch](
         x.contiguous(), weight, lora_A, lora_B, gates, bias, y, sums,

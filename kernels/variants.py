@@ -6,10 +6,19 @@ by `lorair.runtime.compiled.Compiled`, which needs nothing.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
 from lorair.kernels import spec
-from lorair.kernels.tiles import DEPTHWISE, NORM, ConvTile, conv_tiles
+from lorair.kernels.forms import CONVOLUTIONS
+from lorair.kernels.launches import (
+    DType,
+    conv_kernel,
+    depthwise_kernel,
+    mean_kernel,
+    norm_kernel,
+    tilings,
+)
+from lorair.kernels.tiles import DEPTHWISE, NORM, ConvTile
 from lorair.kernels.triton_conv import (
     _lora_moe_conv1x1_kernel,
     _norm_scale_add_kernel,
@@ -22,13 +31,6 @@ from lorair.kernels.triton_depthwise import (
     rank_constants,
 )
 from lorair.kernels.triton_pictures import PICTURE_VARIANTS
-
-DType = Literal["fp16", "bf16", "fp32"]
-DTYPES: Final[tuple[DType, ...]] = ("fp16", "bf16", "fp32")
-
-ALIGNMENT: Final = 16
-"""Channels are multiples of it by the network's making. Pixels of a plane mostly are: where
-they are not, rows do not start at multiples of 16 bytes, and a kernel of its own is needed."""
 
 
 @dataclass(frozen=True)
@@ -67,27 +69,9 @@ def variants(experts: int, rank: int, dtype: DType) -> list[Variant]:
 _OPTIONAL: Final = ("bias", "lora_bias", "channel_scale", "residual")
 
 
-class _Form(NamedTuple):
-    """Which parts of the 1x1 kernel an operator has: of `_OPTIONAL`, in front, behind."""
-
-    pointers: tuple[str, ...]
-    norm: bool = False
-    gate: bool = False
-
-
-_FORMS: Final = {
-    # The one before a pixel shuffle; those with more than one tap are standard convolutions.
-    spec.LORA_MOE_CONV: _Form(()),
-    spec.NORM_LORA_MOE_CONV: _Form(("bias", "lora_bias"), norm=True),
-    spec.NORM_LORA_MOE_CONV_GATE: _Form(("bias", "lora_bias"), norm=True, gate=True),
-    spec.LORA_MOE_CONV_ADD: _Form(("bias", "residual")),
-    spec.SCALE_LORA_MOE_CONV_ADD: _Form(("bias", "channel_scale", "residual")),
-}
-
-
 def _convolutions(experts: int, rank: int, dtype: DType) -> Iterator[Variant]:
-    for operator, form in _FORMS.items():
-        for tile in conv_tiles(4 if dtype == "fp32" else 2, norm=form.norm, gate=form.gate):
+    for operator in CONVOLUTIONS:
+        for tile in tilings(operator, dtype):
             for aligned in (True, False):
                 yield _convolution(operator, experts, rank, dtype, tile, aligned)
 
@@ -95,9 +79,9 @@ def _convolutions(experts: int, rank: int, dtype: DType) -> Iterator[Variant]:
 def _convolution(
     operator: str, experts: int, rank: int, dtype: DType, tile: ConvTile, aligned: bool
 ) -> Variant:
-    form = _FORMS[operator]
+    form = CONVOLUTIONS[operator]
     tensor = f"*{dtype}"
-    left_out = {name: None for name in _OPTIONAL if name not in form.pointers}
+    left_out = {name: None for name in _OPTIONAL if name not in form.inputs}
     pointers = ["x", "weight", "lora_A", "lora_B", "gates", *_OPTIONAL, "y"]
     signature = {name: tensor for name in pointers if name not in left_out}
     signature["gates"] = "*fp32"
@@ -110,8 +94,7 @@ def _convolution(
         **expert_constants(experts, rank),
         **tile.constants(),
     }
-    shape = f"{tile.m}x{tile.n}x{tile.k}"
-    name = f"{operator}.{dtype}.{shape}.{'aligned' if aligned else 'any'}"
+    name = conv_kernel(operator, dtype, tile, aligned=aligned)
     multiples = (*_pointers(signature), "channels", "outputs", *(("pixels",) if aligned else ()))
     return Variant(
         name, operator, _lora_moe_conv1x1_kernel, signature, constants,
@@ -128,12 +111,12 @@ def _depthwise(experts: int, rank: int, dtype: DType) -> Iterator[Variant]:
     constants = {**rank_constants(experts, 3 * rank), **DEPTHWISE.constants()}
     operator = spec.LORA_MOE_DEPTHWISE_GATE
     yield Variant(
-        f"{operator}.{dtype}", operator, _depthwise_gate_kernel, signature, constants,
+        depthwise_kernel(dtype), operator, _depthwise_gate_kernel, signature, constants,
         (*_pointers(signature), "channels"), DEPTHWISE.warps,
     )  # fmt: skip
     signature = {"sums": "*fp32", "mean": tensor, "tiles": "i32", "pixels": "i32"}
     yield Variant(
-        f"{operator}.mean.{dtype}", operator, _mean_kernel, signature, {"BLOCK": MEAN_BLOCK},
+        mean_kernel(dtype), operator, _mean_kernel, signature, {"BLOCK": MEAN_BLOCK},
         _pointers(signature), 1,
     )  # fmt: skip
 
@@ -143,10 +126,9 @@ def _norm_scale_add(dtype: DType) -> Iterator[Variant]:
     signature |= dict.fromkeys(("channels", "pixels"), "i32")
     for aligned in (True, False):
         multiples = (*_pointers(signature), "channels", *(("pixels",) if aligned else ()))
-        name = f"{spec.NORM_SCALE_ADD}.{dtype}.{'aligned' if aligned else 'any'}"
         yield Variant(
-            name, spec.NORM_SCALE_ADD, _norm_scale_add_kernel, signature, NORM.constants(),
-            multiples, NORM.warps,
+            norm_kernel(dtype, aligned=aligned), spec.NORM_SCALE_ADD, _norm_scale_add_kernel,
+            signature, NORM.constants(), multiples, NORM.warps,
         )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from lorair.runtime.errors import BundleError
 
 Branch = Literal["router", "restorer"]
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
-ProductKind = Literal["convolution", "deconvolution", "matrix product", "einsum"]
+ProductKind = Literal["convolution", "deconvolution", "matrix product", "einsum", "fused operator"]
 
 GRAPHS: Final[dict[Branch, str]] = {"router": ROUTER, "restorer": RESTORER}
 """The file that each branch's engines are made from."""
@@ -57,7 +57,8 @@ class Depends(_Part):
     that were written out; None where there are none. recipe: counts the changes in how
     engines are built. sms: compute capabilities that it is for (86 is 8.6); empty for the
     library's own choice. device: the GPU and system that it was built on and for; None if
-    for any. profile: of each input with a dynamic shape.
+    for any. profile: of each input with a dynamic shape. kernels: sha256 of the index of the
+    compiled kernels that its plugins launch; None where it has no plugins.
     """
 
     branch: Branch
@@ -71,11 +72,17 @@ class Depends(_Part):
     sms: tuple[int, ...] = ()
     device: str | None = None
     profile: dict[str, Range]
+    kernels: _Sha256 | None = None
 
     @property
     def name(self) -> str:
         """Of the engine's files, without ending."""
         return f"{self.branch}-{content_digest(self.model_dump(mode='json'))[:32]}"
+
+    @property
+    def batch(self) -> int:
+        """The most pictures that it takes at once."""
+        return max((shapes.max[0] for shapes in self.profile.values()), default=1)
 
     @property
     def needs(self) -> str:
@@ -84,7 +91,8 @@ class Depends(_Part):
         where = self.device or (
             f"compute capability {sms}" if sms else "any RTX card from Ampere on"
         )
-        return f"{self.flavour} {self.version}, {where}; {', '.join(self._shapes())}"
+        plugins = ", the bundle's kernels" if self.kernels else ""
+        return f"{self.flavour} {self.version}{plugins}, {where}; {', '.join(self._shapes())}"
 
     def _shapes(self) -> Iterator[str]:
         for name, shapes in self.profile.items():
@@ -93,7 +101,7 @@ class Depends(_Part):
 
 
 class Product(_Part):
-    """A convolution or matrix product of the network that an engine was built from.
+    """A convolution, matrix product or fused operator of the network that an engine was built from.
 
     role: `picture` if the picture runs through it; `merging` if it only merges experts;
     `head` for the router's extractor and head. The last two are float32 by design.

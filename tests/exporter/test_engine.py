@@ -12,12 +12,15 @@ import pytest
 from command import Command
 from onnx import TensorProto, helper
 
-from lorair.exporter import engine, engine_worker
-from lorair.exporter.engine import Built, build_engines, choose, dependencies
+from lorair.exporter import engine, engine_library, engine_worker
+from lorair.exporter.engine import Built, build_engines, dependencies
+from lorair.exporter.engine_library import choose
 from lorair.exporter.engine_proof import prove
 from lorair.exporter.engine_sizes import Size, Sizes
 from lorair.exporter.inlined import inlined
-from lorair.runtime.bundle import Bundle
+from lorair.kernels.aot import write_index
+from lorair.kernels.spec import OPERATORS
+from lorair.runtime.bundle import Bundle, FileInfo, sha256
 from lorair.runtime.engines import Branch, Depends, Proof, read_engines
 from lorair.runtime.errors import BundleError, DependencyError, EngineError, OptionError
 
@@ -201,8 +204,8 @@ def test_a_planted_float32_convolution_fails_the_build(
     monkeypatch: pytest.MonkeyPatch,
     lorair_export: Command,
 ) -> None:
-    def planted(path: Path, target: Any) -> onnx.ModelProto:
-        model = inlined(path, target)
+    def planted(path: Path, target: Any, **rest: Any) -> onnx.ModelProto:
+        model = inlined(path, target, **rest)
         if path.name == "router.onnx":
             plant_float32(model, "Conv", "patch_embedding")
         return model
@@ -249,6 +252,91 @@ def test_the_same_command_builds_nothing_again(
 
 def names(bundle: Bundle, sizes: Sizes = SMALL, sms: tuple[int, ...] = ()) -> list[str]:
     return [d.name for d in dependencies(bundle, "tensorrt-rtx", sizes, sms)]
+
+
+def test_a_batch_is_in_both_profiles(bundles: dict[str, Bundle], builder: Any) -> None:
+    sizes = Sizes(SMALL.min, SMALL.opt, SMALL.max, batch=4)
+    router, restorer = dependencies(bundles["fp32"], "tensorrt-rtx", sizes, ())
+    assert (router.batch, restorer.batch) == (4, 4)
+    views = router.profile["views"]
+    assert (views.min[0], views.opt[0], views.max[0]) == (1, 4, 4)
+    image, prior = restorer.profile["image"], restorer.profile["prior"]
+    assert (image.min, image.opt, image.max) == (
+        (1, 3, 16, 32),
+        (4, 3, 64, 64),
+        (4, 3, 128, 256),
+    )
+    assert (prior.min, prior.max) == ((1, 384), (4, 384))
+    assert not {router.name, restorer.name} & set(names(bundles["fp32"]))
+    path = bundles["fp32"].path / "restorer.onnx"
+    network, _parser = parsed(builder, engine._graph(path, restorer), path, "restorer")
+    found = {t.name: tuple(t.shape) for t in map(network.get_input, range(3))}
+    assert found == {"image": (-1, 3, -1, -1), "prior": (-1, 384), "gates": (3,)}
+    assert network.get_output(0).shape[0] == -1
+    assert engine_worker.make_config(trt, builder, restorer).num_optimization_profiles == 1
+
+
+@pytest.fixture
+def with_kernels(
+    bundles: dict[str, Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Bundle:
+    """A bundle with an index of kernels, on a machine with TensorRT."""
+    monkeypatch.setattr(engine, "load", lambda _: trt)
+    monkeypatch.setattr(engine, "device", lambda: "one GPU")
+    bundle = bundles["fp32"]
+    path = shutil.copytree(bundle.path, tmp_path / "b", ignore=lambda *_: ["engines"])
+    (path / "kernels").mkdir()
+    write_index(path / "kernels", [])
+    return listing(Bundle(path, bundle.manifest), "kernels/index.json")
+
+
+def listing(bundle: Bundle, file: str) -> Bundle:
+    """The bundle with a file as it is now in its manifest."""
+    path = bundle.path / file
+    info = FileInfo(sha256=sha256(path), size=path.stat().st_size)
+    files = {**bundle.manifest.files, file: info}
+    return Bundle(bundle.path, bundle.manifest.model_copy(update={"files": files}))
+
+
+def test_plugins_depend_on_the_kernels(with_kernels: Bundle) -> None:
+    plain = dependencies(with_kernels, "tensorrt", SMALL, ())
+    router, restorer = dependencies(with_kernels, "tensorrt", SMALL, (), plugin=True)
+    assert router == plain[0]
+    assert "the bundle's kernels" in restorer.needs
+    assert restorer.name != plain[1].name
+    index = with_kernels.path / "kernels" / "index.json"
+    index.write_text(index.read_text() + " ")
+    other = listing(with_kernels, "kernels/index.json")
+    again = dependencies(other, "tensorrt", SMALL, (), plugin=True)
+    assert again[0] == router
+    assert again[1].name != restorer.name
+
+
+def test_the_job_names_kernels_and_timings(
+    with_kernels: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[engine_worker.Job] = []
+    graphs: list[onnx.ModelProto] = []
+
+    def worker(job: engine_worker.Job, *_: Any) -> Any:
+        jobs.append(job)
+        graphs.append(onnx.load(job.graph, load_external_data=False))
+        Path(job.output).write_bytes(b"an engine")
+        return {"proof": Proof(source="none", products=()), "seconds": 1, "peak_memory": None}
+
+    monkeypatch.setattr(engine, "run_worker", worker)
+    monkeypatch.setattr(engine, "choose", lambda _: "tensorrt")
+    build_engines(with_kernels, plugin=True, timing_cache=tmp_path / "timings")
+    assert [job.kernels for job in jobs] == [None, str(with_kernels.path / "kernels")]
+    assert [job.timing_cache for job in jobs] == [str(tmp_path / "timings")] * 2
+    of_ours = [node for node in graphs[1].graph.node if node.domain == "lorair"]
+    assert {node.op_type for node in of_ours} == set(OPERATORS)
+
+
+def test_plugins_need_kernels(bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "load", lambda _: trt)
+    with pytest.raises(BundleError, match="build the bundle again with --kernels"):
+        dependencies(bundles["fp32"], "tensorrt", SMALL, (), plugin=True)
 
 
 def test_names_follow_what_engines_depend_on(
@@ -303,6 +391,8 @@ def test_what_the_builder_is_told(bundles: dict[str, Bundle], builder: Any) -> N
         (("--opt", "512"), "--opt: wanted height x width, found 512"),
         (("--opt", "0x16"), "--opt: wanted height x width"),
         (("--opt", "64x64", "--max", "128x32"), "wanted --min <= --opt <= --max"),
+        (("--plugin",), "--plugin: wanted TensorRT, found tensorrt-rtx: it has no plugins"),
+        (("--timing-cache", "t"), "--timing-cache: wanted TensorRT, found tensorrt-rtx"),
         (("--sm", "90"), "--sm: wanted one of 75, 80, 86, 89, 120, 121, found 90"),
         (("--flavour", "openvino"), "--flavour: wanted auto or one of tensorrt-rtx, tensorrt"),
     ],
@@ -344,14 +434,14 @@ def test_an_int8_router_is_for_cpus(bundles: dict[str, Bundle]) -> None:
 
 
 def test_flavours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "is_installed", lambda name: name == "tensorrt")
+    monkeypatch.setattr(engine_library, "is_installed", lambda name: name == "tensorrt")
     assert choose("auto") == "tensorrt"
     with pytest.raises(DependencyError, match=r"pip install 'lorair\[export,rtx\]'"):
         choose("tensorrt-rtx")
-    monkeypatch.setattr(engine, "is_installed", lambda _: True)
+    monkeypatch.setattr(engine_library, "is_installed", lambda _: True)
     assert choose("auto") == "tensorrt-rtx"
     assert choose("tensorrt") == "tensorrt"
-    monkeypatch.setattr(engine, "is_installed", lambda _: False)
+    monkeypatch.setattr(engine_library, "is_installed", lambda _: False)
     with pytest.raises(DependencyError, match="the package tensorrt-rtx or tensorrt"):
         choose("auto")
 
@@ -359,14 +449,14 @@ def test_flavours(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tensorrt_builds_for_its_own_gpu_only(
     bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_load", lambda _: trt)
+    monkeypatch.setattr(engine, "load", lambda _: trt)
     with pytest.raises(OptionError, match="builds for the GPU that it runs on"):
         dependencies(bundles["fp32"], "tensorrt", SMALL, (86,))
     with pytest.raises(DependencyError, match="--flavour tensorrt-rtx"):
         dependencies(bundles["fp32"], "tensorrt", SMALL, ())
-    monkeypatch.setattr(engine, "_device", lambda: "one GPU")
+    monkeypatch.setattr(engine, "device", lambda: "one GPU")
     one = [d.name for d in dependencies(bundles["fp32"], "tensorrt", SMALL, ())]
-    monkeypatch.setattr(engine, "_device", lambda: "another GPU")
+    monkeypatch.setattr(engine, "device", lambda: "another GPU")
     assert not set(one) & {d.name for d in dependencies(bundles["fp32"], "tensorrt", SMALL, ())}
 
 
@@ -379,7 +469,7 @@ def test_build_with_engines(
     assert (result.code, "an int8 router is for CPUs" in result.error) == (2, True)
     result = lorair_export("build", "-o", output, "--engines", "all")
     assert (result.code, "--engines: wanted auto" in result.error) == (2, True)
-    monkeypatch.setattr(engine, "is_installed", lambda _: False)
+    monkeypatch.setattr(engine_library, "is_installed", lambda _: False)
     result = lorair_export("build", "-o", output, "--engines", "tensorrt-rtx")
     assert (result.code, "lorair[export,rtx]" in result.error) == (2, True)
     assert not output.exists()

@@ -92,6 +92,7 @@ CHANGES: list[dict[str, Any]] = [
     {"device": "a GPU"},
     {"profile": {}},
     {"profile": {"image": Range(min=(1, 3, 16, 16), opt=(1, 3, 16, 32), max=(1, 3, 64, 48))}},
+    {"kernels": "1" * 64},
 ]
 
 
