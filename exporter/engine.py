@@ -16,7 +16,7 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 
 from lorair.exporter.config import DEFAULT_ENGINE_TIMEOUT
-from lorair.exporter.engine_library import AUTO, LIBRARIES, checked_sms, choose, device, load
+from lorair.exporter.engine_library import AUTO, checked_sms, choose, device, load
 from lorair.exporter.engine_process import run_worker
 from lorair.exporter.engine_sizes import Sizes
 from lorair.exporter.engine_worker import Job
@@ -26,6 +26,7 @@ from lorair.runtime import console
 from lorair.runtime.atomic import atomic_file, check_writable, check_writable_file
 from lorair.runtime.bundle import ENGINES, KERNELS, Bundle, sha256
 from lorair.runtime.compiled import INDEX
+from lorair.runtime.engine_fit import MODULES
 from lorair.runtime.engines import (
     GRAPHS,
     Depends,
@@ -210,7 +211,7 @@ def _build(
         graph = Path(folder) / "graph.onnx"
         graph.write_bytes(_graph(model, depends).SerializeToString())
         job = Job(
-            library=LIBRARIES[depends.flavour],
+            library=MODULES[depends.flavour],
             graph=str(graph),
             model=str(model),
             output=str(output),

@@ -1,15 +1,13 @@
 """The libraries that build engines, and the GPU that TensorRT builds on."""
 
-import platform
 from importlib import import_module
 from typing import Any, Final
 
+from lorair.runtime.driver import examine, missing_gpu
+from lorair.runtime.engine_fit import MODULES
 from lorair.runtime.engines import Flavour
 from lorair.runtime.errors import DependencyError, OptionError
 from lorair.runtime.machine import is_installed
-
-LIBRARIES: Final[dict[Flavour, str]] = {"tensorrt-rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
-"""The module of each flavour, `auto`'s first choice first."""
 
 AUTO: Final = "auto"
 
@@ -23,11 +21,11 @@ def choose(flavour: str, option: str = "--flavour") -> Flavour:
         OptionError: there is no such flavour.
         DependencyError: it is not installed.
     """
-    if flavour not in (AUTO, *LIBRARIES):
-        raise OptionError(option, wanted=f"{AUTO} or one of {', '.join(LIBRARIES)}", found=flavour)
-    asked = [name for name in LIBRARIES if flavour in (AUTO, name)]
+    if flavour not in (AUTO, *MODULES):
+        raise OptionError(option, wanted=f"{AUTO} or one of {', '.join(MODULES)}", found=flavour)
+    asked = [name for name in MODULES if flavour in (AUTO, name)]
     for name in asked:
-        if is_installed(LIBRARIES[name]):
+        if is_installed(MODULES[name]):
             return name
     raise DependencyError(
         "cannot build engines",
@@ -40,7 +38,7 @@ def choose(flavour: str, option: str = "--flavour") -> Flavour:
 def load(flavour: Flavour) -> Any:
     """The library's module. Raises DependencyError if it is not whole."""
     try:
-        return import_module(LIBRARIES[flavour])
+        return import_module(MODULES[flavour])
     except (ImportError, OSError) as error:  # installed, but some of its libraries are not
         raise DependencyError(
             "cannot build engines",
@@ -75,17 +73,12 @@ def device() -> str:
     Raises:
         DependencyError: there is none.
     """
-    try:
-        from cuda.core import Device
-
-        found = Device()
-        major, minor = found.compute_capability
-    except Exception as error:  # cuda-core and the driver have many ways to say no
+    found = examine()
+    if isinstance(found, str) or not found.gpus:
         raise DependencyError(
             "cannot build a TensorRT engine",
-            wanted="the GPU that is to run it, its driver and the package cuda-core",
-            found=f"{type(error).__name__}: {error}",
+            wanted="the GPU that is to run it, and its driver",
+            found=missing_gpu(),
             hint="TensorRT-RTX needs no GPU to build: --flavour tensorrt-rtx",
-        ) from error
-    system = f"{platform.system()} {platform.machine()}"
-    return f"{found.name}, compute capability {major}.{minor}, {system}"
+        )
+    return found.gpus[0].target

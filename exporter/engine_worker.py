@@ -160,15 +160,10 @@ def timings(config: Any, file: str | None) -> Iterator[None]:
 
 
 def _register_plugins(trt: Any, kernels: Path) -> None:
-    from cuda.core import Device
-
     from lorair.kernels.trt_plugin import register
+    from lorair.runtime.cuda import Gpu, Launcher
 
-    device = Device()
-    device.set_current()
-    major, minor = device.compute_capability
-    launcher = import_module("lorair.runtime.cuda").Launcher(kernels)
-    register(trt, kernels, 10 * major + minor, launcher)
+    register(trt, kernels, Gpu().info.sm, Launcher(kernels))
 
 
 def _profile(builder: Any, ranges: dict[str, Range]) -> Any:

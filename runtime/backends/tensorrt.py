@@ -26,13 +26,17 @@ from lorair.runtime.gpu.plan import Size
 _CACHE: Final = ".runtime-cache"
 
 
-def open_tensorrt(bundle: Bundle, flavour: Flavour, gpu: Gpu | None = None) -> GpuBackend:
+def open_tensorrt(
+    bundle: Bundle, flavour: Flavour, gpu: Gpu | None = None, *, plugins: bool = False
+) -> GpuBackend:
     """A backend on the bundle's engines.
 
     Args:
         bundle: with engines that fit this GPU and library.
         flavour: whose engines.
         gpu: to run on; None for the first, with a stream of its own.
+        plugins: whether `kernels.trt_plugin.register` was called: else engines with
+            plugins do not fit.
 
     Raises:
         DependencyError: the library or cuda-core is not installed.
@@ -46,7 +50,7 @@ def open_tensorrt(bundle: Bundle, flavour: Flavour, gpu: Gpu | None = None) -> G
             "cannot run engines", wanted=f"the package {flavour}", found=str(error)
         ) from error
     gpu = gpu or Gpu()
-    networks = EngineNetworks(library, flavour, bundle, gpu)
+    networks = EngineNetworks(library, flavour, bundle, gpu, plugins=plugins)
     return GpuBackend(flavour, f"{flavour} {library.__version__}", bundle, gpu, networks)
 
 
@@ -57,9 +61,11 @@ class EngineNetworks:
     show before the first picture.
     """
 
-    def __init__(self, library: Any, flavour: Flavour, bundle: Bundle, gpu: Gpu) -> None:
+    def __init__(
+        self, library: Any, flavour: Flavour, bundle: Bundle, gpu: Gpu, *, plugins: bool
+    ) -> None:
         self._gpu, self._bundle, self._flavour = gpu, bundle, flavour
-        found = fitting(bundle, flavour, library.__version__, gpu.info)
+        found = fitting(bundle, flavour, library.__version__, gpu.info, plugins=plugins)
         self._log = _log(library)
         self._runtime = library.Runtime(self._log)
         self._library = library
