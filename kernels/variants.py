@@ -86,8 +86,10 @@ _FORMS: Final = {
 
 
 def _convolutions(experts: int, rank: int, dtype: DType) -> Iterator[Variant]:
+    size = 4 if dtype == "fp32" else 2
     for operator, form in _FORMS.items():
-        for tile in conv_tiles(4 if dtype == "fp32" else 2, norm=form.norm, gate=form.gate):
+        scaled = "channel_scale" in form.pointers
+        for tile in conv_tiles(size, norm=form.norm, gate=form.gate, scaled=scaled):
             for aligned in (True, False):
                 yield _convolution(operator, experts, rank, dtype, tile, aligned)
 
