@@ -86,7 +86,7 @@ def conv_tiles(
     """The tilings of a 1x1 convolution, most work first.
 
     The first is the largest whose tiles, statistics and both halves stay in registers on
-    every SM; the last has the warps with which its own do (`docs/kernels.md`).
+    every SM; the last has as many warps as its form needs for that (`docs/kernels.md`).
 
     Args:
         element_size: bytes a number; 4 is float32.
