@@ -171,11 +171,11 @@ def norm_scale_add(x: Tensor, channel_scale: Tensor, channel_shift: Tensor) -> T
 
 def _by_triton(x: Tensor) -> bool:
     """Whether a Triton kernel runs instead of the reference."""
-    return _INTERPRETED.get() or (x.is_cuda and _has_triton())
+    return _INTERPRETED.get() or (x.is_cuda and has_triton())
 
 
 @cache
-def _has_triton() -> bool:
+def has_triton() -> bool:
     """Whether the package triton is installed."""
     return find_spec("triton") is not None
 
