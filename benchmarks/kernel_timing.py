@@ -134,7 +134,7 @@ def time_network(config: RestorationConfig, height: int, width: int) -> dict[str
     with torch.inference_mode():
         folded = fold(net).half()
         plain = merged_network(net).half()
-        plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
         compiled = torch.compile(plain)
         calls = {
             "fused": lambda: folded(image, prior, gates),

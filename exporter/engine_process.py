@@ -86,9 +86,9 @@ def _child(log: IO[bytes]) -> Iterator[subprocess.Popen[str]]:
         yield child
     finally:
         child.kill()
-        for pipe in (child.stdin, child.stdout):
+        for pipe in filter(None, (child.stdin, child.stdout)):
             with suppress(OSError):  # what it never read cannot be flushed
-                pipe.close()  # type: ignore[union-attr]
+                pipe.close()
         child.wait()
 
 

@@ -176,7 +176,7 @@ def _profile(builder: Any, ranges: dict[str, Range]) -> Any:
 def _monitor(trt: Any, report: Any) -> Any:
     """An `IProgressMonitor`; its base class comes with the library, so it is made here."""
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # a base of type Any
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.progress = NestedProgress()

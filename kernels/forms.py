@@ -27,7 +27,8 @@ class Form:
     @property
     def parts(self) -> dict[str, bool]:
         """What `tiles` chooses by."""
-        return {"norm": self.norm, "gate": self.gate}
+        scaled = "channel_scale" in self.inputs
+        return {"norm": self.norm, "gate": self.gate, "scaled": scaled}
 
 
 GATES: Final = "gates"

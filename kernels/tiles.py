@@ -4,7 +4,7 @@ The launchers and the ahead-of-time compiler choose from the same few tilings, s
 compiled into a bundle is what would be launched.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 FUSION: Final = {"enable_fp_fusion": True}
@@ -76,6 +76,9 @@ SQUARE: Final = ConvTile(m=64, n=64, k=32, warps=8, stages=3)
 SMALL: Final = ConvTile(m=64, n=32, k=32, warps=4, stages=3)
 """Few pixels, as in the middle of the network: more programs of less work each."""
 
+SMALL_SHARED: Final = replace(SMALL, warps=8)
+"""The same by twice the warps: two forms spill with four (`docs/decisions.md`)."""
+
 EXACT: Final = ConvTile(m=32, n=64, k=16, warps=4, stages=2)
 """For float32, which is multiplied without tensor cores and needs twice the registers."""
 
@@ -93,30 +96,33 @@ _MANY_PROGRAMS = 256
 """About two for each multiprocessor of a large GPU: below this some would idle."""
 
 
-def conv_tiles(element_size: int, *, norm: bool, gate: bool) -> tuple[ConvTile, ...]:
+def conv_tiles(element_size: int, *, norm: bool, gate: bool, scaled: bool) -> tuple[ConvTile, ...]:
     """The tilings of a 1x1 convolution, most work first.
 
     The first is the largest whose tiles, statistics and both halves stay in registers on
-    every SM (`docs/kernels.md`).
+    every SM; the last has as many warps as its form needs for that (`docs/kernels.md`).
 
     Args:
         element_size: bytes a number; 4 is float32.
         norm: whether pixels' statistics are held beside the tile.
         gate: whether a program makes both halves.
+        scaled: whether the weights' columns are scaled.
     """
     if element_size == 4:
         return (EXACT,)
     if gate:
         return SQUARE, SMALL
-    return (TALL if norm else LARGE), MEDIUM, SMALL
+    return (TALL if norm else LARGE), MEDIUM, (SMALL_SHARED if norm or scaled else SMALL)
 
 
-def conv_tile(made: int, pixels: int, element_size: int, *, norm: bool, gate: bool) -> ConvTile:
+def conv_tile(
+    made: int, pixels: int, element_size: int, *, norm: bool, gate: bool, scaled: bool
+) -> ConvTile:
     """The tiling for a result of `made` channels (behind the gate) by `pixels` (of the batch).
 
     The first that wastes no rows and makes enough programs; the last if none does.
     """
-    tiles = conv_tiles(element_size, norm=norm, gate=gate)
+    tiles = conv_tiles(element_size, norm=norm, gate=gate, scaled=scaled)
     for tile in tiles[:-1]:
         if tile.m <= max(made, SMALL.m) and tile.programs(made, pixels) >= _MANY_PROGRAMS:
             return tile

@@ -19,10 +19,10 @@ Formulas are in `spec.py`. Common arguments:
 Results are in x's dtype.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, wraps
 from importlib.util import find_spec
 from typing import Any
 
@@ -73,9 +73,14 @@ def lora_moe_conv(
 ) -> Tensor:
     """`LoRAMoEConv`: (B, in, H, W) -> (B, out, H', W'); the padding is the same on all sides."""
     if torch.compiler.is_exporting():
-        return _symbolic_conv(
-            x, weight, lora_A, lora_B, gates, bias, (stride, padding, groups, scale)
-        )
+        inputs = (x, weight, lora_A, lora_B, gates) + (() if bias is None else (bias,))
+        attributes = {
+            "strides": [stride, stride],
+            "pads": [padding] * 4,
+            "group": groups,
+            "scale": scale,
+        }
+        return _symbolic(LORA_MOE_CONV, inputs, attributes, _conv_shape(x, weight, stride, padding))
     if weight.shape[1:] == (x.shape[1], 1, 1) and _by_triton(x) and not torch.is_grad_enabled():
         from lorair.kernels.triton_conv import lora_moe_conv1x1
 
@@ -103,8 +108,7 @@ def norm_lora_moe_conv(
     inputs = (x, weight, lora_A, lora_B, gates, bias, lora_bias)
     if torch.compiler.is_exporting():
         name = NORM_LORA_MOE_CONV_GATE if gate else NORM_LORA_MOE_CONV
-        channels = weight.shape[0] // 2 if gate else weight.shape[0]
-        return _symbolic(name, inputs, {"scale": scale}, _with_channels(x, channels))
+        return _symbolic(name, inputs, {"scale": scale}, _norm_conv_shape(x, weight, gate))
     return _norm_lora_moe_conv(*inputs, scale, gate)
 
 
@@ -121,13 +125,12 @@ def lora_moe_depthwise_gate(
     """`LoRAMoEDepthwiseGate`: (B, 2c, H, W) -> (B, c, H, W) and its mean (B, c, 1, 1)."""
     inputs = (x, weight, lora_A, lora_B, gates, bias)
     if torch.compiler.is_exporting():
-        half = x.shape[1] // 2
         y, mean = torch.onnx.ops.symbolic_multi_out(
             f"{DOMAIN}::{LORA_MOE_DEPTHWISE_GATE}",
             inputs,
             {"group": x.shape[1], "scale": scale},
             dtypes=(x.dtype, x.dtype),
-            shapes=(_with_channels(x, half), (x.shape[0], half, 1, 1)),
+            shapes=_depthwise_shapes(x),
             version=DOMAIN_VERSION,
         )
         return y, mean
@@ -166,161 +169,112 @@ def norm_scale_add(x: Tensor, channel_scale: Tensor, channel_shift: Tensor) -> T
     return _norm_scale_add(x, channel_scale, channel_shift)
 
 
-@torch.library.custom_op(f"{DOMAIN}::norm_lora_moe_conv", mutates_args=())
-def _norm_lora_moe_conv(
-    x: Tensor,
-    weight: Tensor,
-    lora_A: Tensor,
-    lora_B: Tensor,
-    gates: Tensor,
-    bias: Tensor,
-    lora_bias: Tensor,
-    scale: float,
-    gate: bool,
-) -> Tensor:
-    rest = (x, weight, lora_A, lora_B, gates, bias, lora_bias)
-    if not _by_triton(x):
-        return reference.norm_lora_moe_conv(*rest, scale, gate)
-    from lorair.kernels.triton_conv import lora_moe_conv1x1
-
-    return lora_moe_conv1x1(*rest, scale=scale, norm=True, gate=gate)
-
-
-@_norm_lora_moe_conv.register_fake
-def _(
-    x: Tensor,
-    weight: Tensor,
-    lora_A: Tensor,
-    lora_B: Tensor,
-    gates: Tensor,
-    bias: Tensor,
-    lora_bias: Tensor,
-    scale: float,
-    gate: bool,
-) -> Tensor:
-    channels = weight.shape[0] // 2 if gate else weight.shape[0]
-    return x.new_empty(_with_channels(x, channels))
-
-
-@torch.library.custom_op(f"{DOMAIN}::lora_moe_depthwise_gate", mutates_args=())
-def _lora_moe_depthwise_gate(
-    x: Tensor,
-    weight: Tensor,
-    lora_A: Tensor,
-    lora_B: Tensor,
-    gates: Tensor,
-    bias: Tensor,
-    scale: float,
-) -> tuple[Tensor, Tensor]:
-    rest = (x, weight, lora_A, lora_B, gates, bias)
-    if not _by_triton(x):
-        return reference.lora_moe_depthwise_gate(*rest, scale)
-    from lorair.kernels.triton_depthwise import depthwise_gate
-
-    return depthwise_gate(*rest, scale=scale)
-
-
-@_lora_moe_depthwise_gate.register_fake
-def _(
-    x: Tensor,
-    weight: Tensor,
-    lora_A: Tensor,
-    lora_B: Tensor,
-    gates: Tensor,
-    bias: Tensor,
-    scale: float,
-) -> tuple[Tensor, Tensor]:
-    half = x.shape[1] // 2
-    return x.new_empty(_with_channels(x, half)), x.new_empty(x.shape[0], half, 1, 1)
-
-
-@torch.library.custom_op(f"{DOMAIN}::lora_moe_conv_add", mutates_args=())
-def _lora_moe_conv_add(
-    x: Tensor,
-    weight: Tensor,
-    lora_A: Tensor,
-    lora_B: Tensor,
-    gates: Tensor,
-    bias: Tensor,
-    residual: Tensor,
-    channel_scale: Tensor | None,
-    scale: float,
-) -> Tensor:
-    rest = (x, weight, lora_A, lora_B, gates, bias)
-    if not _by_triton(x):
-        return reference.lora_moe_conv_add(*rest, residual, channel_scale, scale)
-    from lorair.kernels.triton_conv import lora_moe_conv1x1
-
-    return lora_moe_conv1x1(*rest, None, channel_scale, residual, scale=scale)
-
-
-@_lora_moe_conv_add.register_fake
-def _(
-    x: Tensor,
-    weight: Tensor,
-    lora_A: Tensor,
-    lora_B: Tensor,
-    gates: Tensor,
-    bias: Tensor,
-    residual: Tensor,
-    channel_scale: Tensor | None,
-    scale: float,
-) -> Tensor:
-    return torch.empty_like(residual)
-
-
-@torch.library.custom_op(f"{DOMAIN}::norm_scale_add", mutates_args=())
-def _norm_scale_add(x: Tensor, channel_scale: Tensor, channel_shift: Tensor) -> Tensor:
-    if not _by_triton(x):
-        return reference.norm_scale_add(x, channel_scale, channel_shift)
-    from lorair.kernels import triton_conv
-
-    return triton_conv.norm_scale_add(x, channel_scale, channel_shift)
-
-
-@_norm_scale_add.register_fake
-def _(x: Tensor, channel_scale: Tensor, channel_shift: Tensor) -> Tensor:
-    return torch.empty_like(x)
-
-
 def _by_triton(x: Tensor) -> bool:
     """Whether a Triton kernel runs instead of the reference."""
-    return _INTERPRETED.get() or (x.is_cuda and _has_triton())
+    return _INTERPRETED.get() or (x.is_cuda and has_triton())
 
 
 @cache
-def _has_triton() -> bool:
+def has_triton() -> bool:
+    """Whether the package triton is installed."""
     return find_spec("triton") is not None
 
 
-def _symbolic_conv(
-    x: Tensor,
-    weight: Tensor,
-    lora_A: Tensor,
-    lora_B: Tensor,
-    gates: Tensor,
-    bias: Tensor | None,
-    geometry: tuple[int, int, int, float],
-) -> Tensor:
-    stride, padding, groups, scale = geometry
-    kernel = weight.shape[-1]
+def _operator(
+    expression: Callable[..., Any], launch: Callable[..., Any], fake: Callable[..., Any]
+) -> Callable[..., Any]:
+    """The custom operator of an expression's name and signature.
+
+    Args:
+        expression: of `torch_reference.py`.
+        launch: runs the Triton kernel, given the same arguments.
+        fake: makes empty results of the right shapes, given the same arguments.
+    """
+
+    @wraps(expression)  # the operator's schema is made from the signature
+    def run(*arguments: Any) -> Any:
+        return (launch if _by_triton(arguments[0]) else expression)(*arguments)
+
+    operator = torch.library.custom_op(f"{DOMAIN}::{expression.__name__}", run, mutates_args=())
+    operator.register_fake(fake)
+    return operator
+
+
+def _launch_norm_conv(*arguments: Any) -> Tensor:
+    from lorair.kernels.triton_conv import lora_moe_conv1x1
+
+    *tensors, scale, gate = arguments
+    return lora_moe_conv1x1(*tensors, scale=scale, norm=True, gate=gate)
+
+
+def _launch_depthwise_gate(*arguments: Any) -> tuple[Tensor, Tensor]:
+    from lorair.kernels.triton_depthwise import depthwise_gate
+
+    *tensors, scale = arguments
+    return depthwise_gate(*tensors, scale=scale)
+
+
+def _launch_conv_add(*arguments: Any) -> Tensor:
+    from lorair.kernels.triton_conv import lora_moe_conv1x1
+
+    x, weight, lora_A, lora_B, gates, bias, residual, channel_scale, scale = arguments
+    return lora_moe_conv1x1(
+        x, weight, lora_A, lora_B, gates, bias, None, channel_scale, residual, scale=scale
+    )
+
+
+def _launch_norm_scale_add(*arguments: Any) -> Tensor:
+    from lorair.kernels import triton_conv
+
+    return triton_conv.norm_scale_add(*arguments)
+
+
+def _fake_norm_conv(x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
+    *_, gate = rest
+    return x.new_empty(_norm_conv_shape(x, weight, gate))
+
+
+def _fake_depthwise_gate(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    y, mean = _depthwise_shapes(x)
+    return x.new_empty(y), x.new_empty(mean)
+
+
+def _fake_conv_add(*arguments: Any) -> Tensor:
+    *_, residual, _channel_scale, _scale = arguments
+    return torch.empty_like(residual)
+
+
+def _fake_norm_scale_add(x: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(x)
+
+
+_norm_lora_moe_conv = _operator(reference.norm_lora_moe_conv, _launch_norm_conv, _fake_norm_conv)
+_lora_moe_depthwise_gate = _operator(
+    reference.lora_moe_depthwise_gate, _launch_depthwise_gate, _fake_depthwise_gate
+)
+_lora_moe_conv_add = _operator(reference.lora_moe_conv_add, _launch_conv_add, _fake_conv_add)
+_norm_scale_add = _operator(reference.norm_scale_add, _launch_norm_scale_add, _fake_norm_scale_add)
+
+
+Shape = tuple[int, int, int, int]
+
+
+def _conv_shape(x: Tensor, weight: Tensor, stride: int, padding: int) -> Shape:
+    if (stride, padding) not in {(1, weight.shape[-1] // 2), (2, 0)}:
+        raise NotImplementedError(f"no shape rule for stride {stride} with padding {padding}")
     # All uses keep the size or divide it exactly, so no floor has to be traced.
     height, width = (x.shape[2], x.shape[3]) if stride == 1 else (x.shape[2] // 2, x.shape[3] // 2)
-    if (stride, padding) not in {(1, kernel // 2), (2, 0)}:
-        raise NotImplementedError(f"no shape rule for stride {stride} with padding {padding}")
-    inputs = (x, weight, lora_A, lora_B, gates) + (() if bias is None else (bias,))
-    attributes: dict[str, Any] = {
-        "strides": [stride, stride],
-        "pads": [padding] * 4,
-        "group": groups,
-        "scale": float(scale),
-    }
-    shape = (x.shape[0], weight.shape[0], height, width)
-    return _symbolic(LORA_MOE_CONV, inputs, attributes, shape)
+    return x.shape[0], weight.shape[0], height, width
 
 
-def _with_channels(x: Tensor, channels: int) -> tuple[int, int, int, int]:
+def _norm_conv_shape(x: Tensor, weight: Tensor, gate: bool) -> Shape:
+    channels = weight.shape[0] // 2 if gate else weight.shape[0]
     return x.shape[0], channels, x.shape[2], x.shape[3]
+
+
+def _depthwise_shapes(x: Tensor) -> tuple[Shape, Shape]:
+    batch, channels, height, width = x.shape
+    return (batch, channels // 2, height, width), (batch, channels // 2, 1, 1)
 
 
 def _symbolic(

@@ -291,7 +291,8 @@ def lora_moe_conv1x1(
     y = x.new_empty(batch, made, height, width)
     if pixels >= MAX_PIXELS:
         raise ValueError(f"a plane of {pixels} pixels; restore it in tiles below {MAX_PIXELS}")
-    tile = tile or conv_tile(made, pixels * batch, x.element_size(), norm=norm, gate=gate)
+    form = {"norm": norm, "gate": gate, "scaled": channel_scale is not None}
+    tile = tile or conv_tile(made, pixels * batch, x.element_size(), **form)
     _lora_moe_conv1x1_kernel[tile.programs(made, pixels), batch](
         x.contiguous(), weight, lora_A, lora_B, gates, bias, lora_bias,
         *(None if t is None else t.contiguous() for t in (channel_scale, residual)),

@@ -67,7 +67,7 @@ class Loop:
             group["lr"] = self.stage.rate * schedule(step, self.stage.steps)
         optimiser.zero_grad(set_to_none=True)
         loss = loss_of(step)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # PyTorch's
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         optimiser.step()
         return float(loss.detach())

@@ -113,7 +113,7 @@ class Trainer:
         """Stage 1: the shared network under the prior; no expert has a gate."""
         torch.manual_seed(self.seed)
         net = init_experts(RestorationNet(self.recipe.model.restoration)).to(self.device)
-        net.to(memory_format=_LAYOUT)  # type: ignore[call-overload]
+        net.to(memory_format=_LAYOUT)  # type: ignore[call-overload]  # no stub
         gates = torch.zeros(self.recipe.model.restoration.num_experts, device=self.device)
         stage = self.recipe.base
 

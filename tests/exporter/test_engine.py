@@ -5,7 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import onnx
 import pytest
@@ -20,7 +20,7 @@ from lorair.exporter.engine_sizes import Size, Sizes
 from lorair.exporter.inlined import inlined
 from lorair.kernels.aot import write_index
 from lorair.kernels.spec import OPERATORS
-from lorair.runtime.bundle import Bundle, FileInfo, sha256
+from lorair.runtime.bundle import Bundle, FileInfo, Precision, sha256
 from lorair.runtime.engines import Branch, Depends, Proof, read_engines
 from lorair.runtime.errors import BundleError, DependencyError, EngineError, OptionError
 
@@ -28,7 +28,6 @@ trt: Any = pytest.importorskip(
     "tensorrt_rtx", reason="engines need TensorRT-RTX: pip install 'lorair[rtx]'"
 )
 
-Precision = Literal["fp32", "fp16"]
 BRANCHES: tuple[Branch, ...] = ("router", "restorer")
 SMALL = Sizes(Size(16, 32), Size(64, 64), Size(128, 256))
 
@@ -221,11 +220,12 @@ def test_a_planted_float32_convolution_fails_the_build(
 
 
 def test_the_wrong_precision_fails_the_proof(bundles: dict[str, Bundle], builder: Any) -> None:
-    for found, claimed in (("fp32", "fp16"), ("fp16", "fp32")):
+    pairs: tuple[tuple[Precision, Precision], ...] = (("fp32", "fp16"), ("fp16", "fp32"))
+    for found, claimed in pairs:
         path = bundles[found].path / "router.onnx"
         network, _parser = parsed(builder, inlined(path, "reduce"), path, "router")
         with pytest.raises(EngineError, match=f"network is not {claimed}"):
-            prove(network, "router", claimed)  # type: ignore[arg-type]
+            prove(network, "router", claimed)
 
 
 def test_a_graph_that_the_parser_refuses(bundles: dict[str, Bundle], builder: Any) -> None:

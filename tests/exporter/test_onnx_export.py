@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -89,10 +90,10 @@ def test_bound_graphs_are_standard_and_share_the_weights(bundle: Path, runtime: 
 def test_inputs_and_outputs(bundle: Path) -> None:
     restorer, router = graph(bundle / "restorer.onnx").graph, graph(bundle / "router.onnx").graph
 
-    def described(values: object) -> dict[str, list[object]]:
+    def described(values: Iterable[onnx.ValueInfoProto]) -> dict[str, list[object]]:
         return {
             v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
-            for v in values  # type: ignore[attr-defined]
+            for v in values
         }
 
     image = [1, 3, "16*h", "16*w"]

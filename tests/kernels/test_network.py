@@ -14,7 +14,7 @@ from lorair.kernels.tiles import ConvTile, DepthwiseTile
 from lorair.runtime.restorer import to_planes
 from lorair.runtime.route import gates_from_logits
 
-needs_triton = pytest.mark.skipif(not torch_ops._has_triton(), reason="triton is not installed")
+needs_triton = pytest.mark.skipif(not torch_ops.has_triton(), reason="triton is not installed")
 
 GATES = np.array([0.5, 0.0, 0.5])
 

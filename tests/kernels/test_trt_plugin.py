@@ -253,7 +253,7 @@ def test_tactics_are_the_tilings(tactic: int) -> None:
     inputs, (found,), launcher = run(
         spec.LORA_MOE_CONV_ADD, torch.float16, (1, 32, 4, 8), tactic=tactic
     )
-    tile = conv_tiles(2, norm=False, gate=False)[tactic - 1]
+    tile = conv_tiles(2, norm=False, gate=False, scaled=False)[tactic - 1]
     name = conv_kernel(spec.LORA_MOE_CONV_ADD, "fp16", tile, aligned=True)
     assert launcher.launched == [name]
     reference = wanted(spec.LORA_MOE_CONV_ADD, inputs)[0]
