@@ -426,7 +426,8 @@ def test_launches_are_those_of_the_triton_launchers(
     elif operator == spec.LORA_MOE_DEPTHWISE_GATE:
         triton_depthwise.depthwise_gate(**given, scale=SCALE)
     else:
-        triton_conv.lora_moe_conv1x1(**given, scale=SCALE, **FORMS[operator].parts)
+        form = FORMS[operator]
+            triton_conv.lora_moe_conv1x1(**given, scale=SCALE, norm=form.norm, gate=form.gate)
     planned = launches(operator, "fp16", shapes, SCALE)
     for (grid, arguments), launch in zip(calls, planned, strict=True):
         assert launch.grid == (*grid, 1, 1)[:3]
