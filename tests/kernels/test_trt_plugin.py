@@ -427,7 +427,7 @@ def test_launches_are_those_of_the_triton_launchers(
         triton_depthwise.depthwise_gate(**given, scale=SCALE)
     else:
         form = FORMS[operator]
-            triton_conv.lora_moe_conv1x1(**given, scale=SCALE, norm=form.norm, gate=form.gate)
+        triton_conv.lora_moe_conv1x1(**given, scale=SCALE, norm=form.norm, gate=form.gate)
     planned = launches(operator, "fp16", shapes, SCALE)
     for (grid, arguments), launch in zip(calls, planned, strict=True):
         assert launch.grid == (*grid, 1, 1)[:3]
