@@ -13,6 +13,7 @@ from lorair.runtime.errors import (
     PictureError,
     as_lorair_error,
 )
+from lorair.runtime.video_command import video
 
 if TYPE_CHECKING:
     from lorair.runtime.restorer import Restored, Restorer
@@ -86,6 +87,9 @@ def infer(
         console.print_json(document)
     if errors:
         raise typer.Exit(errors[0].exit_code if len(errors) == len(inputs) else 1)
+
+
+app.command()(video)
 
 
 @app.command()
