@@ -92,9 +92,9 @@ def build(
     """
     _require("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "yaml")
     from lorair.exporter.build import build_bundle, check_output
+    from lorair.exporter.compare import Limits
     from lorair.exporter.engine import build_engines
     from lorair.exporter.inspection import print_engines
-    from lorair.exporter.verify import Limits
     from lorair.runtime.bundle import Bundle
 
     check_output(output)
