@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorair.exporter.config import DEFAULT_ENGINE_TIMEOUT, DEFAULT_ROUTE_CHECKS
+from lorair.exporter.verify_command import verify
 from lorair.runtime import console
 from lorair.runtime.errors import DependencyError, OptionError
 
@@ -17,6 +18,8 @@ app = console.make_app("Turn LoRA-IR checkpoints into bundles that run without P
 
 DEFAULT_SEED = 0
 NO_ENGINES = "none"
+
+app.command()(verify)
 
 
 def main() -> None:
@@ -95,12 +98,13 @@ def build(
     from lorair.exporter.compare import Limits
     from lorair.exporter.engine import build_engines
     from lorair.exporter.inspection import print_engines
+    from lorair.exporter.pictures import pictures_in
     from lorair.runtime.bundle import Bundle
 
     check_output(output)
     sms = _sms(kernels) if kernels is not None else ()
     flavour = _flavour_of_engines(engines, router_int8)
-    photographs = _pictures_in(images) if images is not None else None
+    photographs = pictures_in(images) if images is not None else None
     pair, source = _load(ir_weights, router_weights, from_hub, revision, config, top_k, classes)
     manifest = build_bundle(
         pair,
@@ -315,22 +319,6 @@ def _flavour_of_engines(engines: str, router_int8: bool) -> str | None:
             raise
         console.note(f"no engines: {error.line()}")
         return None
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    from lorair.runtime.images import WRITABLE
-
-    pictures = []
-    if folder.is_dir():
-        pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in WRITABLE)
-    if not pictures:
-        raise OptionError(
-            "--images",
-            wanted=f"a folder with pictures ({', '.join(WRITABLE)})",
-            found=f"none in {folder}",
-            hint="leave it out for the shipped ones",
-        )
-    return pictures
 
 
 def _sms(text: str) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ PyTorch is not needed here.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx
@@ -43,7 +43,7 @@ def write_float32(graph: Path, folder: Path) -> None:
     model = onnx.load(graph, load_external_data=False)
     with (folder / f"{graph.name}.data").open("wb") as data:
         for tensor in model.graph.initializer:
-            _move(tensor, graph.parent, data)
+            _convert(tensor, graph.parent, data)
     for node in model.graph.node:
         for attribute in node.attribute:
             if attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
@@ -57,20 +57,23 @@ def write_float32(graph: Path, folder: Path) -> None:
     onnx.save(model, folder / graph.name)
 
 
-def _move(tensor: Any, source: Path, data: Any) -> None:
+def _convert(tensor: Any, source: Path, data: BinaryIO) -> None:
     """One initializer at a time, so that a gigabyte of weights is never in memory at once."""
     array = numpy_helper.to_array(tensor, base_dir=str(source))
     if array.dtype == np.float16:
         array = array.astype(np.float32)
-    content = array.tobytes()
-    moved = TensorProto(
-        name=tensor.name,
-        dims=tensor.dims,
-        data_type=onnx.helper.np_dtype_to_tensor_dtype(array.dtype),
-        data_location=TensorProto.EXTERNAL,
-    )
+    converted = numpy_helper.from_array(array, tensor.name)
+    if tensor.data_location == TensorProto.EXTERNAL:
+        _move(converted, data)
+    tensor.CopyFrom(converted)
+
+
+def _move(tensor: Any, data: BinaryIO) -> None:
+    """A tensor's content to the end of a file beside the graph."""
+    content = tensor.raw_data
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
     places = {"location": Path(data.name).name, "offset": data.tell(), "length": len(content)}
     for key, value in places.items():
-        moved.external_data.add(key=key, value=str(value))
+        tensor.external_data.add(key=key, value=str(value))
     data.write(content)
-    tensor.CopyFrom(moved)
