@@ -21,10 +21,11 @@ Measure = Callable[[Inputs], dict[str, Statistics]]
 class Range:
     """The largest magnitude that a node puts out on any picture, in float32 arithmetic.
 
-    largest: None if it is not finite. picture: on which.
+    position: of the node in its branch. largest: None if it is not finite. picture: on which.
     """
 
     branch: Branch
+    position: int
     node: str
     operator: str
     largest: float | None
@@ -70,15 +71,17 @@ def audit(
     found: dict[str, Range] = {}
     for picture, given in inputs:
         statistics = measure(given)
-        for value in values:
-            one = _range(branch, value, statistics[value.name], picture)
+        for position, value in enumerate(values):
+            one = _range(branch, position, value, statistics[value.name], picture)
             found[value.node] = max(found.get(value.node, one), one, key=magnitude)
     return sorted(found.values(), key=magnitude, reverse=True)
 
 
-def _range(branch: Branch, value: Value, statistics: Statistics, picture: str) -> Range:
+def _range(
+    branch: Branch, position: int, value: Value, statistics: Statistics, picture: str
+) -> Range:
     largest = None if statistics.not_finite else statistics.largest
-    return Range(branch, value.node, value.operator, largest, picture)
+    return Range(branch, position, value.node, value.operator, largest, picture)
 
 
 def magnitude(one: Range) -> float:

@@ -55,8 +55,11 @@ class Report:
 
     @property
     def overflows(self) -> list[Range]:
-        """Of an fp16 bundle: nodes whose values float16 cannot hold."""
-        return [r for r in self.ranges or () if r.overflows and self.precision == "fp16"]
+        """Of an fp16 bundle: nodes whose values float16 cannot hold, in the network's order."""
+        if self.precision != "fp16":
+            return []
+        beyond = [one for one in self.ranges or () if one.overflows]
+        return sorted(beyond, key=lambda one: (one.branch == "restorer", one.position))
 
     @property
     def passed(self) -> bool:

@@ -44,7 +44,7 @@ def _summary(report: Report) -> list[str]:
         lines += [f"{'':<14} {explain(search)}" for search in verdict.searches]
     close = [one for one in report.ranges or () if one.is_close]
     if report.ranges is not None:
-        lines.append(f"{'ranges':<14} {_margin(report.ranges, close)}")
+        lines.append(f"{'ranges':<14} {_margin(report, close)}")
     return lines
 
 
@@ -62,11 +62,15 @@ def _conclusion(verdict: Verdict) -> str:
     )
 
 
-def _margin(ranges: tuple[Range, ...], close: list[Range]) -> str:
-    if not ranges:
+def _margin(report: Report, close: list[Range]) -> str:
+    if not report.ranges:
         return "no value is float16"
-    if any(one.overflows for one in close):
-        return f"OVERFLOW: {sum(one.overflows for one in close)} nodes leave float16's range"
+    if report.overflows:
+        first = report.overflows[0]
+        return (
+            f"OVERFLOW: {len(report.overflows)} nodes leave float16's range, first "
+            f"{first.branch}, {first.node}: build with --fp32"
+        )
     if close:
         return f"warning: {len(close)} nodes within a factor of {MARGIN:g} of float16's end"
     return f"all nodes at least a factor of {MARGIN:g} from float16's end"
@@ -74,7 +78,7 @@ def _margin(ranges: tuple[Range, ...], close: list[Range]) -> str:
 
 def _pictures(verdict: Verdict) -> "Table":
     table = console.table(
-        "picture", ">size", ">PSNR", ">largest error", ">in 1/255", ">prior cosine", "route"
+        "picture", ">size", ">PSNR", ">error", ">in 1/255", ">prior cosine", "route"
     )
     for one in verdict.pictures:
         p = one.parity

@@ -98,11 +98,11 @@ def _raise_unless_passed(report: "Report") -> None:
                 hint="docs/verify.md says what to do",
             )
     if report.overflows:
-        worst = report.overflows[0]
+        first = report.overflows[0]
         raise VerificationError(
             "the network overflows float16",
             wanted="values of at most 65504",
-            found=f"{worst.largest or float('inf'):.4g} at {worst.node} on {worst.picture}",
+            found=f"{first.largest or float('inf'):.4g} at {first.node} on {first.picture}",
             hint="build it with --fp32",
         )
 

@@ -24,19 +24,10 @@ Inputs = dict[str, Array]
 _GATES = "gates"
 
 _LAYOUT = frozenset(
-    [
-        "Concat",
-        "Expand",
-        "Flatten",
-        "Gather",
-        "Identity",
-        "Reshape",
-        "Slice",
-        "Split",
-        "Squeeze",
-        "Transpose",
-        "Unsqueeze",
-    ]
+    {
+        *("Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "Reshape"),
+        *("Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"),
+    }
 )
 """Nodes that move values and compute none."""
 
@@ -104,10 +95,10 @@ class Watched:
         _copy_weights(self._model, graph.parent, folder)
 
     def fetch(self, names: Sequence[str], inputs: Inputs) -> dict[str, npt.NDArray[Any]]:
-        """The named values, for these inputs of the branch."""
+        """The named values in float32, for these inputs of the branch."""
         model = self._copy()
         _bind_gates(model.graph, inputs)
-        model.graph.output.extend(ValueInfoProto(name=name) for name in names)
+        _append_outputs(model.graph, names)
         return self._open(model, names)(inputs)
 
     def statistics(self, wanted: Sequence[Value]) -> Callable[[Inputs], dict[str, Statistics]]:
@@ -161,6 +152,14 @@ def _bind_gates(graph: Any, inputs: Inputs) -> None:
     for tensor in graph.initializer:
         if tensor.name == _GATES:
             tensor.CopyFrom(numpy_helper.from_array(inputs[_GATES], _GATES))
+
+
+def _append_outputs(graph: Any, names: Sequence[str]) -> None:
+    """Cast to float32: a backend that computes in that, or in bfloat16, must not overflow here."""
+    for name in names:
+        cast = f"{name}#float32"
+        graph.node.append(helper.make_node("Cast", [name], [cast], to=TensorProto.FLOAT))
+        graph.output.append(ValueInfoProto(name=cast))
 
 
 def _append_statistics(graph: Any, names: Set[str]) -> None:
