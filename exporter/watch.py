@@ -36,14 +36,12 @@ _LAYOUT = frozenset(
 class Value:
     """What a node computes.
 
-    inputs: names of the values that the node takes, weights included.
     is_half: whether it is float16 in the bundle; otherwise it is float32.
     """
 
     name: str
     node: str
     operator: str
-    inputs: tuple[str, ...]
     is_half: bool
 
 
@@ -62,7 +60,7 @@ def values(graph: Path) -> list[Value]:
     types = {v.name: v.type.tensor_type.elem_type for v in (*model.value_info, *model.output)}
     wanted = {TensorProto.FLOAT, TensorProto.FLOAT16}
     return [
-        Value(name, node.name, node.op_type, tuple(node.input), types[name] == TensorProto.FLOAT16)
+        Value(name, node.name, node.op_type, types[name] == TensorProto.FLOAT16)
         for node in model.node
         if node.op_type not in _LAYOUT
         for name in node.output
