@@ -90,7 +90,10 @@ class OnnxRuntimeBackend:
 
     def open_graph(self, branch: Branch, graph: Path) -> Run:
         """Load a graph that has inner values as outputs; see `RunsGraphs`."""
-        session = self._open(graph, self._options())
+        options = self._options()
+        # The default order computes what is small last, and holds all inner values until then.
+        options.execution_order = self._library.ExecutionOrder.PRIORITY_BASED
+        session = self._open(graph, options)
         return lambda inputs: self._run(session, inputs, f"the {branch}'s inner values")
 
     def _run(self, session: Any, inputs: dict[str, Array], what: str) -> list[Array]:
