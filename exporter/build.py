@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lorair.exporter import photos
 from lorair.exporter.checkpoint import Pair
+from lorair.exporter.compare import Limits
 from lorair.exporter.config import DEFAULT_ROUTE_CHECKS, ModelConfig
 from lorair.exporter.fold import fold
 from lorair.exporter.onnx_export import (
@@ -15,7 +16,7 @@ from lorair.exporter.onnx_export import (
 )
 from lorair.exporter.probes import probes
 from lorair.exporter.quantize import quantize_router
-from lorair.exporter.verify import Limits, certify, check_routes, make_references
+from lorair.exporter.verify import certify, check_routes, make_references
 from lorair.kernels.aot import compile_kernels
 from lorair.runtime.atomic import atomic_folder, check_writable
 from lorair.runtime.backends import select

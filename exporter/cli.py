@@ -8,6 +8,7 @@ import typer
 from lorair.exporter.config import DEFAULT_ROUTE_CHECKS
 from lorair.exporter.engine_command import engine
 from lorair.exporter.required import require
+from lorair.exporter.verify_command import verify
 from lorair.runtime import console
 from lorair.runtime.errors import DependencyError, OptionError
 
@@ -20,6 +21,8 @@ app.command()(engine)
 
 DEFAULT_SEED = 0
 NO_ENGINES = "none"
+
+app.command()(verify)
 
 
 def main() -> None:
@@ -95,15 +98,16 @@ def build(
     """
     require("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "yaml")
     from lorair.exporter.build import build_bundle, check_output
+    from lorair.exporter.compare import Limits
     from lorair.exporter.engine import build_engines
     from lorair.exporter.inspection import print_engines
-    from lorair.exporter.verify import Limits
+    from lorair.exporter.pictures import pictures_in
     from lorair.runtime.bundle import Bundle
 
     check_output(output)
     sms = _sms(kernels) if kernels is not None else ()
     flavour = _flavour_of_engines(engines, router_int8)
-    photographs = _pictures_in(images) if images is not None else None
+    photographs = pictures_in(images) if images is not None else None
     pair, source = _load(ir_weights, router_weights, from_hub, revision, config, top_k, classes)
     manifest = build_bundle(
         pair,
@@ -271,22 +275,6 @@ def _flavour_of_engines(engines: str, router_int8: bool) -> str | None:
             raise
         console.note(f"no engines: {error.line()}")
         return None
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    from lorair.runtime.images import WRITABLE
-
-    pictures = []
-    if folder.is_dir():
-        pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in WRITABLE)
-    if not pictures:
-        raise OptionError(
-            "--images",
-            wanted=f"a folder with pictures ({', '.join(WRITABLE)})",
-            found=f"none in {folder}",
-            hint="leave it out for the shipped ones",
-        )
-    return pictures
 
 
 def _sms(text: str) -> tuple[int, ...]:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Final, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,23 @@ class Backend(Protocol):
 
     def restore(self, image: Array, prior: Array, gates: Array) -> Array:
         """Image (1, 3, H, W), prior (1, P), gates (E) -> restored (1, 3, H, W)."""
+
+
+Branch = Literal["router", "restorer"]
+
+Run = Callable[[dict[str, Array]], list[npt.NDArray[Any]]]
+"""Inputs by name -> a graph's outputs in order, in the graph's types."""
+
+
+@runtime_checkable
+class RunsGraphs(Protocol):
+    """A backend that can also run other graphs as it runs a bundle's, to find errors in them."""
+
+    def open_graph(self, branch: Branch, graph: Path) -> Run:
+        """Load a graph of standard ONNX as one of a branch, every optimisation included.
+
+        It has some of that branch's inputs, and any of its inner values as outputs.
+        """
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lorair.runtime import cache as graph_cache
+from lorair.runtime.backends import Branch, Run
 from lorair.runtime.backends.bound import BoundGraphs
 from lorair.runtime.backends.shapes import Shapes, check_shapes, restorer_shapes, router_shapes
 from lorair.runtime.bundle import Bundle
@@ -78,6 +79,14 @@ class OnnxRuntimeBackend:
         height, width = image.shape[2:]
         restored: Array = self._run(session, inputs, f"a picture of {width}x{height}")[0]
         return restored
+
+    def open_graph(self, branch: Branch, graph: Path) -> Run:
+        """Load a graph that has inner values as outputs; see `RunsGraphs`."""
+        options = self._options()
+        # The default order computes what is small last, and holds all inner values until then.
+        options.execution_order = self._library.ExecutionOrder.PRIORITY_BASED
+        session = self._open(graph, options)
+        return lambda inputs: self._run(session, inputs, f"the {branch}'s inner values")
 
     def _run(self, session: Any, inputs: dict[str, Array], what: str) -> list[Array]:
         try:

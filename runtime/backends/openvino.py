@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lorair.runtime import cache as graph_cache
+from lorair.runtime.backends import Branch, Run
 from lorair.runtime.backends.bound import BoundGraphs
 from lorair.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from lorair.runtime.backends.shapes import Shapes, check_shapes, restorer_shapes, router_shapes
@@ -145,6 +146,14 @@ class OpenVINOBackend:
             inputs[_GATES] = gates
         height, width = image.shape[2:]
         return self._run(graph, inputs, f"a picture of {width}x{height}")[0]
+
+    def open_graph(self, branch: Branch, graph: Path) -> Run:
+        """Load a graph that has inner values as outputs; see `RunsGraphs`."""
+        if branch == "router" and self._router_backend is not None:
+            return self._router_backend.open_graph(branch, graph)
+        precision = self.precision if branch == "restorer" else "f32"
+        opened = _Graph(self._compile(self._read(graph), precision))
+        return lambda inputs: self._run(opened, inputs, f"the {branch}'s inner values")
 
     def _run(self, graph: _Graph, inputs: dict[str, Array], what: str) -> list[Array]:
         try:

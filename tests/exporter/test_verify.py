@@ -8,7 +8,8 @@ import pytest
 from lorair.exporter import photos
 from lorair.exporter.build import build_bundle
 from lorair.exporter.checkpoint import Pair
-from lorair.exporter.verify import Limits, certify, make_references, psnr
+from lorair.exporter.compare import Limits, psnr
+from lorair.exporter.verify import certify, make_references
 from lorair.runtime.backends import Array
 from lorair.runtime.bundle import Bundle, Certificate, Precision, Source
 from lorair.runtime.errors import VerificationError

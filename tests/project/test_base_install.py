@@ -58,7 +58,7 @@ def run(preamble: str, module: str, *arguments: str) -> subprocess.CompletedProc
     ("module", "commands"),
     [
         ("lorair.runtime.cli", ["infer"]),
-        ("lorair.exporter.cli", ["build", "engine", "inspect", "synth"]),
+        ("lorair.exporter.cli", ["build", "engine", "inspect", "synth", "verify"]),
         ("lorair.benchmarks.cli", ["latency"]),
     ],
 )
@@ -82,6 +82,7 @@ def test_a_bundle_can_be_inspected(tiny_bundle: Path, preamble: str) -> None:
         ("lorair.runtime.cli", ["infer", "{picture}", "-b", "{bundle}"], "lorair[cpu]"),
         ("lorair.exporter.cli", ["build", "-o", "{bundle}2"], "lorair[export,cpu]"),
         ("lorair.exporter.cli", ["engine", "{bundle}"], "lorair[export,cpu]"),
+        ("lorair.exporter.cli", ["verify", "{bundle}"], "lorair[verify]"),
         # Not lorair-bench: it opens backends in child processes, where nothing is hidden.
     ],
 )
