@@ -198,7 +198,7 @@ def test_without_pytorch(tiny_bundle: Path, pictures: Path) -> None:
     ("arguments", "words"),
     [
         (("--backend", "cuda"), "--backend: no backend 'cuda'"),
-        (("--against", "truth"), "wanted one of portable, pytorch, openvino-bf16"),
+        (("--against", "truth"), "wanted one of portable, pytorch, tensorrt-rtx"),
         (("--backend", "onnxruntime", "--against", "onnxruntime"), "wanted another backend"),
         (("--images", "{empty}"), "wanted a folder with pictures"),
         (("--images", "{empty}/none"), "wanted a folder with pictures"),
