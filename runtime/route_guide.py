@@ -22,7 +22,7 @@ DEFAULT_EVERY: Final = 30
 DEFAULT_EASE: Final = 8
 DEFAULT_CUT: Final = 0.12
 """Mean difference of two neighbours' thumbnails, of 1. Falling snow and a panning camera stay
-below 0.06, cuts between photographs are mostly above 0.15 (docs/video.md)."""
+below 0.08, different photographs differ by 0.16 or more (docs/video.md)."""
 
 _SIDE = 24
 _PATIENCE = 2
