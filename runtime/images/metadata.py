@@ -1,0 +1,110 @@
+"""What a file says about its picture, made true for the upright, restored one."""
+
+import math
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lorair.runtime.images import exif
+from lorair.runtime.images.picture import Metadata
+
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_TEXT = (b"tEXt", b"zTXt", b"iTXt")
+PNG_COLOUR = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
+# Text that Pillow reads as what it is.
+_NOT_TEXT = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
+_MAX_PNG_TEXT = 2**24
+
+_XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|>))[2-8](?=["'<])""")
+
+
+def from_image(image: Image.Image, file: Path, orientation: int) -> tuple[Metadata, list[str]]:
+    """Of a loaded picture, and notes about what was lost.
+
+    Args:
+        image: as its file stores it.
+        file: that file.
+        orientation: EXIF's, which will have been undone.
+    """
+    turned = orientation >= 5
+    size = image.size[::-1] if turned else image.size
+    notes = []
+    try:
+        block = _exif_block(image)
+        block = None if block is None else exif.upright(block, *size)
+    except (ValueError, struct.error, SyntaxError, TypeError, KeyError, AttributeError):
+        block = None
+        notes.append("the EXIF data is damaged and was dropped")
+    found = Metadata(
+        exif=block,
+        xmp=_xmp(image),
+        icc_profile=image.info.get("icc_profile") or None,
+        dpi=_dpi(image.info.get("dpi"), turned),
+        png=tuple(_png_chunks(file)) if image.format == "PNG" else (),
+    )
+    return found, notes
+
+
+def _exif_block(image: Image.Image) -> bytes | None:
+    if image.format != "TIFF" and "exif" in image.info:
+        block: bytes = image.info["exif"]
+        return block or None
+    tags = image.getexif()
+    if image.format == "TIFF":
+        tags = _descriptive(tags)
+    elif "Raw profile type exif" not in image.info:
+        return None
+    return tags.tobytes() if len(tags) else None
+
+
+def _descriptive(tags: Image.Exif) -> Image.Exif:
+    """A TIFF's tags without those about storage."""
+    kept = Image.Exif()
+    for tag in exif.DESCRIPTIVE:
+        if tag in tags:
+            kept[tag] = tags[tag]
+    for tag in (exif.EXIF_IFD, exif.GPS_IFD):
+        if tag in tags and (directory := dict(tags.get_ifd(tag))):
+            if exif.INTEROP_IFD in directory:
+                directory[exif.INTEROP_IFD] = dict(tags.get_ifd(exif.INTEROP_IFD))
+            kept[tag] = directory
+    return kept
+
+
+def _xmp(image: Image.Image) -> bytes | None:
+    """The packet, byte for byte but for an orientation in it."""
+    packet = image.info.get("xmp")
+    if not isinstance(packet, bytes) or not packet:
+        return None
+    return _XMP_ORIENTATION.sub(rb"\g<1>1", packet)
+
+
+def _dpi(found: Any, turned: bool) -> tuple[float, float] | None:
+    try:
+        x, y = (float(value) for value in found)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    if not all(math.isfinite(value) and 1 <= value < 2**15 for value in (x, y)):
+        return None
+    return (y, x) if turned else (x, y)
+
+
+def _png_chunks(file: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Text and colour chunks, as they are; the file has been decoded, so they are whole."""
+    total = 0
+    with file.open("rb") as stream:
+        stream.seek(len(_PNG_START))
+        while len(head := stream.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind in PNG_TEXT + PNG_COLOUR and total + length <= _MAX_PNG_TEXT:
+                data = stream.read(length)
+                total += length
+                if not data.startswith(_NOT_TEXT):
+                    yield kind, data
+                stream.seek(4, 1)
+            else:
+                stream.seek(length + 4, 1)
