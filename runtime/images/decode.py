@@ -6,12 +6,14 @@ byte order it decodes them to their low bytes, so two passes give the whole.
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile
 
+from lorair.runtime.images import metadata
 from lorair.runtime.images.exif import ORIENTATION
 from lorair.runtime.images.picture import STRIP_ROWS, Samples
 
@@ -25,6 +27,15 @@ _GREY = ("I;16", "I;16B", "I;16N", "I;16L")
 _PNG_GREY_ALPHA = "LA;16B"
 
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+
+
+def avif_bits(file: Path) -> int:
+    """Bits a channel, from the AV1 configuration box: 8, 10 or 12; Pillow decodes to 8."""
+    with file.open("rb") as stream:
+        head = stream.read(2**16)
+    place = head.find(b"av1C") + 6
+    flags = head[place] if 6 <= place < len(head) else 0
+    return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
 
 
 def deep_rawmode(image: ImageFile.ImageFile) -> str | None:
@@ -78,10 +89,11 @@ class _Canvas:
     """Upright arrays, filled in the order in which the file stores its rows."""
 
     def __init__(self, image: Image.Image, dtype: Any, has_alpha: bool) -> None:
+        tagged = getattr(image, "tag_v2", {}).get(ORIENTATION, 1)  # gone after loading
         image.load()
         self.image = image
-        found = image.getexif().get(ORIENTATION, 1)
-        self.orientation = found if found in range(1, 9) else 1
+        self.orientation = metadata.orientation(image)
+        self.undone = max(tagged, self.orientation) if tagged in range(1, 9) else self.orientation
         width, height = image.size[::-1] if self.orientation >= 5 else image.size
         self.pixels: Any = np.zeros((height, width, 3), dtype)
         self.alpha: Any = np.zeros((height, width), dtype) if has_alpha else None
@@ -119,7 +131,7 @@ class _Canvas:
 
     @property
     def decoded(self) -> Decoded:
-        return self.pixels, self.alpha, self.orientation
+        return self.pixels, self.alpha, self.undone
 
 
 def _colour(

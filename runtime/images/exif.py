@@ -13,10 +13,10 @@ PREFIX = b"Exif\0\0"
 SHORT, LONG = 3, 4
 ORIENTATION, EXIF_IFD, GPS_IFD, INTEROP_IFD = 274, 34665, 34853, 40965
 # What a TIFF's first directory says about the picture, not about how it is stored:
-# document, description, maker, model, page, resolution, software, date, artist, computer,
+# document, description, maker, model, page, software, date, artist, computer,
 # rating, copyright, IPTC, Windows' XP fields.
 DESCRIPTIVE = (
-    *(269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315, 316, 18246, 18249, 33432, 33723),
+    *(269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, 33723),
     *range(40091, 40096),
 )
 
@@ -90,6 +90,18 @@ class Block:
         kind = SHORT if entry.type == SHORT and value < 2**16 else LONG
         self.put("H", entry.place + 2, kind)
         self.put("H" if kind == SHORT else "I", entry.place + 8, value)
+
+
+def orientation(data: bytes) -> int:
+    """What the block says, 0 if nothing.
+
+    Raises:
+        ValueError, struct.error: the block is damaged.
+    """
+    if not data:
+        return 0
+    block = Block(data)
+    return next((block.value(e) for e in block.entries(block.first) if e.tag == ORIENTATION), 0)
 
 
 def upright(data: bytes, width: int, height: int) -> bytes:

@@ -12,6 +12,9 @@ from PIL import Image
 from lorair.runtime.images import exif
 from lorair.runtime.images.picture import Metadata
 
+# What a damaged block can make the parsers raise.
+_DAMAGES = (ValueError, struct.error, SyntaxError, TypeError, KeyError, AttributeError, OSError)
+
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_TEXT = (b"tEXt", b"zTXt", b"iTXt")
 PNG_COLOUR = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
@@ -19,31 +22,49 @@ PNG_COLOUR = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 _NOT_TEXT = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
 _MAX_PNG_TEXT = 2**24
 
-_XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|>))[2-8](?=["'<])""")
+_XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|>))([1-8])(?=["'<])""")
 
 
-def from_image(image: Image.Image, file: Path, orientation: int) -> tuple[Metadata, list[str]]:
+def orientation(image: Image.Image) -> int:
+    """EXIF's or else XMP's, 1 to 8, of a loaded picture; 1 if there is none or it is damaged.
+
+    Of a TIFF always 1: Pillow has undone it.
+    """
+    if image.format == "TIFF":
+        return 1
+    try:
+        found = exif.orientation(_exif_block(image) or b"")
+    except _DAMAGES:
+        found = 0
+    if not found and (match := _XMP_ORIENTATION.search(_xmp(image) or b"")):
+        found = int(match[2])
+    return found if 1 <= found <= 8 else 1
+
+
+def from_image(
+    image: Image.Image, file: Path, size: tuple[int, int], undone: int
+) -> tuple[Metadata, list[str]]:
     """Of a loaded picture, and notes about what was lost.
 
     Args:
         image: as its file stores it.
         file: that file.
-        orientation: EXIF's, which will have been undone.
+        size: width and height, upright.
+        undone: the orientation that the upright picture no longer has.
     """
-    turned = orientation >= 5
-    size = image.size[::-1] if turned else image.size
     notes = []
     try:
         block = _exif_block(image)
         block = None if block is None else exif.upright(block, *size)
-    except (ValueError, struct.error, SyntaxError, TypeError, KeyError, AttributeError):
+    except _DAMAGES:
         block = None
         notes.append("the EXIF data is damaged and was dropped")
+    packet = _xmp(image)
     found = Metadata(
         exif=block,
-        xmp=_xmp(image),
+        xmp=None if packet is None else _XMP_ORIENTATION.sub(rb"\g<1>1", packet),
         icc_profile=image.info.get("icc_profile") or None,
-        dpi=_dpi(image.info.get("dpi"), turned),
+        dpi=_dpi(image.info.get("dpi"), undone >= 5),
         png=tuple(_png_chunks(file)) if image.format == "PNG" else (),
     )
     return found, notes
@@ -76,11 +97,8 @@ def _descriptive(tags: Image.Exif) -> Image.Exif:
 
 
 def _xmp(image: Image.Image) -> bytes | None:
-    """The packet, byte for byte but for an orientation in it."""
     packet = image.info.get("xmp")
-    if not isinstance(packet, bytes) or not packet:
-        return None
-    return _XMP_ORIENTATION.sub(rb"\g<1>1", packet)
+    return packet if isinstance(packet, bytes) and packet else None
 
 
 def _dpi(found: Any, turned: bool) -> tuple[float, float] | None:

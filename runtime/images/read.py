@@ -21,7 +21,7 @@ from PIL import (  # noqa: F401  (a plugin registers its format when it is impor
 
 from lorair.runtime.errors import PictureError
 from lorair.runtime.images import metadata
-from lorair.runtime.images.decode import decode_deep, decode_shallow, deep_rawmode
+from lorair.runtime.images.decode import avif_bits, decode_deep, decode_shallow, deep_rawmode
 from lorair.runtime.images.picture import DEFAULT_MAX_PIXELS, Picture, check_size
 
 # A profile describes the file's own channels; CMYK and YCbCr leave theirs.
@@ -71,10 +71,10 @@ def _read(file: Path, max_pixels: int) -> Picture:
         keeps_profile = image.mode in _PROFILE_MODES
         notes = _notes(image, bits)
         if rawmode is not None:
-            pixels, alpha, orientation = decode_deep(image, rawmode, lambda: _open(file))
+            pixels, alpha, undone = decode_deep(image, rawmode, lambda: _open(file))
         else:
-            pixels, alpha, orientation = decode_shallow(image)
-        found, lost = metadata.from_image(image, file, orientation)
+            pixels, alpha, undone = decode_shallow(image)
+        found, lost = metadata.from_image(image, file, (pixels.shape[1], pixels.shape[0]), undone)
         if found.icc_profile is not None and not keeps_profile:
             found = replace(found, icc_profile=None)
             lost.append("the colour profile was dropped in the conversion to RGB")
@@ -118,17 +118,8 @@ def _bits(image: ImageFile.ImageFile, file: Path) -> int:
         maximum = image.tile[0].args
         return 16 if isinstance(maximum, tuple) and maximum[-1] > 255 else 8
     if image.format == "AVIF":
-        return _avif_bits(file)
+        return avif_bits(file)
     return 16 if deep_rawmode(image) is not None else 8
-
-
-def _avif_bits(file: Path) -> int:
-    """From the AV1 configuration box: 8, 10 or 12."""
-    with file.open("rb") as stream:
-        head = stream.read(2**16)
-    place = head.find(b"av1C") + 6
-    flags = head[place] if 6 <= place < len(head) else 0
-    return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
 
 
 def _tiff_tag(image: Image.Image, tag: int) -> Any:

@@ -32,6 +32,7 @@ _BYTE, _RATIONAL, _UNDEFINED = 1, 5, 7
 _EMPTY: Final = b"II*\0\0\0\0\0"
 _DEFLATE, _HORIZONTAL, _STRAIGHT_ALPHA, _INCH = 8, 2, 2, 2
 _BLACK_IS_ZERO, _RGB = 1, 2
+_RESOLUTION: Final = (282, 283, 296)
 
 _Field = tuple[int, int, bytes]
 """Type, count, and the values' bytes in the file's order."""
@@ -50,7 +51,7 @@ def write(path: Path, picture: Picture) -> None:
     with path.open("wb") as out:
         out.write(block.data)
         offsets, sizes = _write_strips(out, picture, order)
-        fields = _metadata_fields(picture.metadata, order) | _block_fields(block)
+        fields = _block_fields(block) | _metadata_fields(picture.metadata, order)
         fields |= _picture_fields(picture, order)
         fields[273] = _numbers(order, LONG, offsets)
         fields[279] = _numbers(order, LONG, sizes)
@@ -96,10 +97,10 @@ def _picture_fields(picture: Picture, order: str) -> dict[int, _Field]:
 def _metadata_fields(found: Metadata, order: str) -> dict[int, _Field]:
     fields = {}
     if found.dpi is not None:
-        for tag, value in zip((282, 283), found.dpi, strict=True):
+        for tag, value in zip(_RESOLUTION, found.dpi, strict=False):
             ratio = Fraction(value).limit_denominator(1000)
             fields[tag] = (_RATIONAL, 1, struct.pack(order + "II", *ratio.as_integer_ratio()))
-        fields[296] = _numbers(order, SHORT, [_INCH])
+        fields[_RESOLUTION[2]] = _numbers(order, SHORT, [_INCH])
     if found.xmp is not None:
         fields[700] = (_BYTE, len(found.xmp), found.xmp)
     if found.icc_profile is not None:
@@ -114,7 +115,7 @@ def _block_fields(block: Block) -> dict[int, _Field]:
     return {
         entry.tag: (entry.type, entry.count, bytes(block.data[entry.place + 8 : entry.place + 12]))
         for entry in block.entries(block.first)
-        if entry.tag in (*DESCRIPTIVE, EXIF_IFD, GPS_IFD)
+        if entry.tag in (*DESCRIPTIVE, *_RESOLUTION, EXIF_IFD, GPS_IFD)
     }
 
 

@@ -127,6 +127,8 @@ def _write_with_pillow(path: Path, picture: Picture, target: Format, encoding: E
         options["quality"] = encoding.quality or DEFAULT_QUALITY
     if target.name == "JPEG":
         options["subsampling"] = 0
+    if target.name == "WEBP":
+        options["exact"] = True  # colours stay under full transparency
     if target.name == "PNG":
         options["pnginfo"] = _png_info(found)
     image = _to_pillow(picture)
