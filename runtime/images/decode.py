@@ -15,6 +15,7 @@ from PIL import Image, ImageFile
 
 from lorair.runtime.images import metadata
 from lorair.runtime.images.exif import ORIENTATION
+from lorair.runtime.images.limit import load
 from lorair.runtime.images.picture import STRIP_ROWS, Samples
 
 Decoded = tuple[Samples, Samples | None, int]
@@ -90,7 +91,7 @@ class _Canvas:
 
     def __init__(self, image: Image.Image, dtype: Any, has_alpha: bool) -> None:
         tagged = getattr(image, "tag_v2", {}).get(ORIENTATION, 1)  # gone after loading
-        image.load()
+        load(image)
         self.image = image
         self.orientation = metadata.orientation(image)
         self.undone = max(tagged, self.orientation) if tagged in range(1, 9) else self.orientation
@@ -98,14 +99,15 @@ class _Canvas:
         self.pixels: Any = np.zeros((height, width, 3), dtype)
         self.alpha: Any = np.zeros((height, width), dtype) if has_alpha else None
 
-    def add(self, values: Callable[[Image.Image], npt.NDArray[Any]], factor: int = 1) -> None:
-        """Add `values` of each strip, (rows, W, channels), times `factor`."""
-        self.add_from(self.image, values, factor)
+    def add(self, values: Callable[[Image.Image], npt.NDArray[Any]]) -> None:
+        """Add `values` of each strip, (rows, W, channels)."""
+        self.add_from(self.image, values, 1)
 
     def add_from(
         self, image: Image.Image, values: Callable[[Image.Image], npt.NDArray[Any]], factor: int
     ) -> None:
-        """`add` from another decoding of the same file."""
+        """Add `values` of each strip of another decoding of the file, times `factor`."""
+        load(image)
         pixels = _as_stored(self.pixels, self.orientation)
         alpha = None if self.alpha is None else _as_stored(self.alpha, self.orientation)
         scale = self.pixels.dtype.type(factor)
@@ -142,12 +144,12 @@ def _colour(
     if is_premultiplied:
         layout = "RGBA;16"
         _set_rawmode(image, layout + order)
-    canvas = _Canvas(image, np.uint16, has_alpha=layout == "RGBA;16")
-    canvas.add(np.asarray, 256)
     with reopen() as again:
         _set_rawmode(again, layout + _OTHER_ORDER[order])
-        again.load()
-        canvas.add_from(again, np.asarray, 1)
+        canvas = _Canvas(again, np.uint16, has_alpha=layout == "RGBA;16")
+        canvas.add(np.asarray)
+        again.close()  # its memory too, before the file is decoded again
+    canvas.add_from(image, np.asarray, 256)
     if is_premultiplied:
         canvas.unpremultiply()
     return canvas

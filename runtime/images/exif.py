@@ -7,6 +7,7 @@ maker understands; a block that is parsed and written anew loses them.
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from mmap import mmap
 
 PREFIX = b"Exif\0\0"
 
@@ -23,6 +24,9 @@ DESCRIPTIVE = (
 _WIDTHS, _HEIGHTS = (256, 40962), (257, 40963)
 _THUMBNAIL_OFFSETS, _THUMBNAIL_SIZES = (273, 513), (279, 514)
 
+# Bytes of each type; an unknown one is a KeyError.
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}
+
 _ENTRY = 12
 _MAX_ENTRIES = 4096
 
@@ -38,15 +42,15 @@ class Entry:
 
 
 class Block:
-    """A block being read or patched.
+    """A block being read or patched, or a whole TIFF file being read.
 
     Raises:
         ValueError: it is no TIFF block.
         struct.error: it ends too early.
     """
 
-    def __init__(self, data: bytes) -> None:
-        self.data = bytearray(data.removeprefix(PREFIX))
+    def __init__(self, data: bytearray | mmap) -> None:
+        self.data = data
         if bytes(self.data[:4]) not in (b"II*\0", b"MM\0*"):
             raise ValueError("no TIFF block")
         self.order = "<" if self.data[:1] == b"I" else ">"
@@ -77,6 +81,15 @@ class Block:
         """Where the place of the next directory is written."""
         return directory + 2 + self.number("H", directory) * _ENTRY
 
+    def raw(self, entry: Entry) -> bytes:
+        """A field's values, as they are."""
+        size = _SIZES[entry.type] * entry.count
+        start = entry.place + 8 if size <= 4 else self.number("I", entry.place + 8)
+        found = bytes(self.data[start : start + size])
+        if len(found) != size:
+            raise ValueError(f"field {entry.tag} ends too early")
+        return found
+
     def value(self, entry: Entry) -> int:
         """A field's value if it is one SHORT or LONG, 0 if not."""
         if entry.count != 1 or entry.type not in (SHORT, LONG):
@@ -92,6 +105,11 @@ class Block:
         self.put("H" if kind == SHORT else "I", entry.place + 8, value)
 
 
+def load(data: bytes) -> Block:
+    """A copy of a block, to be patched; with or without the prefix."""
+    return Block(bytearray(data.removeprefix(PREFIX)))
+
+
 def orientation(data: bytes) -> int:
     """What the block says, 0 if nothing.
 
@@ -100,7 +118,7 @@ def orientation(data: bytes) -> int:
     """
     if not data:
         return 0
-    block = Block(data)
+    block = load(data)
     return next((block.value(e) for e in block.entries(block.first) if e.tag == ORIENTATION), 0)
 
 
@@ -113,7 +131,7 @@ def upright(data: bytes, width: int, height: int) -> bytes:
     Raises:
         ValueError, struct.error: the block is damaged.
     """
-    block = Block(data)
+    block = load(data)
     directories = [block.first]
     for directory in directories:
         for entry in block.entries(directory):

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from lorair.runtime.images import exif
+from lorair.runtime.images import exif, tiff
 from lorair.runtime.images.picture import Metadata
 
 # What a damaged block can make the parsers raise.
@@ -33,7 +33,7 @@ def orientation(image: Image.Image) -> int:
     if image.format == "TIFF":
         return 1
     try:
-        found = exif.orientation(_exif_block(image) or b"")
+        found = exif.orientation(_embedded(image) or b"")
     except _DAMAGES:
         found = 0
     if not found and (match := _XMP_ORIENTATION.search(_xmp(image) or b"")):
@@ -54,7 +54,7 @@ def from_image(
     """
     notes = []
     try:
-        block = _exif_block(image)
+        block = tiff.read_exif(file) if image.format == "TIFF" else _embedded(image)
         block = None if block is None else exif.upright(block, *size)
     except _DAMAGES:
         block = None
@@ -70,30 +70,11 @@ def from_image(
     return found, notes
 
 
-def _exif_block(image: Image.Image) -> bytes | None:
-    if image.format != "TIFF" and "exif" in image.info:
-        block: bytes = image.info["exif"]
-        return block or None
-    tags = image.getexif()
-    if image.format == "TIFF":
-        tags = _descriptive(tags)
-    elif "Raw profile type exif" not in image.info:
-        return None
-    return tags.tobytes() if len(tags) else None
-
-
-def _descriptive(tags: Image.Exif) -> Image.Exif:
-    """A TIFF's tags without those about storage."""
-    kept = Image.Exif()
-    for tag in exif.DESCRIPTIVE:
-        if tag in tags:
-            kept[tag] = tags[tag]
-    for tag in (exif.EXIF_IFD, exif.GPS_IFD):
-        if tag in tags and (directory := dict(tags.get_ifd(tag))):
-            if exif.INTEROP_IFD in directory:
-                directory[exif.INTEROP_IFD] = dict(tags.get_ifd(exif.INTEROP_IFD))
-            kept[tag] = directory
-    return kept
+def _embedded(image: Image.Image) -> bytes | None:
+    block: bytes | None = image.info.get("exif")
+    if not block and "Raw profile type exif" in image.info:  # ImageMagick's way in PNG
+        block = image.getexif().tobytes()
+    return block or None
 
 
 def _xmp(image: Image.Image) -> bytes | None:

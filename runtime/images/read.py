@@ -1,6 +1,5 @@
 """File to picture."""
 
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from PIL import (  # noqa: F401  (a plugin registers its format when it is impor
 from lorair.runtime.errors import PictureError
 from lorair.runtime.images import metadata
 from lorair.runtime.images.decode import avif_bits, decode_deep, decode_shallow, deep_rawmode
+from lorair.runtime.images.limit import no_pillow_limit
 from lorair.runtime.images.picture import DEFAULT_MAX_PIXELS, Picture, check_size
 
 # A profile describes the file's own channels; CMYK and YCbCr leave theirs.
@@ -33,8 +33,6 @@ _READABLE_MODES = _PROFILE_MODES | {"CMYK", "YCbCr"}
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")
 
 _TIFF_BITS, _TIFF_PLANAR = 258, 284
-
-_pillow_limit = threading.Lock()
 
 
 def read(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
@@ -128,16 +126,9 @@ def _tiff_tag(image: Image.Image, tag: int) -> Any:
 
 
 def _open(file: Path) -> ImageFile.ImageFile:
-    """Read the header with Pillow's size limit off; `check_size` follows.
-
-    The limit is global, so it is restored at once, for the host's other uses.
-    """
-    with _pillow_limit:
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(file, formats=_FORMATS)
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
+    """Read the header; `check_size` follows."""
+    with no_pillow_limit():
+        return Image.open(file, formats=_FORMATS)
 
 
 def _kind(file: Path) -> str:

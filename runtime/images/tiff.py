@@ -6,11 +6,13 @@ fields and adds the picture's. Pillow alone writes neither 16-bit colour nor, wi
 compression, EXIF.
 """
 
+import io
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -20,15 +22,18 @@ from lorair.runtime.images.exif import (
     DESCRIPTIVE,
     EXIF_IFD,
     GPS_IFD,
+    INTEROP_IFD,
     LONG,
     ORIENTATION,
     SHORT,
     Block,
+    load,
 )
 from lorair.runtime.images.picture import STRIP_ROWS, Metadata, Picture
 from lorair.runtime.images.png import LEVEL
 
 _BYTE, _RATIONAL, _UNDEFINED = 1, 5, 7
+_BIG: Final = (b"+\0", b"\0+")
 _EMPTY: Final = b"II*\0\0\0\0\0"
 _DEFLATE, _HORIZONTAL, _STRAIGHT_ALPHA, _INCH = 8, 2, 2, 2
 _BLACK_IS_ZERO, _RGB = 1, 2
@@ -46,7 +51,7 @@ def write(path: Path, picture: Picture) -> None:
     """
     if picture.mode == "LA" and picture.pixels.dtype == np.uint16:
         picture = replace(picture, is_grey=False)  # Pillow and others read no such file
-    block = Block(picture.metadata.exif or _EMPTY)
+    block = load(picture.metadata.exif or _EMPTY)
     order = block.order
     with path.open("wb") as out:
         out.write(block.data)
@@ -58,6 +63,52 @@ def write(path: Path, picture: Picture) -> None:
         first = _write_directory(out, order, fields)
         out.seek(4)
         out.write(struct.pack(order + "I", first))
+
+
+def read_exif(path: Path) -> bytes | None:
+    """What a TIFF file says about its picture as an EXIF block, or None.
+
+    Raises:
+        ValueError, KeyError, struct.error: it is damaged.
+    """
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        if data[2:4] in _BIG:
+            return None
+        source, out = Block(data), io.BytesIO()
+        out.write(source.data[:8])
+        fields = _copied(source, source.first, DESCRIPTIVE)
+        pointers = _pointers(source, source.first, (EXIF_IFD, GPS_IFD))
+        for tag, place in pointers.items():
+            inner = _copied(source, place, range(2**16))
+            for deeper, there in _pointers(source, place, (INTEROP_IFD,)).items():
+                copy = _copied(source, there, range(2**16))
+                inner[deeper] = _directory(out, source.order, copy)
+            fields[tag] = _directory(out, source.order, inner)
+        if not fields:
+            return None
+        first = _write_directory(out, source.order, fields)
+        out.seek(4)
+        out.write(struct.pack(source.order + "I", first))
+        return out.getvalue()
+
+
+def _copied(source: Block, directory: int, tags: Container[int]) -> dict[int, _Field]:
+    return {
+        entry.tag: (entry.type, entry.count, source.raw(entry))
+        for entry in source.entries(directory)
+        if entry.tag in tags and entry.tag not in (EXIF_IFD, GPS_IFD, INTEROP_IFD)
+    }
+
+
+def _pointers(source: Block, directory: int, tags: Container[int]) -> dict[int, int]:
+    """Where the directories are that a directory names."""
+    found = {e.tag: e for e in source.entries(directory) if e.tag in tags}
+    return {tag: source.number("I", entry.place + 8) for tag, entry in found.items()}
+
+
+def _directory(out: BinaryIO, order: str, fields: dict[int, _Field]) -> _Field:
+    """A field that names a directory, which is written."""
+    return _numbers(order, LONG, [_write_directory(out, order, fields)])
 
 
 def _write_strips(out: BinaryIO, picture: Picture, order: str) -> tuple[list[int], list[int]]:

@@ -137,3 +137,15 @@ def test_avif_says_its_depth(flags: int, bits: int, tmp_path: Path) -> None:
     content[content.index(b"av1C") + 6] |= flags
     path.write_bytes(content)
     assert avif_bits(path) == bits
+
+
+@pytest.mark.parametrize("name", ["x.tif", "x.png", "x.jpg", "x.webp"])
+def test_the_limit_is_ours_not_pillows(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images.write(tmp_path / name, images.Picture(DEEP))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert images.read(tmp_path / name).pixels.shape == DEEP.shape
+    assert Image.MAX_IMAGE_PIXELS == 100
+    with pytest.raises(PictureError, match="at most 0.002 megapixels"):
+        images.read(tmp_path / name, 2000)

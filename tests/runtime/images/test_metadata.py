@@ -71,29 +71,45 @@ def test_xmp_turns_with_the_picture(tmp_path: Path) -> None:
     assert images.read(tmp_path / "x.png").metadata.xmp == xmp % (1, 1)
 
 
+def tiff_around(block: bytes, pixels: np.ndarray) -> bytes:
+    """The block's first directory with the picture's fields: an uncompressed TIFF."""
+    (count,) = struct.unpack_from("<H", block, 8)
+    height, width = pixels.shape[:2]
+    numbers = {256: width, 257: height, 258: 8, 259: 1, 262: 2, 277: 3, 278: height}
+    numbers |= {273: len(block) + len(block) % 2, 279: pixels.nbytes}
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in numbers.items()]
+    entries += [block[10 + 12 * i : 22 + 12 * i] for i in range(count)]
+    body = block + bytes(len(block) % 2) + pixels.tobytes()
+    directory = struct.pack("<H", len(entries)) + b"".join(sorted(entries, key=_tag)) + bytes(4)
+    return body[:4] + struct.pack("<I", len(body)) + body[8:] + directory
+
+
+def _tag(entry: bytes) -> int:
+    return int(struct.unpack_from("<H", entry)[0])
+
+
 def test_fields_of_a_tiff_and_its_directories(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[271] = "maker"
-    exif[33432] = "© me"
-    exif[274] = 6
-    exif[34665] = {33434: (1, 250), 37500: b"note", 36867: "2024:01:02 03:04:05"}
-    exif[34853] = {1: "N", 2: (48.0, 30.0, 12.5)}
-    loaded = Image.Exif()
-    loaded.load(exif.tobytes())
-    Image.fromarray(PIXELS).save(tmp_path / "a.tif", exif=loaded)
+    block = files.exif_block(6, 20, 12).replace(b"maker of", "mäker of".encode("latin-1"))
+    (tmp_path / "a.tif").write_bytes(tiff_around(block, PIXELS))
     picture = images.read(tmp_path / "a.tif")
-    assert picture.pixels.shape == (20, 12, 3)
-    for name in ("b.tiff", "b.jpg", "b.png", "b.webp"):
-        images.write(tmp_path / name, picture)
-        with Image.open(tmp_path / name) as image:
-            found = image.getexif()
-            assert (found[271], found[33432]) == ("maker", "© me")
-            assert found.get(274, 1) == 1
-            camera, place = found.get_ifd(34665), found.get_ifd(34853)
-            assert (camera[37500], camera[36867]) == (b"note", "2024:01:02 03:04:05")
-            assert place[1] == "N"
-            assert [float(v) for v in place[2]] == [48.0, 30.0, 12.5]
-            assert image.size == (12, 20)
+    assert picture.notes == ()
+    np.testing.assert_array_equal(picture.pixels, np.rot90(PIXELS, -1))
+    wanted = files.exif_fields(block)
+    wanted["exif", 40962], wanted["exif", 40963] = (4, b"\x0c\0\0\0"), (3, b"\x14\0")
+    images.write(tmp_path / "b.tiff", picture)
+    assert picture.metadata.exif is not None
+    for written in (picture.metadata.exif, (tmp_path / "b.tiff").read_bytes()):
+        found = files.exif_fields(written)
+        for name in (("first", 271), ("exif", 37500), ("exif", 40962), ("exif", 40963)):
+            assert found[name] == wanted[name]
+
+
+def test_big_tiff_has_pixels_only(tmp_path: Path) -> None:
+    options = {"bigtiff": True, "photometric": "rgb"}
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS.astype(np.uint16), **options)
+    picture = images.read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(picture.pixels, PIXELS)
+    assert (picture.metadata.exif, picture.notes) == (None, ())
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
