@@ -13,8 +13,7 @@ help:  ## list the targets
 
 demo: $(VENV)/export  ## build the default bundle and restore an example photo
 	@$(BIN)/lorair-export build -o $(BUNDLE)
-	@$(BIN)/lorair-run infer $(PHOTO) --bundle $(BUNDLE) -o .build/rain.restored.png
-	@$(BIN)/python examples/compare.py $(PHOTO) .build/rain.restored.png .build/rain.compare.png
+	@$(BIN)/lorair-run infer $(PHOTO) --bundle $(BUNDLE) -o .build/rain.restored.png --compare
 	@echo "Restored: $(abspath .build/rain.restored.png)"
 	@echo "Before and after: $(abspath .build/rain.compare.png)"
 

@@ -145,7 +145,7 @@ def evaluate(
         PictureError: a picture that cannot be read, or whose target has another size.
     """
     for source, target in pairs:
-        degraded, clean = images.read(source).pixels, images.read(target).pixels
+        degraded, clean = (images.to_uint8(images.read(f).pixels) for f in (source, target))
         _check_sizes(source, degraded, clean)
         restored = restorer.restore(degraded)
         height, width = clean.shape[:2]

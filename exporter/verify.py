@@ -111,7 +111,7 @@ def check_routes(
 
 
 def _reference(router: Router, net: RestorationNet, path: Path, side: int) -> Reference:
-    pixels = images.read(path).pixels
+    pixels = images.to_uint8(images.read(path).pixels)
     planes = to_planes(pixels, net.stride)
     with torch.inference_mode():
         logits, prior, gates = router(torch.from_numpy(make_views(pixels, side)))

@@ -1,5 +1,6 @@
 """lorair-run: restore pictures with a bundle."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from lorair.runtime.errors import (
 from lorair.runtime.video_command import video
 
 if TYPE_CHECKING:
+    from lorair.runtime.images import Encoding
     from lorair.runtime.restorer import Restored, Restorer
 
 app = console.make_app("Restore pictures with a lorair bundle. No PyTorch needed.")
@@ -43,6 +45,19 @@ def infer(
             help="File, or a folder. Default: STEM.restored.png beside each input.",
         ),
     ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="png, jpg, webp, tiff, bmp or avif. Default: by the output's ending, or png.",
+        ),
+    ] = None,
+    quality: Annotated[
+        int | None, typer.Option(help="1 to 100, of jpg, webp and avif. [default: 95]")
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Write before and after too: STEM.compare.png.")
+    ] = False,
     bundle: Annotated[
         Path, typer.Option("--bundle", "-b", envvar="LORAIR_BUNDLE", help="The bundle's folder.")
     ] = Path("lorair-bundle"),
@@ -66,15 +81,19 @@ def infer(
 
     Never overwrites an input. Exit code 1 if some of several pictures failed.
     """
+    from lorair.runtime.images import Encoding
     from lorair.runtime.restorer import Restorer
 
-    outputs = plan_outputs(inputs, output)
+    encoding = Encoding(format_, quality)
+    outputs = plan_outputs(inputs, output, encoding, compare=compare)
     if report is not None:
-        console.check_report(report, [*inputs, *outputs, *bundle.glob("*")])
+        comparisons = map(comparison_of, outputs) if compare else ()
+        console.check_report(report, [*inputs, *outputs, *comparisons, *bundle.glob("*")])
     restorer = Restorer.open(bundle, backend, threads)
     if not as_json:
         console.note(f"backend {restorer.backend.description}{restorer.reason}")
-    entries, errors = _restore_all(restorer, inputs, outputs, max_pixels, quiet=as_json)
+    job = _Job(restorer, max_pixels, encoding, compare)
+    entries, errors = _restore_all(job, inputs, outputs, quiet=as_json)
     document = {
         "lorair": console.lorair_version(),
         "bundle": str(bundle),
@@ -129,8 +148,18 @@ def doctor(
     out.print(f"{report['auto']}", soft_wrap=True)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What is done to every picture of a run."""
+
+    restorer: "Restorer"
+    max_pixels: int
+    encoding: "Encoding"
+    compare: bool
+
+
 def _restore_all(
-    restorer: "Restorer", inputs: list[Path], outputs: list[Path], max_pixels: int, *, quiet: bool
+    job: _Job, inputs: list[Path], outputs: list[Path], *, quiet: bool
 ) -> tuple[list[dict[str, Any]], list[LorairError]]:
     """An entry for each picture, and the errors; the only picture's error is raised."""
     entries: list[dict[str, Any]] = []
@@ -138,7 +167,7 @@ def _restore_all(
     for source, target in zip(inputs, outputs, strict=True):
         try:
             with console.status(f"restoring {source.name}"):
-                entry, restored = _restore_file(restorer, source, target, max_pixels)
+                entry, restored = _restore_file(job, source, target)
             if not quiet:
                 _print_result(entry, restored)
         except Exception as error:
@@ -153,33 +182,51 @@ def _restore_all(
     return entries, errors
 
 
-def plan_outputs(inputs: list[Path], output: Path | None) -> list[Path]:
+def plan_outputs(
+    inputs: list[Path], output: Path | None, encoding: "Encoding", *, compare: bool = False
+) -> list[Path]:
     """Where each restored picture goes, checked before any work is done.
 
     Raises:
         PictureError: an input is a folder.
         OutputError: unwritable, over an input, or two pictures to one file.
+        OptionError: the encoding is for another format.
     """
-    from lorair.runtime.atomic import check_writable_file
     from lorair.runtime.images import check_format
 
     taken: dict[Path, Path] = {source.resolve(): source for source in inputs}
-    targets = [_target(source, output, several=len(inputs) > 1) for source in inputs]
+    targets = [
+        _target(source, output, encoding.ending, several=len(inputs) > 1) for source in inputs
+    ]
     for source, target in zip(inputs, targets, strict=True):
-        check_format(target)
-        check_writable_file(target)
-        if target.resolve() in taken:
-            raise OutputError(
-                f"cannot restore {source}",
-                wanted="an output that is no input and no other picture's output",
-                found=f"{target}",
-                hint="choose another with -o, or leave earlier results out of the inputs",
-            )
-        taken[target.resolve()] = source
+        check_format(target, encoding)
+        _take(target, source, taken)
+        if compare:
+            _take(comparison_of(target), source, taken)
     return targets
 
 
-def _target(source: Path, output: Path | None, *, several: bool) -> Path:
+def _take(target: Path, source: Path, taken: dict[Path, Path]) -> None:
+    """Reserve a file to write, or say why not."""
+    from lorair.runtime.atomic import check_writable_file
+
+    check_writable_file(target)
+    if target.resolve() in taken:
+        raise OutputError(
+            f"cannot restore {source}",
+            wanted="an output that is no input and no other picture's output",
+            found=f"{target}",
+            hint="choose another with -o, or leave earlier results out of the inputs",
+        )
+    taken[target.resolve()] = source
+
+
+def comparison_of(target: Path) -> Path:
+    """Where before and after go: beside the restored picture."""
+    return target.with_name(f"{target.stem.removesuffix('.restored')}.compare.png")
+
+
+def _target(source: Path, output: Path | None, ending: str, *, several: bool) -> Path:
     if source.is_dir():
         raise PictureError(
             f"cannot restore {source}",
@@ -187,7 +234,7 @@ def _target(source: Path, output: Path | None, *, several: bool) -> Path:
             found="a folder",
             hint="name the pictures in it",
         )
-    name = f"{source.stem}.restored.png"
+    name = f"{source.stem}.restored{ending}"
     if output is None:
         return source.with_name(name)
     # A name without an ending can only be meant as a folder.
@@ -203,19 +250,20 @@ def _target(source: Path, output: Path | None, *, several: bool) -> Path:
     return output / name
 
 
-def _restore_file(
-    restorer: "Restorer", source: Path, target: Path, max_pixels: int
-) -> "tuple[dict[str, Any], Restored]":
+def _restore_file(job: _Job, source: Path, target: Path) -> "tuple[dict[str, Any], Restored]":
     import time
 
     from lorair.runtime import images
 
     start = time.perf_counter()
-    picture = images.read(source, max_pixels)
+    picture = images.read(source, job.max_pixels)
     decoded = time.perf_counter()
-    restored = restorer.restore(picture.pixels)
+    restored = job.restorer.restore(picture.pixels)
     encoding = time.perf_counter()
-    lost = images.write(target, picture.with_pixels(restored.image))
+    after = picture.with_pixels(restored.image)
+    lost = images.write(target, after, job.encoding)
+    if job.compare:
+        images.write(comparison_of(target), images.side_by_side(picture, after))
     end = time.perf_counter()
     seconds = {"decode": decoded - start, **restored.seconds, "encode": end - encoding}
     height, width = restored.image.shape[:2]
@@ -228,6 +276,8 @@ def _restore_file(
         "seconds": seconds,
         "notes": [*picture.notes, *lost],
     }
+    if job.compare:
+        entry["compare"] = str(comparison_of(target))
     return entry, restored
 
 

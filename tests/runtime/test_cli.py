@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import Command
+from picture_files import png_file, png_samples
 from PIL import Image
 
 from lorair.runtime import Restorer
@@ -117,6 +118,20 @@ def test_one_bad_file_of_several_is_exit_code_1(
         (("{dir}/picture.png", "--report", "{bundle}/manifest.json"), "an input or output of this"),
         (("{dir}/picture.png", "--report", "{dir}"), "wanted a file, found a folder"),
         (("{dir}/picture.png", "--threads", "100000"), "wanted 1 to 1024"),
+        (("{dir}/picture.png", "--quality", "80"), "--quality: wanted a lossy format"),
+        (("{dir}/picture.png", "--format", "gif"), "--format: wanted one of png, jpg"),
+        (("{dir}/picture.png", "--format", "jpg", "-o", "{dir}/x.png"), "found jpg; leave"),
+        (
+            (
+                "{dir}/picture.png",
+                "--compare",
+                "-o",
+                "{dir}/picture.compare.png.png",
+                "--report",
+                "{dir}/picture.compare.png.compare.png",
+            ),
+            "an input or output of this run",
+        ),
         (("{dir}",), "wanted a picture, found a folder"),
         ((".",), "wanted a picture, found a folder"),
         (("",), "wanted a picture, found a folder"),
@@ -150,6 +165,39 @@ def test_a_name_without_ending_is_a_folder(
 ) -> None:
     assert lorair_run("infer", picture_file, "-b", tiny_bundle, "-o", tmp_path / "out").code == 0
     assert files(tmp_path / "out") == {"picture.restored.png"}
+
+
+def test_format_quality_and_comparison(
+    lorair_run: Command, tiny_bundle: Path, picture_file: Path, tmp_path: Path
+) -> None:
+    options = ("--format", "jpg", "--quality", "60", "--compare", "--json", "-o", tmp_path / "out")
+    result = lorair_run("infer", picture_file, "-b", tiny_bundle, *options)
+    assert result.code == 0, result.err
+    (entry,) = json.loads(result.out)["pictures"]
+    assert files(tmp_path / "out") == {"picture.restored.jpg", "picture.compare.png"}
+    assert entry["compare"] == str(tmp_path / "out" / "picture.compare.png")
+    with Image.open(entry["output"]) as after, Image.open(entry["compare"]) as both:
+        assert after.format == "JPEG"
+        assert both.size == (90 + 8 + 90, 70)
+        with Image.open(picture_file) as before:
+            np.testing.assert_array_equal(np.asarray(both)[:, :90], np.asarray(before))
+    assert lorair_run("infer", picture_file, "-b", tiny_bundle, "--compare").code == 0
+    again = lorair_run("infer", picture_file, tmp_path / "picture.compare.png", "--compare")
+    assert again.code == 2
+
+
+def test_sixteen_bits_from_file_to_file(
+    lorair_run: Command, tiny_bundle: Path, photo: np.ndarray, tmp_path: Path
+) -> None:
+    dark = photo[:64, :64].astype(np.uint16)  # every value would fit into 8 bits
+    (tmp_path / "dark.png").write_bytes(png_file(dark))
+    result = lorair_run("infer", tmp_path / "dark.png", "-b", tiny_bundle)
+    assert result.code == 0, result.err
+    assert "note: backend" in result.err
+    assert "16 bits" not in result.err
+    found = png_samples((tmp_path / "dark.restored.png").read_bytes())
+    np.testing.assert_array_equal(found, Restorer.open(tiny_bundle).restore(dark).image)
+    assert found.dtype.itemsize == 2
 
 
 @pytest.mark.parametrize("name", ["[bold]x[red] [b].png", "mit Leerzeichen é雪.png", "-dash.png"])

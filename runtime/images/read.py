@@ -1,0 +1,145 @@
+"""File to picture."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import (  # noqa: F401  (a plugin registers its format when it is imported)
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from lorair.runtime.errors import PictureError
+from lorair.runtime.images import metadata
+from lorair.runtime.images.decode import avif_bits, decode_deep, decode_shallow, deep_rawmode
+from lorair.runtime.images.limit import no_pillow_limit
+from lorair.runtime.images.picture import DEFAULT_MAX_PIXELS, Picture, check_size
+
+# A profile describes the file's own channels; CMYK and YCbCr leave theirs.
+_GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16B", "I;16L"}
+_PROFILE_MODES = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA"} | _GREY_MODES
+_READABLE_MODES = _PROFILE_MODES | {"CMYK", "YCbCr"}
+
+# What is documented, and nothing that would start another program (EPS).
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")
+
+_TIFF_BITS, _TIFF_PLANAR = 258, 284
+
+
+def read(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+    """Decode a picture: upright, RGB, with its alpha, depth and metadata.
+
+    The size is checked before anything is decoded. 16 bits a channel are the file's type,
+    whatever values it holds.
+
+    Raises:
+        PictureError: missing, not a picture, damaged, too small or too large, or of a kind
+            that cannot be restored faithfully.
+    """
+    file = Path(path)
+    try:
+        return _read(file, max_pixels)
+    except PictureError:
+        raise
+    except FileNotFoundError:
+        raise PictureError(
+            f"cannot read {file}", wanted="a picture", found="no such file", hint="check the path"
+        ) from None
+    except UnidentifiedImageError:
+        raise _unreadable(file, _kind(file)) from None
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        raise _unreadable(file, f"damaged data ({error})") from error
+
+
+def _read(file: Path, max_pixels: int) -> Picture:
+    with _open(file) as image:
+        check_size(image.width, image.height, max_pixels, str(file))
+        bits, rawmode = _bits(image, file), deep_rawmode(image)
+        _check_kind(image, file, bits, rawmode)
+        is_grey = image.mode in _GREY_MODES or (rawmode or "").startswith("LA")
+        keeps_profile = image.mode in _PROFILE_MODES
+        notes = _notes(image, bits)
+        if rawmode is not None:
+            pixels, alpha, undone = decode_deep(image, rawmode, lambda: _open(file))
+        else:
+            pixels, alpha, undone = decode_shallow(image)
+        found, lost = metadata.from_image(image, file, (pixels.shape[1], pixels.shape[0]), undone)
+        if found.icc_profile is not None and not keeps_profile:
+            found = replace(found, icc_profile=None)
+            lost.append("the colour profile was dropped in the conversion to RGB")
+        return Picture(pixels, alpha, is_grey, found, (*notes, *lost))
+
+
+def _check_kind(image: Image.Image, file: Path, bits: int, rawmode: str | None) -> None:
+    found = None
+    if bits > 8 and _tiff_tag(image, _TIFF_PLANAR) == 2:
+        found = "more, in separate planes"  # which Pillow decodes wrongly
+    elif image.mode not in _READABLE_MODES:
+        found = f"Pillow's mode {image.mode}"
+    elif image.format != "AVIF" and (rawmode is not None) != (bits == 16):
+        found = f"{bits} bits, mode {image.mode}"
+    if found is not None:
+        raise PictureError(
+            f"cannot restore {file}",
+            wanted="grey or RGB of 8 bits a channel, or 16 in PNG or TIFF",
+            found=found,
+            hint="convert it first",
+        )
+
+
+def _notes(image: Image.Image, bits: int) -> list[str]:
+    notes = []
+    if image.format == "AVIF" and bits > 8:
+        notes.append(f"{bits} bits a channel were read as 8")
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        notes.append(f"only the first of {frames} frames was read")
+    if image.mode == "CMYK":
+        notes.append("CMYK was converted to RGB without regard to inks; colours are approximate")
+    return notes
+
+
+def _bits(image: ImageFile.ImageFile, file: Path) -> int:
+    """Bits a channel in the file; Pillow decodes deeper colour to 8 bits without a word."""
+    tagged = _tiff_tag(image, _TIFF_BITS)
+    if tagged is not None:
+        return max(tagged) if isinstance(tagged, tuple) else int(tagged)
+    if image.format == "PPM":
+        maximum = image.tile[0].args
+        return 16 if isinstance(maximum, tuple) and maximum[-1] > 255 else 8
+    if image.format == "AVIF":
+        return avif_bits(file)
+    return 16 if deep_rawmode(image) is not None else 8
+
+
+def _tiff_tag(image: Image.Image, tag: int) -> Any:
+    tags = getattr(image, "tag_v2", None) if image.format == "TIFF" else None
+    return tags.get(tag) if tags is not None else None
+
+
+def _open(file: Path) -> ImageFile.ImageFile:
+    """Read the header; `check_size` follows."""
+    with no_pillow_limit():
+        return Image.open(file, formats=_FORMATS)
+
+
+def _kind(file: Path) -> str:
+    size = file.stat().st_size
+    return "an empty file" if size == 0 else f"{size} bytes of something else"
+
+
+def _unreadable(file: Path, found: str) -> PictureError:
+    return PictureError(
+        f"cannot read {file}",
+        wanted="a picture (PNG, JPEG, WebP, TIFF, BMP, AVIF)",
+        found=found,
+        hint="check the file or export it again",
+    )

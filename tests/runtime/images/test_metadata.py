@@ -1,0 +1,153 @@
+import contextlib
+import struct
+from pathlib import Path
+
+import numpy as np
+import picture_files as files
+import pytest
+import tifffile
+from PIL import Image
+
+from lorair.runtime import images
+from lorair.runtime.images.exif import upright
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_only_what_is_untrue_changes(order: str, orientation: int) -> None:
+    before = files.exif_block(orientation, 20, 12, order)
+    width, height = (20, 12) if orientation == 1 else (12, 20)
+    after = upright(before, width, height)
+    fields = files.exif_fields(after)
+    wanted = files.exif_fields(before)
+    number = {3: order + "H", 4: order + "I"}
+    wanted["first", 274] = (3, struct.pack(order + "H", 1))
+    for tag, value in ((40962, width), (40963, height)):
+        kind = wanted["exif", tag][0]
+        wanted["exif", tag] = (kind, struct.pack(number[kind], value))
+    assert fields == {k: v for k, v in wanted.items() if k[0] != "thumbnail"}
+    # A maker note's offsets count from the block's beginning.
+    assert after.index(b"NOTE") == before.index(b"NOTE")
+    assert b"old" not in after
+
+
+def test_a_thumbnail_in_the_middle_is_blanked() -> None:
+    before = files.exif_block(1, 20, 12) + b"more"
+    after = upright(before, 20, 12)
+    assert len(after) == len(before)
+    assert b"old" not in after
+    assert after.endswith(b"more")
+
+
+@pytest.mark.parametrize("cut", [3, 9, 30, 130, 205])
+def test_damaged_exif_is_dropped_and_said_so(cut: int, tmp_path: Path) -> None:
+    block = files.exif_block(1, 20, 12)[:cut]
+    (tmp_path / "x.png").write_bytes(files.png_file(PIXELS, (b"eXIf", block)))
+    picture = images.read(tmp_path / "x.png")
+    assert picture.metadata.exif is None
+    assert picture.notes == ("the EXIF data is damaged and was dropped",)
+    np.testing.assert_array_equal(picture.pixels, PIXELS)
+
+
+def test_any_damage_is_survived() -> None:
+    rng = np.random.default_rng(0)
+    whole = np.frombuffer(files.exif_block(6, 20, 12), np.uint8)
+    for _ in range(500):
+        block = whole.copy()
+        block[rng.integers(0, len(block), 4)] = rng.integers(0, 256, 4)
+        with contextlib.suppress(ValueError, struct.error):
+            upright(block.tobytes(), 20, 12)
+
+
+def test_xmp_turns_with_the_picture(tmp_path: Path) -> None:
+    xmp = b'<x tiff:Orientation="%d" b="1"/><tiff:Orientation>%d</tiff:Orientation>'
+    chunks = (
+        (b"eXIf", files.exif_block(6, 20, 12)),
+        (b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + xmp % (6, 6)),
+    )
+    (tmp_path / "x.png").write_bytes(files.png_file(PIXELS, *chunks))
+    assert images.read(tmp_path / "x.png").metadata.xmp == xmp % (1, 1)
+
+
+def tiff_around(block: bytes, pixels: np.ndarray) -> bytes:
+    """The block's first directory with the picture's fields: an uncompressed TIFF."""
+    (count,) = struct.unpack_from("<H", block, 8)
+    height, width = pixels.shape[:2]
+    numbers = {256: width, 257: height, 258: 8, 259: 1, 262: 2, 277: 3, 278: height}
+    numbers |= {273: len(block) + len(block) % 2, 279: pixels.nbytes}
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in numbers.items()]
+    entries += [block[10 + 12 * i : 22 + 12 * i] for i in range(count)]
+    body = block + bytes(len(block) % 2) + pixels.tobytes()
+    directory = struct.pack("<H", len(entries)) + b"".join(sorted(entries, key=_tag)) + bytes(4)
+    return body[:4] + struct.pack("<I", len(body)) + body[8:] + directory
+
+
+def _tag(entry: bytes) -> int:
+    return int(struct.unpack_from("<H", entry)[0])
+
+
+def test_fields_of_a_tiff_and_its_directories(tmp_path: Path) -> None:
+    block = files.exif_block(6, 20, 12).replace(b"maker of", "mäker of".encode("latin-1"))
+    (tmp_path / "a.tif").write_bytes(tiff_around(block, PIXELS))
+    picture = images.read(tmp_path / "a.tif")
+    assert picture.notes == ()
+    np.testing.assert_array_equal(picture.pixels, np.rot90(PIXELS, -1))
+    wanted = files.exif_fields(block)
+    wanted["exif", 40962], wanted["exif", 40963] = (4, b"\x0c\0\0\0"), (3, b"\x14\0")
+    images.write(tmp_path / "b.tiff", picture)
+    assert picture.metadata.exif is not None
+    for written in (picture.metadata.exif, (tmp_path / "b.tiff").read_bytes()):
+        found = files.exif_fields(written)
+        for name in (("first", 271), ("exif", 37500), ("exif", 40962), ("exif", 40963)):
+            assert found[name] == wanted[name]
+
+
+def test_big_tiff_has_pixels_only(tmp_path: Path) -> None:
+    options = {"bigtiff": True, "photometric": "rgb"}
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS.astype(np.uint16), **options)
+    picture = images.read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(picture.pixels, PIXELS)
+    assert (picture.metadata.exif, picture.notes) == (None, ())
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_resolution(depth: type, tmp_path: Path) -> None:
+    source = tmp_path / "a.tif"
+    tags = [(274, "H", 1, 6, True)]
+    options = {"resolution": (300, 150), "resolutionunit": "inch", "extratags": tags}
+    tifffile.imwrite(source, PIXELS.astype(depth), photometric="rgb", metadata=None, **options)
+    picture = images.read(source)
+    for name in ("b.png", "b.tiff", "b.jpg", "b.bmp"):
+        images.write(tmp_path / name, picture)
+        with Image.open(tmp_path / name) as image:
+            found = tuple(map(float, image.info["dpi"]))
+        assert found == pytest.approx((150, 300), rel=1e-3), name
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_what_only_png_holds_stays_in_png(depth: type, tmp_path: Path) -> None:
+    chunks = [
+        (b"gAMA", struct.pack(">I", 100000)),
+        (b"cICP", bytes([9, 16, 0, 1])),
+        (b"tEXt", b"parameters\0a cat"),
+        (b"iTXt", b"Titel" + bytes(5) + "für".encode()),
+    ]
+    (tmp_path / "a.png").write_bytes(files.png_file(PIXELS.astype(depth), *chunks))
+    picture = images.read(tmp_path / "a.png")
+    assert images.write(tmp_path / "b.png", picture) == ()
+    written = files.png_chunks((tmp_path / "b.png").read_bytes())
+    assert [c for c in written if c[0] not in (b"IHDR", b"IDAT", b"IEND")] == chunks
+    notes = images.write(tmp_path / "b.jpg", picture)
+    assert "the PNG's text was dropped" in notes
+    assert "the PNG's colour space (cICP, gAMA) was dropped" in notes
+
+
+def test_jpeg_has_no_room_for_more_than_64_kilobytes(tmp_path: Path) -> None:
+    big = files.exif_block(1, 20, 12) + bytes(70000)
+    metadata = images.Metadata(exif=big, xmp=bytes(65600), icc_profile=bytes(range(256)) * 1000)
+    notes = images.write(tmp_path / "x.jpg", images.Picture(PIXELS, metadata=metadata))
+    assert [note.split(" of ")[0] for note in notes] == ["EXIF", "XMP"]
+    with Image.open(tmp_path / "x.jpg") as image:
+        assert image.info["icc_profile"] == metadata.icc_profile
