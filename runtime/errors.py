@@ -12,7 +12,9 @@ LorairError                something failed; exit code 1
     ├── ConfigError        a configuration that contradicts itself or the weights
     ├── BundleError        a bundle folder
     ├── PictureError       a picture, as a file or as an array
+    ├── RouteError         a saved route
     ├── OutputError        a place to write to
+    │   └── DiskFullError  no space is left there
     └── BackendError       a backend that cannot run here
 
 Every error says what failed, what was wanted and found, and what to do next, in one line.
@@ -108,8 +110,16 @@ class PictureError(UserError):
     """A picture that cannot be read, or is not what the network takes."""
 
 
+class RouteError(UserError):
+    """A saved route that cannot be read, or is another model's."""
+
+
 class OutputError(UserError):
     """A place that cannot be written to."""
+
+
+class DiskFullError(OutputError):
+    """No space is left; whatever is written there next would fail as well."""
 
 
 class BackendError(UserError):
