@@ -61,7 +61,9 @@ def as_lorair_error(error: Exception, what: str) -> LorairError:
     """The error itself if it is one of ours, or an InternalError that says `what` failed."""
     if isinstance(error, LorairError):
         return error
-    return InternalError(what, found=f"{type(error).__name__}: {error}", hint="this is a bug")
+    bug = InternalError(what, found=f"{type(error).__name__}: {error}", hint="this is a bug")
+    bug.__cause__ = error  # for --debug
+    return bug
 
 
 class VerificationError(LorairError):

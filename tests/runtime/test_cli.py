@@ -221,7 +221,7 @@ def test_a_bug_is_one_line_and_exit_code_1(
     monkeypatch.setattr("lorair.runtime.restorer.make_views", explode)
     result = lorair_run("infer", picture_file, "-b", tiny_bundle)
     assert result.code == 1
-    assert result.error.startswith("error: ZeroDivisionError: planted; this is a bug")
+    assert result.error.endswith("picture.png: found ZeroDivisionError: planted; this is a bug")
     assert "Traceback" not in result.err
 
 
