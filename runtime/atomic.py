@@ -2,15 +2,20 @@
 
 import errno
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
-from lorair.runtime.errors import OutputError
+from lorair.runtime.errors import DiskFullError, OutputError
 
 _RETRIES = 100
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_PARTIAL: Final = "partial"
+_SIBLING: Final = re.compile(rf"\.(?P<stem>.+)\.[0-9a-f]{{12}}\.{_PARTIAL}(?P<suffix>\.[^.]*)?")
 
 
 def check_writable(path: Path) -> None:
@@ -51,7 +56,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Missing parent folders are made. On any error the sibling is removed and an existing
     `path` is untouched.
     """
-    partial = _sibling(path, f"partial{path.suffix}")
+    partial = _sibling(path, f"{_PARTIAL}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -70,7 +75,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     fails it is moved back. A link is followed. Of two writers at once the last one wins.
     """
     path = path.resolve()
-    partial = _sibling(path, "partial")
+    partial = _sibling(path, _PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()
@@ -119,9 +124,35 @@ def _sibling(path: Path, ending: str) -> Path:
     return path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.{ending}")
 
 
+def remove_partials(paths: Iterable[Path]) -> int:
+    """Remove what a killed process left of these files, and only of these.
+
+    Returns:
+        how many temporary siblings there were.
+    """
+    wanted = set(paths)
+    found = 0
+    for folder in {path.parent for path in wanted}:
+        for sibling in folder.glob(f".*.{_PARTIAL}*"):
+            match = _SIBLING.fullmatch(sibling.name)
+            if match and folder / f"{match['stem']}{match['suffix'] or ''}" in wanted:
+                sibling.unlink(missing_ok=True)
+                found += 1
+    return found
+
+
 def _output_error(path: Path, error: OSError) -> OutputError:
-    return OutputError(
+    kind = DiskFullError if error.errno in _FULL or _is_full(path.parent) else OutputError
+    return kind(
         f"cannot write {path}",
         found=error.strerror or str(error),
         hint="choose another place with -o, or free some space",
     )
+
+
+def _is_full(folder: Path) -> bool:
+    """Libraries that write through C say of a full disk only that writing failed."""
+    try:
+        return shutil.disk_usage(folder).free == 0
+    except OSError:
+        return False

@@ -23,7 +23,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JS
 
 DEBUG_VARIABLE = "LORAIR_DEBUG"
 
-_settings = {"debug": False}
+_settings: dict[str, Any] = {"debug": False, "bar": None}
 
 
 def make_app(text: str) -> typer.Typer:
@@ -142,6 +142,54 @@ def progress(text: str) -> Iterator[Callable[[float, str], None]]:
 
 
 @contextmanager
+def counter(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on stderr with rate and time left, if that is a terminal; call it for each one done.
+
+    `say` prints above the bar.
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.2f}/s" if task.speed else "")
+
+    shown = total > 1 and sys.stderr.isatty()
+    # Redirected, results would go to stderr as well, also where stdout is a file.
+    bar = Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=stderr(),
+        transient=True,
+        disable=not shown,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with bar:
+        task = bar.add_task("", total=total)
+        _settings["bar"] = bar.console if shown else None
+        try:
+            yield lambda: bar.advance(task)
+        finally:
+            _settings["bar"] = None
+
+
+def say(text: str) -> None:
+    """A result's line on stdout; above the bar if there is one on the same terminal."""
+    bar = _settings["bar"] if sys.stdout.isatty() else None
+    (bar or stdout()).print(text, soft_wrap=True)
+
+
+@contextmanager
 def _timed(text: str) -> Iterator[None]:
     """A line with the block's time, if it ends well."""
     import time
@@ -156,7 +204,7 @@ def _timed(text: str) -> Iterator[None]:
 
 def note(text: str) -> None:
     """A line on stderr that is neither result nor error."""
-    stderr().print(f"note: {text}", soft_wrap=True)
+    (_settings["bar"] or stderr()).print(f"note: {text}", soft_wrap=True)
 
 
 def table(*columns: str, title: str | None = None) -> "Table":

@@ -12,7 +12,9 @@ LorairError                something failed; exit code 1
     ├── ConfigError        a configuration that contradicts itself or the weights
     ├── BundleError        a bundle folder
     ├── PictureError       a picture, as a file or as an array
+    ├── RouteError         a saved route
     ├── OutputError        a place to write to
+    │   └── DiskFullError  no space is left there
     └── BackendError       a backend that cannot run here
 
 Every error says what failed, what was wanted and found, and what to do next, in one line.
@@ -59,7 +61,9 @@ def as_lorair_error(error: Exception, what: str) -> LorairError:
     """The error itself if it is one of ours, or an InternalError that says `what` failed."""
     if isinstance(error, LorairError):
         return error
-    return InternalError(what, found=f"{type(error).__name__}: {error}", hint="this is a bug")
+    bug = InternalError(what, found=f"{type(error).__name__}: {error}", hint="this is a bug")
+    bug.__cause__ = error  # for --debug
+    return bug
 
 
 class VerificationError(LorairError):
@@ -108,8 +112,16 @@ class PictureError(UserError):
     """A picture that cannot be read, or is not what the network takes."""
 
 
+class RouteError(UserError):
+    """A saved route that cannot be read, or is another model's."""
+
+
 class OutputError(UserError):
     """A place that cannot be written to."""
+
+
+class DiskFullError(OutputError):
+    """No space is left; whatever is written there next would fail as well."""
 
 
 class BackendError(UserError):

@@ -5,6 +5,10 @@ import platform
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
+
+MAX_DEFAULT_JOBS: Final = 4
+"""Each picture in work needs its own activations: several GB for a large one at full size."""
 
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
@@ -34,6 +38,23 @@ def default_threads() -> int:
     threads = len(physical) or os.cpu_count() or 1
     quota = cpu_quota()
     return max(1, threads if quota is None else min(threads, round(quota)))
+
+
+def default_jobs(threads: int | None = None) -> int:
+    """Pictures to work on at once: one a thread, and no more than memory is likely to hold."""
+    return min(threads or default_threads(), MAX_DEFAULT_JOBS)
+
+
+def threads_each(threads: int | None, jobs: int) -> int:
+    """CPU threads for each of `jobs` pictures; `threads` is for all, None for the default."""
+    return max(1, (threads or default_threads()) // jobs)
+
+
+def describe_threads(threads: int, jobs: int) -> str:
+    """For reports: `2 threads`, or `2 pictures at once on 1 thread each`."""
+    if jobs == 1:
+        return f"{threads} threads"
+    return f"{jobs} pictures at once on {threads} thread{'s'[: threads != 1]} each"
 
 
 def processor_name() -> str:

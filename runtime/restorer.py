@@ -2,11 +2,11 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,20 @@ import numpy.typing as npt
 from lorair.runtime.backends import AUTO, Backend, select, select_auto
 from lorair.runtime.bundle import Bundle
 from lorair.runtime.cuda import device_picture
-from lorair.runtime.errors import BackendError, InternalError, OptionError, PictureError
+from lorair.runtime.errors import (
+    BackendError,
+    InternalError,
+    LorairError,
+    OptionError,
+    PictureError,
+)
 from lorair.runtime.gpu.kernels import Picture
-from lorair.runtime.images import check_size
+from lorair.runtime.images import DEFAULT_MAX_PIXELS, check_size
 from lorair.runtime.route import Route
 from lorair.runtime.views import make_views
 
 if TYPE_CHECKING:
+    from lorair.runtime.files import RestoredFile
     from lorair.runtime.gpu.walk import GpuWalk
 
 Pixels = npt.NDArray[Any]
@@ -50,41 +57,45 @@ class Restored:
 class Restorer:
     """Restores pictures with one bundle on one backend. Make one with `Restorer.open`."""
 
-    def __init__(self, bundle: Bundle, backend: Backend, reason: str = "") -> None:
+    def __init__(self, bundle: Bundle, backend: Backend, reason: str = "", jobs: int = 1) -> None:
         self.bundle = bundle
         self.backend = backend
+        self.jobs = jobs
         self.reason = reason
         """Why this backend, for people; empty if it was asked for."""
 
     @classmethod
     def open(
-        cls, path: str | Path, backend: str = "auto", threads: int | None = None
+        cls,
+        path: str | Path,
+        backend: str = "auto",
+        threads: int | None = None,
+        jobs: int = 1,
     ) -> "Restorer":
         """Open a bundle.
 
         Args:
             path: the bundle's folder.
             backend: a backend's name, or `auto` for the best one installed.
-            threads: CPU threads; None for the backend's choice.
+            threads: CPU threads; None for one a core.
+            jobs: pictures to work on at once, in as many threads of the caller's or in
+                `restore_many`; they share the CPU threads. More is more pictures a second,
+                and each one later.
 
         Raises:
+            OptionError: threads or jobs are out of range.
             BundleError: the bundle is missing or damaged.
             BackendError: the backend is unknown or cannot run here.
             DependencyError: its package is not installed.
         """
-        if threads is not None and not 1 <= threads <= MAX_THREADS:
-            raise OptionError(
-                "threads",
-                wanted=f"1 to {MAX_THREADS}",
-                found=str(threads),
-                hint="leave it out for the cores at hand",
-            )
+        _check_count("threads", threads)
+        _check_count("jobs", jobs)
         bundle = Bundle.open(path)
         if backend != AUTO:
-            return cls(bundle, select(backend, bundle, threads))
-        opened, skipped = select_auto(bundle, threads)
+            return cls(bundle, select(backend, bundle, threads, jobs), jobs=jobs)
+        opened, skipped = select_auto(bundle, threads, jobs)
         fastest = f"auto: the fastest here for an {bundle.manifest.precision} bundle"
-        return cls(bundle, opened, f" ({'; '.join((fastest, *skipped))})")
+        return cls(bundle, opened, f" ({'; '.join((fastest, *skipped))})", jobs)
 
     def route(self, image: Pixels) -> Route:
         """Ask the router what it sees.
@@ -123,6 +134,74 @@ class Restorer:
             _check_finite(restored, self.bundle.manifest.precision)
             out = from_planes(restored, image.shape[:2], image.dtype)
         return Restored(out, route, seconds)
+
+    def restore_file(
+        self,
+        source: str | Path,
+        target: str | Path,
+        route: Route | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+    ) -> "RestoredFile":
+        """Restore a picture from file to file, as `lorair-run infer` does.
+
+        Args:
+            source: a picture.
+            target: where the result goes, its format by the ending; it appears whole or not
+                at all, and replaces what is there.
+            route: as for `restore`.
+            max_pixels: larger pictures are refused.
+
+        Raises:
+            PictureError: the source cannot be read.
+            OutputError: the target cannot be written.
+        """
+        from lorair.runtime.files import restore_file
+
+        return restore_file(self, Path(source), Path(target), lambda pixels: route, max_pixels)
+
+    @overload
+    def restore_many(
+        self,
+        sources: Iterable[str | Path | Pixels],
+        route: Route | None = None,
+        *,
+        errors: Literal["raise"] = "raise",
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+    ) -> Iterator[Restored]: ...
+
+    @overload
+    def restore_many(
+        self,
+        sources: Iterable[str | Path | Pixels],
+        route: Route | None = None,
+        *,
+        errors: Literal["return"],
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+    ) -> Iterator[Restored | LorairError]: ...
+
+    def restore_many(
+        self,
+        sources: Iterable[str | Path | Pixels],
+        route: Route | None = None,
+        *,
+        errors: Literal["raise", "return"] = "raise",
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+    ) -> Iterator[Restored | LorairError]:
+        """Restore pictures, `jobs` at once, as the results are asked for.
+
+        Args:
+            sources: files or arrays; at most two a job are taken ahead.
+            route: for all of them; None to route each.
+            errors: `raise` ends at the first picture that fails, `return` gives its error in
+                its place and goes on.
+            max_pixels: larger files are refused.
+
+        Yields:
+            results in the order of the sources.
+        """
+        from lorair.runtime.many import restore_many
+
+        return restore_many(self, sources, route, raises=errors == "raise", max_pixels=max_pixels)
 
     def restore_on_device(self, source: Any, target: Any, route: Route | None = None) -> Route:
         """Restore from device memory to device memory, in the order of the GPU's stream.
@@ -249,6 +328,16 @@ def _checked(image: Pixels) -> Pixels:
             hint="divide 8-bit values by 255",
         )
     return image
+
+
+def _check_count(name: str, count: int | None) -> None:
+    if count is not None and not 1 <= count <= MAX_THREADS:
+        raise OptionError(
+            name,
+            wanted=f"1 to {MAX_THREADS}",
+            found=str(count),
+            hint="leave it out for the default",
+        )
 
 
 @contextmanager

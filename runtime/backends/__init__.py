@@ -70,6 +70,13 @@ class RunsGraphs(Protocol):
         """
 
 
+class Opener(Protocol):
+    """Opens a backend."""
+
+    def __call__(self, bundle: Bundle, threads: int | None, jobs: int = 1) -> Backend:
+        """For `jobs` pictures at once, which share the CPU threads."""
+
+
 @dataclass(frozen=True)
 class BackendKind:
     """A backend that may or may not be installed.
@@ -77,7 +84,7 @@ class BackendKind:
     name: as `--backend` takes it.
     package: that must be importable. extra: of lorair that brings it.
     precisions: of bundles that `auto` may run with it: no lower arithmetic than they ask for.
-    open: bundle, threads -> backend.
+    open: bundle, threads, jobs -> backend.
     lacks: what the machine lacks to run it, once the package is there; None if nothing.
     unfit: what a bundle lacks to run on it here; None if nothing.
     expected: whether a bundle was prepared for it, so that people want to know why not.
@@ -88,7 +95,7 @@ class BackendKind:
     package: str
     extra: str
     precisions: frozenset[Precision]
-    open: Callable[[Bundle, int | None], Backend]
+    open: Opener
     lacks: Callable[[], str | None] = lambda: None
     unfit: Callable[[Bundle], str | None] = lambda bundle: None
     expected: Callable[[Bundle], bool] = lambda bundle: False
@@ -116,37 +123,37 @@ class BackendKind:
             return None
 
 
-def _onnxruntime(bundle: Bundle, threads: int | None) -> Backend:
+def _onnxruntime(bundle: Bundle, threads: int | None, jobs: int = 1) -> Backend:
     from lorair.runtime.backends.onnxruntime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(bundle, threads)
+    return OnnxRuntimeBackend(bundle, threads, jobs)
 
 
-def _openvino(bundle: Bundle, threads: int | None) -> Backend:
+def _openvino(bundle: Bundle, threads: int | None, jobs: int = 1) -> Backend:
     from lorair.runtime.backends.openvino import OpenVINOBackend
 
-    return OpenVINOBackend(bundle, threads)
+    return OpenVINOBackend(bundle, threads, jobs=jobs)
 
 
-def _openvino_bf16(bundle: Bundle, threads: int | None) -> Backend:
+def _openvino_bf16(bundle: Bundle, threads: int | None, jobs: int = 1) -> Backend:
     from lorair.runtime.backends.openvino import OpenVINOBackend
 
-    return OpenVINOBackend(bundle, threads, "bf16")
+    return OpenVINOBackend(bundle, threads, "bf16", jobs)
 
 
-def _tensorrt_rtx(bundle: Bundle, threads: int | None) -> Backend:
+def _tensorrt_rtx(bundle: Bundle, threads: int | None, jobs: int = 1) -> Backend:
     from lorair.runtime.backends.tensorrt import open_tensorrt
 
     return open_tensorrt(bundle, "tensorrt-rtx")
 
 
-def _tensorrt(bundle: Bundle, threads: int | None) -> Backend:
+def _tensorrt(bundle: Bundle, threads: int | None, jobs: int = 1) -> Backend:
     from lorair.runtime.backends.tensorrt import open_tensorrt
 
     return open_tensorrt(bundle, "tensorrt")
 
 
-def _onnxruntime_cuda(bundle: Bundle, threads: int | None) -> Backend:
+def _onnxruntime_cuda(bundle: Bundle, threads: int | None, jobs: int = 1) -> Backend:
     from lorair.runtime.backends.onnxruntime_cuda import open_onnxruntime_cuda
 
     return open_onnxruntime_cuda(bundle)
@@ -241,7 +248,7 @@ def choose(bundle: Bundle) -> Selected:
     return next(_candidates(bundle))
 
 
-def select(name: str, bundle: Bundle, threads: int | None = None) -> Backend:
+def select(name: str, bundle: Bundle, threads: int | None = None, jobs: int = 1) -> Backend:
     """Open the named backend, or with `auto` the first that `choose` would take and that opens.
 
     Raises:
@@ -249,7 +256,7 @@ def select(name: str, bundle: Bundle, threads: int | None = None) -> Backend:
         DependencyError: its package is not installed.
     """
     if name == AUTO:
-        return select_auto(bundle, threads)[0]
+        return select_auto(bundle, threads, jobs)[0]
     if name not in BACKENDS:
         raise BackendError(
             f"no backend {name!r}",
@@ -257,10 +264,12 @@ def select(name: str, bundle: Bundle, threads: int | None = None) -> Backend:
             found=name,
             hint="leave --backend out for the best one installed",
         )
-    return BACKENDS[name].open(bundle, threads)
+    return BACKENDS[name].open(bundle, threads, jobs)
 
 
-def select_auto(bundle: Bundle, threads: int | None = None) -> tuple[Backend, tuple[str, ...]]:
+def select_auto(
+    bundle: Bundle, threads: int | None = None, jobs: int = 1
+) -> tuple[Backend, tuple[str, ...]]:
     """Open the fastest backend that opens.
 
     Returns:
@@ -273,7 +282,7 @@ def select_auto(bundle: Bundle, threads: int | None = None) -> tuple[Backend, tu
     failed: list[str] = []
     for candidate in _candidates(bundle):
         try:
-            backend = candidate.kind.open(bundle, threads)
+            backend = candidate.kind.open(bundle, threads, jobs)
         except (BackendError, BundleError, DependencyError) as error:
             if candidate.kind is _LAST:
                 raise

@@ -15,7 +15,7 @@ from lorair.runtime.backends.bound import BoundGraphs
 from lorair.runtime.backends.shapes import Shapes, check_shapes, restorer_shapes, router_shapes
 from lorair.runtime.bundle import Bundle
 from lorair.runtime.errors import BundleError, DependencyError, InternalError
-from lorair.runtime.machine import default_threads
+from lorair.runtime.machine import describe_threads, threads_each
 
 Array = npt.NDArray[np.float32]
 
@@ -27,12 +27,17 @@ class OnnxRuntimeBackend:
     """Runs a bundle with ONNX Runtime's CPU provider.
 
     Each graph is loaded when it is first run: with a known route the router never is.
+
+    Args:
+        bundle: to run.
+        threads: of the CPU; None for the cores at hand.
+        jobs: pictures at once, from threads of the caller's, which share the CPU's.
     """
 
     name = "onnxruntime"
     walk = None
 
-    def __init__(self, bundle: Bundle, threads: int | None) -> None:
+    def __init__(self, bundle: Bundle, threads: int | None, jobs: int = 1) -> None:
         self._library = import_onnxruntime()
         _share_arena()
         self._bundle = bundle
@@ -43,13 +48,13 @@ class OnnxRuntimeBackend:
             (lambda gates: self._load_restorer(bound, gates)) if bound else None,
             lambda: self._load_restorer(bundle.restorer, None),
         )
-        self.threads = threads or default_threads()
+        self.threads, self.jobs = threads_each(threads, jobs), jobs
 
     @property
     def description(self) -> str:
         """Library, version, device and threads."""
         version = self._library.__version__
-        return f"onnxruntime {version}, CPU, {self.threads} threads"
+        return f"onnxruntime {version}, CPU, {describe_threads(self.threads, self.jobs)}"
 
     def load_router(self) -> None:
         """Load the router's graph, unless it is loaded."""

@@ -5,8 +5,11 @@ The router runs on ONNX Runtime where that is installed: it is the faster of the
 """
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +22,7 @@ from lorair.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from lorair.runtime.backends.shapes import Shapes, check_shapes, restorer_shapes, router_shapes
 from lorair.runtime.bundle import Bundle
 from lorair.runtime.errors import BackendError, BundleError, DependencyError, InternalError
-from lorair.runtime.machine import default_threads, is_installed
+from lorair.runtime.machine import describe_threads, is_installed, threads_each
 
 Array = npt.NDArray[np.float32]
 
@@ -37,18 +40,27 @@ def has_bfloat16() -> bool:
 
 
 class _Graph:
-    """A compiled graph with the one request that holds its memory."""
+    """A compiled graph with a request, which holds the memory of a run, for each job."""
 
-    def __init__(self, compiled: Any) -> None:
+    def __init__(self, compiled: Any, jobs: int) -> None:
         self.compiled = compiled
-        self._request = compiled.create_infer_request()
-        self._lock = threading.Lock()
+        self._requests: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(jobs):
+            self._requests.put(compiled.create_infer_request())
 
     def run(self, inputs: dict[str, Array]) -> list[Array]:
         """Outputs in order, copied: the request's memory is used again."""
-        with self._lock:
-            results = self._request.infer(inputs, share_inputs=True, share_outputs=True)
+        with self._request() as request:
+            results = request.infer(inputs, share_inputs=True, share_outputs=True)
             return [np.array(results[output]) for output in self.compiled.outputs]
+
+    @contextmanager
+    def _request(self) -> Iterator[Any]:
+        request = self._requests.get()
+        try:
+            yield request
+        finally:
+            self._requests.put(request)
 
 
 class OpenVINOBackend:
@@ -57,11 +69,16 @@ class OpenVINOBackend:
     Args:
         bundle: with the restorer in OpenVINO's form, as `lorair-export build` writes it.
         threads: None for the cores at hand.
+        jobs: pictures at once, from threads of the caller's, which share the CPU's.
         precision: of the restorer's arithmetic; bf16 only where the processor has it.
     """
 
     def __init__(
-        self, bundle: Bundle, threads: int | None, precision: Literal["f32", "bf16"] = "f32"
+        self,
+        bundle: Bundle,
+        threads: int | None,
+        precision: Literal["f32", "bf16"] = "f32",
+        jobs: int = 1,
     ) -> None:
         try:
             import openvino
@@ -93,11 +110,13 @@ class OpenVINOBackend:
                 hint="build it again with `lorair-export build`",
             )
         self._bundle, self._graph = bundle, graph
-        self.threads = threads or default_threads()
+        self.threads, self.jobs = threads_each(threads, jobs), jobs
         self._lock = threading.Lock()
         self._router: _Graph | None = None
         has_onnxruntime = is_installed("onnxruntime")
-        self._router_backend = OnnxRuntimeBackend(bundle, threads) if has_onnxruntime else None
+        self._router_backend = (
+            OnnxRuntimeBackend(bundle, threads, jobs) if has_onnxruntime else None
+        )
         self._restorers: BoundGraphs[_Graph] = BoundGraphs(
             self._load_restorer, lambda: self._load_restorer(None)
         )
@@ -106,7 +125,8 @@ class OpenVINOBackend:
     def description(self) -> str:
         """Libraries, versions, device and threads."""
         version = self._library.__version__.split("-")[0]
-        text = f"openvino {version} {self.precision}, CPU, {self.threads} threads"
+        threads = describe_threads(self.threads, self.jobs)
+        text = f"openvino {version} {self.precision}, CPU, {threads}"
         if self._router_backend is None:
             return text
         library = self._router_backend.description.split(",")[0]
@@ -123,7 +143,7 @@ class OpenVINOBackend:
                 graph = self._bundle.router
                 compiled = self._compile(self._read(graph), "f32")
                 self._check(graph, compiled, router_shapes(self._bundle.manifest.model))
-                self._router = _Graph(compiled)
+                self._router = _Graph(compiled, self.jobs)
 
     def load_restorer(self, gates: Array) -> None:
         """Compile the restoration network's graph for these gates (E), unless it is."""
@@ -152,7 +172,7 @@ class OpenVINOBackend:
         if branch == "router" and self._router_backend is not None:
             return self._router_backend.open_graph(branch, graph)
         precision = self.precision if branch == "restorer" else "f32"
-        opened = _Graph(self._compile(self._read(graph), precision))
+        opened = _Graph(self._compile(self._read(graph), precision), jobs=1)
         return lambda inputs: self._run(opened, inputs, f"the {branch}'s inner values")
 
     def _run(self, graph: _Graph, inputs: dict[str, Array], what: str) -> list[Array]:
@@ -179,7 +199,7 @@ class OpenVINOBackend:
         compiled = self._cached(gates) or self._compile(self._bind(gates), self.precision)
         wanted = restorer_shapes(self._bundle.manifest.model, bound=gates is not None)
         self._check(self._graph, compiled, wanted)
-        return _Graph(compiled)
+        return _Graph(compiled, self.jobs)
 
     def _cached(self, gates: Array | None) -> Any:
         """Compiled once, then kept; None if it is not worth it, or went wrong."""
@@ -187,7 +207,7 @@ class OpenVINOBackend:
             return None
         content, version = self._bundle.content(self._graph), self._library.__version__
         bound = None if gates is None else gates.tobytes().hex()
-        name = graph_cache.entry_name(self.name, version, content, self.threads, bound)
+        name = graph_cache.entry_name(self.name, version, content, self.threads, self.jobs, bound)
         made: list[Any] = []
 
         def make(folder: Path) -> None:
@@ -248,8 +268,10 @@ class OpenVINOBackend:
         check_shapes(graph, found, wanted)
 
     def _config(self, precision: str) -> dict[str, Any]:
-        return {
+        config = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": self.threads,
+            "INFERENCE_NUM_THREADS": self.threads * self.jobs,
             "INFERENCE_PRECISION_HINT": precision,
         }
+        # A stream is a picture in work; the hint alone would make one.
+        return config if self.jobs == 1 else {**config, "NUM_STREAMS": self.jobs}

@@ -132,9 +132,16 @@ def test_one_bad_file_of_several_is_exit_code_1(
             ),
             "an input or output of this run",
         ),
-        (("{dir}",), "wanted a picture, found a folder"),
-        ((".",), "wanted a picture, found a folder"),
-        (("",), "wanted a picture, found a folder"),
+        (("{dir}/hollow",), "nothing to restore in"),
+        (("{dir}", "--glob", "*.jpg"), "wanted *.jpg, found none"),
+        (("",), "INPUT: wanted a path, found an empty text"),
+        (("{dir}/picture.png", "--expert", "fog"), "--expert: wanted one of snow, rain, raindrop"),
+        (("{dir}/picture.png", "--gates", "rain=0.5"), "shares that sum to 1, found 0.5"),
+        (("{dir}/picture.png", "--expert", "rain", "--gates", "rain=1"), "no --gates beside it"),
+        (("{dir}/picture.png", "--route", "{dir}/picture.png"), "cannot read the route"),
+        (("{dir}/picture.png", "--route", "x", "--route-from", "first"), "no --route beside it"),
+        (("{dir}/picture.png", "--route-from", "0"), "first, each, or a number from 1"),
+        (("{dir}/picture.png", "--jobs", "0"), "jobs: wanted 1 to 1024"),
         (("{dir}/picture.png", "-o", "{dir}/empty"), "wanted a folder, found the file"),
         (("{dir}/pic[/b].png",), "pic[/b].png: wanted a picture, found no such file"),
     ],
@@ -149,15 +156,16 @@ def test_mistakes_change_nothing(
     folder = picture_file.parent
     (folder / "empty.png").touch()
     (folder / "empty").touch()
+    (folder / "hollow").mkdir()
     (folder / "link.png").symlink_to(picture_file)
-    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    before = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
     filled = [a.format(dir=folder, name=folder.name, bundle=tiny_bundle) for a in arguments]
     result = lorair_run("infer", "--bundle", tiny_bundle, *filled)
     assert result.code == 2
     assert words in result.error
     assert result.error.startswith("error: ")
     assert "Traceback" not in result.err
-    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
 
 
 def test_a_name_without_ending_is_a_folder(
@@ -261,7 +269,7 @@ def test_a_bug_is_one_line_and_exit_code_1(
     monkeypatch.setattr("lorair.runtime.restorer.make_views", explode)
     result = lorair_run("infer", picture_file, "-b", tiny_bundle)
     assert result.code == 1
-    assert result.error.startswith("error: ZeroDivisionError: planted; this is a bug")
+    assert result.error.endswith("picture.png: found ZeroDivisionError: planted; this is a bug")
     assert "Traceback" not in result.err
 
 

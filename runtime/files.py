@@ -1,0 +1,114 @@
+"""One picture, from file to file."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorair.runtime import images
+from lorair.runtime.errors import PictureError
+from lorair.runtime.route import Route
+
+if TYPE_CHECKING:
+    from lorair.runtime.restorer import Pixels, Restorer
+
+ChooseRoute = Callable[["Pixels"], Route | None]
+"""(H, W, 3) pixels -> the route to restore them under; None to ask the router."""
+
+
+@dataclass(frozen=True, eq=False)
+class RestoredFile:
+    """A file that was restored.
+
+    size: width and height in pixels.
+    seconds: time of each stage: decode, encode, and those of `Restored`.
+    notes: what was lost on the way, and what deserves a look, for people.
+    comparison: before and after, if they were wanted.
+    """
+
+    source: Path
+    target: Path
+    size: tuple[int, int]
+    route: Route
+    seconds: dict[str, float]
+    notes: tuple[str, ...]
+    comparison: Path | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        compared = {} if self.comparison is None else {"compare": str(self.comparison)}
+        return {
+            "input": str(self.source),
+            "output": str(self.target),
+            "width": self.size[0],
+            "height": self.size[1],
+            "route": self.route.to_dict(),
+            "seconds": self.seconds,
+            "notes": list(self.notes),
+            **compared,
+        }
+
+
+def restore_file(
+    restorer: "Restorer",
+    source: Path,
+    target: Path,
+    choose: ChooseRoute = lambda pixels: None,
+    max_pixels: int = images.DEFAULT_MAX_PIXELS,
+    go_on: Callable[[], None] = lambda: None,
+    encoding: images.Encoding | None = None,
+    comparison: Path | None = None,
+) -> RestoredFile:
+    """Decode, restore, encode.
+
+    Args:
+        restorer: to restore with.
+        source: a picture.
+        target: where the result goes; it appears whole or not at all.
+        choose: the route.
+        max_pixels: larger pictures are refused.
+        go_on: called between the stages; what it raises ends the work, nothing written.
+        encoding: of the target; None for the defaults of its format.
+        comparison: where before and after go, side by side; None for nowhere.
+
+    Raises:
+        PictureError: the source cannot be read.
+        OutputError: the target cannot be written.
+    """
+    start = time.perf_counter()
+    picture = read(source, max_pixels)
+    decoded = time.perf_counter()
+    go_on()
+    route = choose(picture.pixels)
+    chosen = time.perf_counter()
+    restored = restorer.restore(picture.pixels, route)
+    go_on()
+    finished = time.perf_counter()
+    after = picture.with_pixels(restored.image)
+    if comparison is not None:  # first: who has the result has everything
+        images.write(comparison, images.side_by_side(picture, after))
+    lost = images.write(target, after, encoding or images.Encoding())
+    end = time.perf_counter()
+    seconds = {"decode": decoded - start, "route": chosen - decoded, **restored.seconds}
+    seconds["encode"] = end - finished
+    height, width = restored.image.shape[:2]
+    notes = (*picture.notes, *lost, *restored.route.doubts())
+    size = width, height
+    return RestoredFile(source, target, size, restored.route, seconds, notes, comparison)
+
+
+def read(source: Path, max_pixels: int) -> images.Picture:
+    """`images.read`, and a clear word about folders.
+
+    Raises:
+        PictureError: not a picture.
+    """
+    if source.is_dir():
+        raise PictureError(
+            f"cannot read {source}",
+            wanted="a picture",
+            found="a folder",
+            hint="name the pictures in it",
+        )
+    return images.read(source, max_pixels)
