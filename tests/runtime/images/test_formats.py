@@ -9,7 +9,7 @@ import numpy as np
 import picture_files as files
 import pytest
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, JpegImagePlugin
 
 from lorair.runtime import images
 from lorair.runtime.errors import OptionError
@@ -117,6 +117,10 @@ def test_what_goes_in_comes_out(
             if ending == ".tiff" and (mode, depth) == ("LA", 16):
                 kept = kept[..., [0, 0, 0, 1]]
             np.testing.assert_array_equal(found, kept)
+            again = images.read(path)
+            np.testing.assert_array_equal(again.pixels, picture.pixels)
+            assert (again.alpha is None) == (picture.alpha is None)
+            assert again.alpha is None or (again.alpha == picture.alpha).all()
         else:
             assert found.dtype == np.uint8
             colours = kept.shape[2] if has_grey else 3 + mode.endswith("A")
@@ -241,3 +245,18 @@ def test_formats_have_several_endings(tmp_path: Path) -> None:
         kind = "tiff" if "tif" in name else "jpg"
         images.write(tmp_path / name, images.Picture(samples("RGB", 8)), images.Encoding(kind))
         assert (tmp_path / name).exists()
+
+
+def test_strips_of_a_deep_png_meet(tmp_path: Path) -> None:
+    tall = np.tile(samples("RGB", 16), (30, 1, 1))
+    images.write(tmp_path / "x.png", images.Picture(tall))
+    np.testing.assert_array_equal(load(tmp_path / "x.png"), tall)
+
+
+def test_lossy_formats_lose_what_they_must_only(photo: np.ndarray, tmp_path: Path) -> None:
+    hidden = images.Picture(photo, np.zeros(photo.shape[:2], np.uint8))
+    images.write(tmp_path / "x.webp", hidden)
+    assert np.abs(load(tmp_path / "x.webp")[..., :3].astype(int) - photo).mean() < 5
+    images.write(tmp_path / "x.jpg", hidden)
+    with Image.open(tmp_path / "x.jpg") as image:
+        assert JpegImagePlugin.get_sampling(image) == 0  # colour at full resolution

@@ -31,6 +31,7 @@ def test_only_what_is_untrue_changes(order: str, orientation: int) -> None:
     # A maker note's offsets count from the block's beginning.
     assert after.index(b"NOTE") == before.index(b"NOTE")
     assert b"old" not in after
+    assert len(after) == before.index(b"\xff\xd8old")
 
 
 def test_a_thumbnail_in_the_middle_is_blanked() -> None:
