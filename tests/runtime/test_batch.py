@@ -112,7 +112,7 @@ def test_a_folder_gives_what_pictures_give_one_by_one(
 
 
 def test_killed_at_any_moment_and_gone_on_with(tmp_path: Path) -> None:
-    folder, out, log = pictures(tmp_path / "in", 120), tmp_path / "out", tmp_path / "log"
+    folder, out, log = pictures(tmp_path / "in", 200), tmp_path / "out", tmp_path / "log"
     kills = 20
     done = subprocess.run(
         [sys.executable, SUPPORT / "killed_batch.py", folder, out, log, str(kills)],
@@ -122,18 +122,17 @@ def test_killed_at_any_moment_and_gone_on_with(tmp_path: Path) -> None:
         timeout=CHILD_LIMIT,
     )
     codes = list(map(int, done.stdout.split()))
-    assert codes[-1] == 0
-    assert codes.count(-signal.SIGKILL) >= 5, "killed too late to test anything"
+    assert codes == [-signal.SIGKILL] * kills + [0]
     # Undisturbed: each picture inverted and saved.
     for source in folder.iterdir():
         with Image.open(source) as image:
             Image.fromarray(255 - np.asarray(image)).save(tmp_path / "wanted.png")
         wanted = (tmp_path / "wanted.png").read_bytes()
         assert (out / f"{source.stem}.restored.png").read_bytes() == wanted
-    assert len(list(out.iterdir())) == 120, "nothing half-written is left"
+    assert len(list(out.iterdir())) == 200, "nothing half-written is left"
     begun = log.read_text().splitlines()
     assert not [line for line in begun if line.endswith("True")], "nothing is done twice"
-    assert len(begun) <= 120 + 2 * kills
+    assert 200 <= len(begun) <= 200 + 2 * kills
 
 
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -57,6 +57,14 @@ def run(folder: Path, output: Path, log: int) -> None:
         pass
 
 
+def wait_for(log: int, lines: int) -> None:
+    """Until so many more pictures are begun: a kill before that would test nothing."""
+    wanted = os.fstat(log).st_size + lines * len("p000.restored.png False\n")
+    limit = time.monotonic() + 60
+    while os.fstat(log).st_size < wanted and time.monotonic() < limit:
+        time.sleep(0.0005)
+
+
 def main() -> None:
     folder, output, log_path, kills = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
     log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -67,7 +75,8 @@ def main() -> None:
             run(folder, output, log)
             os._exit(0)
         if left:
-            time.sleep(chance.uniform(0.005, 0.06))
+            wait_for(log, chance.randint(1, 5))
+            time.sleep(chance.uniform(0, 2 * _SLOW))
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status))
