@@ -16,6 +16,8 @@ from lorair.runtime.errors import (
 
 if TYPE_CHECKING:
     from lorair.runtime.restorer import Restored, Restorer
+    from lorair.runtime.tiled import Progress
+    from lorair.runtime.tiling import Tile
 
 app = console.make_app("Restore pictures with a lorair bundle. No PyTorch needed.")
 
@@ -53,6 +55,13 @@ def infer(
         ),
     ] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    tile: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|N|off",
+            help="Restore in tiles of N pixels a side; auto: if memory asks for it.",
+        ),
+    ] = "auto",
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")
     ] = 200_000_000,
@@ -66,14 +75,16 @@ def infer(
     Never overwrites an input. Exit code 1 if some of several pictures failed.
     """
     from lorair.runtime.restorer import Restorer
+    from lorair.runtime.tiling import parse_tile
 
+    side = parse_tile(tile)
     outputs = plan_outputs(inputs, output)
     if report is not None:
         console.check_report(report, [*inputs, *outputs, *bundle.glob("*")])
     restorer = Restorer.open(bundle, backend, threads)
     if not as_json:
         console.note(f"backend {restorer.backend.description}{restorer.reason}")
-    entries, errors = _restore_all(restorer, inputs, outputs, max_pixels, quiet=as_json)
+    entries, errors = _restore_all(restorer, inputs, outputs, max_pixels, side, quiet=as_json)
     document = {
         "lorair": console.lorair_version(),
         "bundle": str(bundle),
@@ -126,15 +137,23 @@ def doctor(
 
 
 def _restore_all(
-    restorer: "Restorer", inputs: list[Path], outputs: list[Path], max_pixels: int, *, quiet: bool
+    restorer: "Restorer",
+    inputs: list[Path],
+    outputs: list[Path],
+    max_pixels: int,
+    tile: "Tile",
+    *,
+    quiet: bool,
 ) -> tuple[list[dict[str, Any]], list[LorairError]]:
     """An entry for each picture, and the errors; the only picture's error is raised."""
     entries: list[dict[str, Any]] = []
     errors: list[LorairError] = []
     for source, target in zip(inputs, outputs, strict=True):
         try:
-            with console.status(f"restoring {source.name}"):
-                entry, restored = _restore_file(restorer, source, target, max_pixels)
+            with console.bar(f"restoring {source.name}") as progress:
+                entry, restored = _restore_file(
+                    restorer, source, target, max_pixels, tile, progress
+                )
             if not quiet:
                 _print_result(entry, restored)
         except Exception as error:
@@ -200,7 +219,12 @@ def _target(source: Path, output: Path | None, *, several: bool) -> Path:
 
 
 def _restore_file(
-    restorer: "Restorer", source: Path, target: Path, max_pixels: int
+    restorer: "Restorer",
+    source: Path,
+    target: Path,
+    max_pixels: int,
+    tile: "Tile",
+    progress: "Progress",
 ) -> "tuple[dict[str, Any], Restored]":
     import time
 
@@ -209,7 +233,7 @@ def _restore_file(
     start = time.perf_counter()
     picture = images.read(source, max_pixels)
     decoded = time.perf_counter()
-    restored = restorer.restore(picture.pixels)
+    restored = restorer.restore(picture.pixels, tile=tile, progress=progress)
     encoding = time.perf_counter()
     lost = images.write(target, picture.with_pixels(restored.image))
     end = time.perf_counter()
@@ -220,6 +244,7 @@ def _restore_file(
         "output": str(target),
         "width": width,
         "height": height,
+        "tile": restored.tile,
         "route": restored.route.to_dict(),
         "seconds": seconds,
         "notes": [*picture.notes, *lost],
