@@ -26,8 +26,8 @@ Pixels = npt.NDArray[Any]
 Progress = Callable[[float, str], None]
 """Takes the fraction done, and what was done."""
 
-AUTO_TILE: Final = 1024
-"""Side of the largest tile that `auto` takes: larger ones are neither faster nor better."""
+AUTO_TILE: Final = 768
+"""Side of the largest tile that `auto` takes: with it 100 megapixels stay below 2 GB."""
 
 SHARE: Final = 0.5
 """Of the free memory, for a run of the network."""
@@ -55,14 +55,16 @@ def first_tile(tile: Tile, size: Size, model: ModelInfo, backend: Backend) -> in
     if tile != "auto":
         return tile if max(height, width) > tile else None
     largest, memory = backend.largest_tile(), backend.free_memory()
+    if largest is not None and min(largest) < MIN_TILE:
+        return None  # an engine that is too small for tiles says so itself
     pixels = math.inf if memory is None else SHARE * memory / (BYTES_PER_CHANNEL * model.width)
     fits = largest is None or (height <= largest[0] and width <= largest[1])
     if fits and height * width <= pixels:
         return None
-    return smallest(AUTO_TILE, *(largest or ()), math.sqrt(pixels))
+    return _smallest(AUTO_TILE, *(largest or ()), math.sqrt(pixels))
 
 
-def smallest(*sides: float) -> int:
+def _smallest(*sides: float) -> int:
     """The least, but not less than a tile can be."""
     return max(MIN_TILE, int(min(sides)))
 
@@ -72,7 +74,7 @@ def smaller_tile(side: int | None, size: Size, error: OutOfMemoryError) -> int:
     tried = min(side or 2 * AUTO_TILE, max(size))
     if tried <= MIN_TILE:
         raise error
-    return smallest(tried / 2)
+    return _smallest(tried / 2)
 
 
 @dataclass(frozen=True)
