@@ -19,6 +19,7 @@ from lorair.exporter.checkpoint import Pair, load_pair
 from lorair.exporter.config import LORA_SCALE, ModelConfig, RestorationConfig, RouterConfig
 from lorair.exporter.model.lora_moe import LoRAMoEConv2d
 from lorair.exporter.synth import draw_pair
+from lorair.runtime.backends.tiles import PlainTiles
 from lorair.runtime.bundle import ModelInfo
 
 Array = npt.NDArray[np.float32]
@@ -38,7 +39,7 @@ class EagerWeights:
         return draw_pair(_config(model), seed=0)
 
 
-class TorchEagerBackend:
+class TorchEagerBackend(PlainTiles):
     """PyTorch eager as in the released code; a `lorair.runtime.backends.Backend`."""
 
     name = "torch-eager"

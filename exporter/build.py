@@ -16,6 +16,7 @@ from lorair.exporter.onnx_export import (
 )
 from lorair.exporter.probes import probes
 from lorair.exporter.quantize import quantize_router
+from lorair.exporter.tiled_graph import write_tiled
 from lorair.exporter.verify import certify, check_routes, make_references
 from lorair.kernels.aot import compile_kernels
 from lorair.runtime.atomic import atomic_folder, check_writable
@@ -32,6 +33,7 @@ from lorair.runtime.bundle import (
     bound_restorer,
     is_bundle,
     list_files,
+    tiled_restorer,
     write_manifest,
 )
 from lorair.runtime.console import lorair_version, step
@@ -95,6 +97,8 @@ def build_bundle(
             export_restorer(net, config.restoration, folder / RESTORER)
             for name, target in BOUND_TARGETS.items():
                 write_bound(folder / RESTORER, folder / bound_restorer(name), target)
+                tiled = folder / tiled_restorer(name)
+                write_tiled(folder / RESTORER, tiled, target, config.restoration.width)
         del net
         with step(f"export {ROUTER} ({'int8' if router_int8 else precision})"):
             if precision == "fp16" and not router_int8:
@@ -146,6 +150,7 @@ def _model_info(config: ModelConfig) -> ModelInfo:
         clip_side=config.router.side,
         stride=config.restoration.stride,
         prior=config.restoration.prior,
+        width=config.restoration.width,
         restoration=parts["restoration"],
         router=parts["router"],
     )

@@ -12,7 +12,7 @@ from lorair.runtime import images
 from lorair.runtime.backends import Backend
 from lorair.runtime.bundle import PictureParity, Precision
 from lorair.runtime.errors import OptionError
-from lorair.runtime.restorer import to_planes
+from lorair.runtime.planes import to_planes
 from lorair.runtime.views import make_views
 
 Array = npt.NDArray[np.float32]

@@ -30,7 +30,11 @@ def inlined(graph: Path, target: Target, *, plugin: bool = False) -> onnx.ModelP
         plugin: whether operators that have a kernel stay as nodes, which TensorRT's parser
             gives to the plugins of the namespace `lorair`.
     """
-    model = onnx.load(graph, load_external_data=False)
+    return inline(onnx.load(graph, load_external_data=False), target, plugin=plugin)
+
+
+def inline(model: onnx.ModelProto, target: Target, *, plugin: bool = False) -> onnx.ModelProto:
+    """The same for a graph that is loaded; it may be changed."""
     if model.functions:
         is_float32 = model.graph.initializer[0].data_type == onnx.TensorProto.FLOAT
         del model.functions[:]

@@ -17,7 +17,7 @@ from lorair.exporter.watch import Inputs, Value, Watched, values
 from lorair.runtime.backends import BACKENDS, Backend, BackendKind, Branch, RunsGraphs, select
 from lorair.runtime.bundle import Bundle, Precision
 from lorair.runtime.console import progress, step
-from lorair.runtime.restorer import to_planes
+from lorair.runtime.planes import to_planes
 from lorair.runtime.views import make_views
 
 PORTABLE: Final = "portable"

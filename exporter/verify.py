@@ -13,7 +13,7 @@ from lorair.runtime import images
 from lorair.runtime.backends import Backend
 from lorair.runtime.bundle import Certificate, Precision, RouteParity
 from lorair.runtime.errors import VerificationError
-from lorair.runtime.restorer import to_planes
+from lorair.runtime.planes import to_planes
 from lorair.runtime.views import make_views
 
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lorair.runtime.atomic import remove_partials
 from lorair.runtime.errors import DiskFullError, LorairError, as_lorair_error
-from lorair.runtime.files import RestoredFile, restore_file
+from lorair.runtime.files import Handling, RestoredFile, restore_file
 from lorair.runtime.guidance import Guidance
-from lorair.runtime.images import Encoding
 from lorair.runtime.ordered import in_order
 from lorair.runtime.tasks import Task
+from lorair.runtime.tiled import Progress
 
 if TYPE_CHECKING:
     from lorair.runtime.restorer import Restorer
@@ -60,13 +60,17 @@ class Batch:
     Args:
         tasks: in the order in which outcomes are reported.
         skip_existing: whether results that are there, and no older than their picture, stay.
-        encoding: of the results; None for the defaults of their formats.
+        handling: of every picture.
     """
 
     def __init__(
-        self, tasks: list[Task], *, skip_existing: bool, encoding: Encoding | None = None
+        self,
+        tasks: list[Task],
+        *,
+        skip_existing: bool,
+        handling: Handling = Handling(),  # noqa: B008  (frozen)
     ) -> None:
-        self._encoding = encoding
+        self._handling = handling
         self.outcomes = [Outcome(task, Status.NOT_DONE) for task in tasks]
         self._stop = Event()
         for index, task in enumerate(tasks):
@@ -75,7 +79,11 @@ class Batch:
         self.pending = [i for i, o in enumerate(self.outcomes) if o.status is Status.NOT_DONE]
 
     def run(
-        self, restorer: "Restorer", guidance: Guidance, jobs: int, max_pixels: int
+        self,
+        restorer: "Restorer",
+        guidance: Guidance,
+        jobs: int,
+        progress: Progress | None = None,
     ) -> Generator[Outcome, None, None]:
         """Do what is pending; `outcomes` has all of them, also after an interruption.
 
@@ -88,7 +96,7 @@ class Batch:
         )
         if len(self.outcomes) > 1:
             guidance.prepare()
-        work = partial(self._work, restorer, guidance, max_pixels)
+        work = partial(self._work, restorer, guidance, progress)
         yield from in_order(work, self.pending, jobs, jobs * _AHEAD, self._stop)
 
     def count(self, status: Status) -> int:
@@ -101,16 +109,21 @@ class Batch:
         return [outcome.error for outcome in self.outcomes if outcome.error is not None]
 
     def _work(
-        self, restorer: "Restorer", guidance: Guidance, max_pixels: int, index: int
+        self, restorer: "Restorer", guidance: Guidance, progress: Progress | None, index: int
     ) -> Outcome:
         task = self.outcomes[index].task
         try:
             self._go_on()
-            choose = partial(guidance.choose, index)
             result = restore_file(
-                restorer, task.source, task.target, choose, max_pixels, self._go_on,
-                self._encoding, task.comparison,
-            )  # fmt: skip
+                restorer,
+                task.source,
+                task.target,
+                partial(guidance.choose, index),
+                self._handling,
+                comparison=task.comparison,
+                go_on=self._go_on,
+                progress=progress,
+            )
             outcome = Outcome(task, Status.RESTORED, result)
         except _StoppedError:
             return self.outcomes[index]

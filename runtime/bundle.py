@@ -39,6 +39,7 @@ class ModelInfo(_Part):
 
     clip_side: side of a router's view in pixels. stride: height and width of the
     restorer's input are multiples of it. prior: length of the degradation prior.
+    width: the restorer's channels at full resolution, by which its memory grows.
     restoration, router: the branches' full configurations, for people.
     """
 
@@ -48,6 +49,7 @@ class ModelInfo(_Part):
     clip_side: Count
     stride: Count
     prior: Count
+    width: Count = 64
     restoration: dict[str, Any] = Field(default_factory=dict)
     router: dict[str, Any] = Field(default_factory=dict)
 
@@ -207,6 +209,11 @@ class Bundle:
         name = bound_restorer(runtime)
         return self.path / name if name in self.manifest.files else None
 
+    def tiles_for(self, runtime: str) -> Path | None:
+        """The same for tiles, gates an input; None if the bundle has none."""
+        name = tiled_restorer(runtime)
+        return self.path / name if name in self.manifest.files else None
+
     def content(self, graph: Path) -> str:
         """What a restorer's graph and its weights hold, for caches: their hashes."""
         hashes = (self.manifest.files[name].sha256 for name in (graph.name, f"{RESTORER}.data"))
@@ -239,6 +246,11 @@ class Bundle:
 def bound_restorer(runtime: str) -> str:
     """The file name of the restorer's graph in one runtime's own form."""
     return f"restorer.{runtime}.onnx"
+
+
+def tiled_restorer(runtime: str) -> str:
+    """The file name of the restorer's graph for tiles in one runtime's own form."""
+    return f"restorer.{runtime}.tiled.onnx"
 
 
 def list_files(folder: Path) -> dict[str, FileInfo]:

@@ -118,6 +118,26 @@ def status(text: str) -> AbstractContextManager[object]:
 
 
 @contextmanager
+def bar(text: str) -> Iterator[Callable[[float, str], None]]:
+    """A bar on stderr while something runs, if stderr is a terminal.
+
+    What it yields takes the fraction done and what is being done; until then it only moves.
+    """
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[detail]}", style="dim", markup=False),
+    )
+    shown = Progress(*columns, console=stderr(), transient=True, disable=not sys.stderr.isatty())
+    with shown:
+        task = shown.add_task(text, total=None, detail="")
+        yield lambda done, detail: shown.update(task, total=1.0, completed=done, detail=detail)
+
+
+@contextmanager
 def step(text: str) -> Iterator[None]:
     """A spinner on stderr while a long step runs, then a line with its time."""
     with _timed(text), status(text):
@@ -126,19 +146,9 @@ def step(text: str) -> Iterator[None]:
 
 @contextmanager
 def progress(text: str) -> Iterator[Callable[[float, str], None]]:
-    """`step` with a bar: what it yields takes the fraction done and what is being done."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[detail]}", style="dim", markup=False),
-    )
-    bar = Progress(*columns, console=stderr(), transient=True, disable=not sys.stderr.isatty())
-    with _timed(text), bar:
-        task = bar.add_task(text, total=1.0, detail="")
-        yield lambda done, detail: bar.update(task, completed=done, detail=detail)
+    """`step` with a `bar`."""
+    with _timed(text), bar(text) as report:
+        yield report
 
 
 @contextmanager

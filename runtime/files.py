@@ -2,16 +2,19 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorair.runtime import images
 from lorair.runtime.errors import PictureError
 from lorair.runtime.route import Route
+from lorair.runtime.tiled import Progress
+from lorair.runtime.tiling import Tile
 
 if TYPE_CHECKING:
-    from lorair.runtime.restorer import Pixels, Restorer
+    from lorair.runtime.planes import Pixels
+    from lorair.runtime.restorer import Restorer
 
 ChooseRoute = Callable[["Pixels"], Route | None]
 """(H, W, 3) pixels -> the route to restore them under; None to ask the router."""
@@ -24,6 +27,7 @@ class RestoredFile:
     size: width and height in pixels.
     seconds: time of each stage: decode, encode, and those of `Restored`.
     notes: what was lost on the way, and what deserves a look, for people.
+    tile: side of the tiles it was restored in; None for at once.
     comparison: before and after, if they were wanted.
     """
 
@@ -33,6 +37,7 @@ class RestoredFile:
     route: Route
     seconds: dict[str, float]
     notes: tuple[str, ...]
+    tile: int | None = None
     comparison: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -43,6 +48,7 @@ class RestoredFile:
             "output": str(self.target),
             "width": self.size[0],
             "height": self.size[1],
+            "tile": self.tile,
             "route": self.route.to_dict(),
             "seconds": self.seconds,
             "notes": list(self.notes),
@@ -50,15 +56,29 @@ class RestoredFile:
         }
 
 
+@dataclass(frozen=True)
+class Handling:
+    """What is done to every file of a run.
+
+    max_pixels: larger pictures are refused. encoding: of the results. tile: as
+    `Restorer.restore` takes it.
+    """
+
+    max_pixels: int = images.DEFAULT_MAX_PIXELS
+    encoding: images.Encoding = field(default_factory=images.Encoding)
+    tile: Tile = "auto"
+
+
 def restore_file(
     restorer: "Restorer",
     source: Path,
     target: Path,
     choose: ChooseRoute = lambda pixels: None,
-    max_pixels: int = images.DEFAULT_MAX_PIXELS,
-    go_on: Callable[[], None] = lambda: None,
-    encoding: images.Encoding | None = None,
+    handling: Handling = Handling(),
+    *,
     comparison: Path | None = None,
+    go_on: Callable[[], None] = lambda: None,
+    progress: Progress | None = None,
 ) -> RestoredFile:
     """Decode, restore, encode.
 
@@ -67,35 +87,36 @@ def restore_file(
         source: a picture.
         target: where the result goes; it appears whole or not at all.
         choose: the route.
-        max_pixels: larger pictures are refused.
-        go_on: called between the stages; what it raises ends the work, nothing written.
-        encoding: of the target; None for the defaults of its format.
+        handling: what is done to it.
         comparison: where before and after go, side by side; None for nowhere.
+        go_on: called between the stages; what it raises ends the work, nothing written.
+        progress: as `Restorer.restore` takes it.
 
     Raises:
         PictureError: the source cannot be read.
         OutputError: the target cannot be written.
     """
     start = time.perf_counter()
-    picture = read(source, max_pixels)
+    picture = read(source, handling.max_pixels)
     decoded = time.perf_counter()
     go_on()
     route = choose(picture.pixels)
     chosen = time.perf_counter()
-    restored = restorer.restore(picture.pixels, route)
+    restored = restorer.restore(picture.pixels, route, handling.tile, progress)
     go_on()
     finished = time.perf_counter()
     after = picture.with_pixels(restored.image)
     if comparison is not None:  # first: who has the result has everything
         images.write(comparison, images.side_by_side(picture, after))
-    lost = images.write(target, after, encoding or images.Encoding())
+    lost = images.write(target, after, handling.encoding)
     end = time.perf_counter()
     seconds = {"decode": decoded - start, "route": chosen - decoded, **restored.seconds}
     seconds["encode"] = end - finished
     height, width = restored.image.shape[:2]
     notes = (*picture.notes, *lost, *restored.route.doubts())
-    size = width, height
-    return RestoredFile(source, target, size, restored.route, seconds, notes, comparison)
+    return RestoredFile(
+        source, target, (width, height), restored.route, seconds, notes, restored.tile, comparison
+    )
 
 
 def read(source: Path, max_pixels: int) -> images.Picture:

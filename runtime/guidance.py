@@ -12,7 +12,8 @@ from lorair.runtime.errors import OptionError
 from lorair.runtime.route import Route
 
 if TYPE_CHECKING:
-    from lorair.runtime.restorer import Pixels, Restorer
+    from lorair.runtime.planes import Pixels
+    from lorair.runtime.restorer import Restorer
 
 Gates = npt.NDArray[np.float32]
 Every = int | Literal["first", "each"]

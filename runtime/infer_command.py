@@ -1,7 +1,8 @@
 """`lorair-run infer`: restore pictures and folders of pictures."""
 
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from lorair.runtime.restorer import Restorer
     from lorair.runtime.route import Route
     from lorair.runtime.tasks import Task
+    from lorair.runtime.tiled import Progress
 
 _INTERRUPTED: Final = 130
 
@@ -80,6 +82,13 @@ def infer(
     gates: Annotated[
         str | None, typer.Option(help="These gates, such as rain=0.7,snow=0.3.")
     ] = None,
+    tile: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|N|off",
+            help="Restore in tiles of N pixels a side; auto: if memory asks for it.",
+        ),
+    ] = "auto",
     max_pixels: options.MaxPixelsOption = options.MAX_PIXELS,
     report: Annotated[
         Path | None, typer.Option(help="Write routes and times as JSON to this file.")
@@ -93,26 +102,29 @@ def infer(
     """
     from lorair.runtime import tasks
     from lorair.runtime.batch import Batch
+    from lorair.runtime.files import Handling
     from lorair.runtime.images import Encoding
+    from lorair.runtime.tiling import parse_tile
 
     start = time.perf_counter()
     every = _check_guidance(route, route_from, expert, gates)
     is_folder = tasks.has_folder(inputs)
-    encoding = Encoding(format_, quality)
+    handling = Handling(max_pixels, Encoding(format_, quality), parse_tile(tile))
     planned = tasks.plan(
-        inputs, output, recursive=recursive, pattern=pattern, encoding=encoding, compare=compare
-    )
+        inputs, output, recursive=recursive, pattern=pattern,
+        encoding=handling.encoding, compare=compare,
+    )  # fmt: skip
     if report is not None:
         used = [path for task in planned for path in (task.source, *task.written)]
         console.check_report(report, [*used, *bundle.glob("*")])
     skip = is_folder if skip_existing is None else skip_existing
-    batch = Batch(planned, skip_existing=skip, encoding=encoding)
+    batch = Batch(planned, skip_existing=skip, handling=handling)
     restorer = _open(bundle, backend, threads, jobs, len(planned))
     if not as_json:
         console.note(f"backend {restorer.backend.description}{restorer.reason}")
     given, own_gates = _guidance_of(restorer, route, expert, gates)
     guidance = _guide(restorer, planned, max_pixels, given, every, own_gates)
-    code = _run(batch, restorer, guidance, max_pixels, in_full=not is_folder, quiet=as_json)
+    code = _run(batch, restorer, guidance, in_full=not is_folder, quiet=as_json)
     document = _document(batch, restorer, start)
     if report is not None:
         console.write_json(report, document)
@@ -184,7 +196,6 @@ def _run(
     batch: "Batch",
     restorer: "Restorer",
     guidance: "Guidance",
-    max_pixels: int,
     *,
     in_full: bool,
     quiet: bool,
@@ -192,8 +203,8 @@ def _run(
     """Do it all; an exit code if it was interrupted, else 0."""
     try:
         with (
-            console.counter(len(batch.pending)) as advance,
-            closing(batch.run(restorer, guidance, restorer.jobs, max_pixels)) as outcomes,
+            _shown(batch) as (advance, progress),
+            closing(batch.run(restorer, guidance, restorer.jobs, progress)) as outcomes,
         ):
             for outcome in outcomes:
                 advance()
@@ -204,6 +215,17 @@ def _run(
     except SystemExit as stop:  # SIGTERM
         return int(stop.code or 0)
     return 0
+
+
+@contextmanager
+def _shown(batch: "Batch") -> "Iterator[tuple[Callable[[], object], Progress | None]]":
+    """How far it is: within the one picture, or in pictures."""
+    if len(batch.pending) == 1:
+        with console.bar("restoring " + batch.outcomes[batch.pending[0]].task.source.name) as bar:
+            yield lambda: None, bar
+    else:
+        with console.counter(len(batch.pending)) as advance:
+            yield advance, None
 
 
 def _document(batch: "Batch", restorer: "Restorer", start: float) -> dict[str, Any]:

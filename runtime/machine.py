@@ -10,7 +10,9 @@ from typing import Final
 MAX_DEFAULT_JOBS: Final = 4
 """Each picture in work needs its own activations: several GB for a large one at full size."""
 
-_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP = Path("/sys/fs/cgroup")
+_CGROUP_QUOTA = _CGROUP / "cpu.max"
+_MEMORY = Path("/proc/meminfo")
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
@@ -86,6 +88,55 @@ def peak_memory() -> int | None:
     except (OSError, ValueError):
         pass
     return None
+
+
+def available_memory() -> int | None:
+    """Bytes of RAM that can still be had without swapping; None where unknown.
+
+    What the system says is available, within the container's limit (cgroup v2 or v1).
+    """
+    found = (_system_memory(), _container_memory())
+    return min((size for size in found if size is not None), default=None)
+
+
+def _system_memory() -> int | None:
+    try:
+        for line in _MEMORY.read_text("ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _container_memory() -> int | None:
+    """The limit less what is in use; files that were only read (inactive) can be dropped."""
+    v1 = _CGROUP / "memory"
+    for limit, usage, stat, key in (
+        (
+            _CGROUP / "memory.max",
+            _CGROUP / "memory.current",
+            _CGROUP / "memory.stat",
+            "inactive_file",
+        ),
+        (
+            v1 / "memory.limit_in_bytes",
+            v1 / "memory.usage_in_bytes",
+            v1 / "memory.stat",
+            "total_inactive_file",
+        ),
+    ):
+        try:
+            used = int(usage.read_text("ascii")) - _droppable(stat, key)
+            return max(0, int(limit.read_text("ascii")) - used)
+        except (OSError, ValueError):  # absent, or `max`: no limit
+            continue
+    return None
+
+
+def _droppable(stat: Path, name: str) -> int:
+    lines = (line.split() for line in stat.read_text("ascii").splitlines())
+    return next((int(size) for found, size in lines if found == name), 0)
 
 
 def _affinity() -> set[int]:

@@ -14,7 +14,8 @@ from lorair.runtime.ordered import in_order
 from lorair.runtime.route import Route
 
 if TYPE_CHECKING:
-    from lorair.runtime.restorer import Pixels, Restored, Restorer
+    from lorair.runtime.planes import Pixels
+    from lorair.runtime.restorer import Restored, Restorer
 
 
 def restore_many(

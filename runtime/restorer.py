@@ -16,27 +16,33 @@ from lorair.runtime.bundle import Bundle
 from lorair.runtime.cuda import device_picture
 from lorair.runtime.errors import (
     BackendError,
-    InternalError,
     LorairError,
     OptionError,
+    OutOfMemoryError,
     PictureError,
 )
 from lorair.runtime.gpu.kernels import Picture
 from lorair.runtime.images import DEFAULT_MAX_PIXELS, check_size
+from lorair.runtime.planes import (
+    PEAKS,
+    Pixels,
+    as_uint8,
+    check_finite,
+    from_planes,
+    no_picture,
+    to_planes,
+)
 from lorair.runtime.route import Route
+from lorair.runtime.tiled import Progress, TiledPicture, first_tile, smaller_tile
+from lorair.runtime.tiling import Tile
 from lorair.runtime.views import make_views
 
 if TYPE_CHECKING:
     from lorair.runtime.files import RestoredFile
     from lorair.runtime.gpu.walk import GpuWalk
 
-Pixels = npt.NDArray[Any]
-"""(H, W, 3) RGB: uint8, uint16, or float32 in [0, 1]."""
-
 MAX_THREADS = 1024
 """More than any machine has; ONNX Runtime would start as many as it is told."""
-
-_PEAKS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +52,15 @@ class Restored:
     image: (H, W, 3), the input's dtype and size.
     route: under which it was restored.
     seconds: time of each stage: load (of graphs, once), views and router (absent if the
-        route was given), prepare, restorer, finish; on a GPU walk, which is all of them.
+        route was given), prepare, restorer, finish; in tiles, which is those three; on a
+        GPU walk, which is all of them.
+    tile: side of the tiles in pixels; None if it was restored at once.
     """
 
     image: Pixels
     route: Route
     seconds: dict[str, float]
+    tile: int | None = None
 
 
 class Restorer:
@@ -108,17 +117,54 @@ class Restorer:
         """
         return self._route(_checked(image), {})
 
-    def restore(self, image: Pixels, route: Route | None = None) -> Restored:
+    def restore(
+        self,
+        image: Pixels,
+        route: Route | None = None,
+        tile: Tile = "auto",
+        progress: Progress | None = None,
+    ) -> Restored:
         """Restore a picture, routing it first unless a route is given.
 
         Args:
             image: (H, W, 3) RGB; uint8, uint16, or float32 in [0, 1].
             route: from `route`, of this or another picture.
+            tile: side of the tiles in which a larger picture is restored; `auto`: in tiles
+                if the picture would not fit in memory, or is larger than an engine takes;
+                `off`: never. Unless it is off, smaller tiles are tried when memory runs out.
+            progress: takes the fraction done and what was done, after each tile.
 
         Raises:
             PictureError: the array is not such a picture.
+            OutOfMemoryError: even the smallest tile was too large.
         """
         image = _checked(image)
+        model = self.bundle.manifest.model
+        size = image.shape[0], image.shape[1]
+        side = first_tile(tile, size, model, self.backend, self.jobs)
+        while True:
+            try:
+                if side is None:
+                    return self._at_once(image, route)
+                return self._in_tiles(image, route, side, progress)
+            except OutOfMemoryError as error:
+                if tile == "off":
+                    raise
+                side = smaller_tile(side, size, error)
+
+    def _in_tiles(
+        self, image: Pixels, route: Route | None, side: int, progress: Progress | None
+    ) -> Restored:
+        seconds: dict[str, float] = {}
+        if route is None:
+            route = self._route(image, seconds)
+        manifest = self.bundle.manifest
+        with _timed(seconds, "tiles"):
+            picture = TiledPicture(self.backend, manifest.model, image, route, side)
+            out = picture.restore(manifest.precision, progress)
+        return Restored(out, route, seconds, side)
+
+    def _at_once(self, image: Pixels, route: Route | None) -> Restored:
         seconds: dict[str, float] = {}
         if self.backend.walk is not None and image.dtype == np.uint8:
             return self._walk(self.backend.walk, np.asarray(image, np.uint8), route, seconds)
@@ -131,7 +177,7 @@ class Restorer:
         with _timed(seconds, "restorer"):
             restored = self.backend.restore(planes, route.prior[None], route.gates)
         with _timed(seconds, "finish"):
-            _check_finite(restored, self.bundle.manifest.precision)
+            check_finite(restored, self.bundle.manifest.precision)
             out = from_planes(restored, image.shape[:2], image.dtype)
         return Restored(out, route, seconds)
 
@@ -155,9 +201,10 @@ class Restorer:
             PictureError: the source cannot be read.
             OutputError: the target cannot be written.
         """
-        from lorair.runtime.files import restore_file
+        from lorair.runtime.files import Handling, restore_file
 
-        return restore_file(self, Path(source), Path(target), lambda pixels: route, max_pixels)
+        handling = Handling(max_pixels)
+        return restore_file(self, Path(source), Path(target), lambda pixels: route, handling)
 
     @overload
     def restore_many(
@@ -238,7 +285,7 @@ class Restorer:
             )
         walked = walk.restore_on_device(Picture(*pictures[0]), Picture(*pictures[1]), route)
         if not walked.is_finite:
-            raise _no_picture(self.bundle.manifest.precision)
+            raise no_picture(self.bundle.manifest.precision)
         return walked.route
 
     def _walk(
@@ -252,7 +299,7 @@ class Restorer:
         with _timed(seconds, "walk"):
             walked = walk.restore(image, route)
         if not walked.is_finite:
-            raise _no_picture(self.bundle.manifest.precision)
+            raise no_picture(self.bundle.manifest.precision)
         assert walked.pixels is not None
         return Restored(walked.pixels, walked.route, seconds)
 
@@ -261,61 +308,17 @@ class Restorer:
         with _timed(seconds, "load"):
             self.backend.load_router()
         with _timed(seconds, "views"):
-            views = make_views(_as_uint8(image), model.clip_side)
+            views = make_views(as_uint8(image), model.clip_side)
         with _timed(seconds, "router"):
             logits, prior, gates = self.backend.route(views)
         return Route(logits[0], gates[0], prior[0], model.classes)
-
-
-def to_planes(image: Pixels, stride: int) -> npt.NDArray[np.float32]:
-    """(H, W, 3) -> (1, 3, H', W') in [0, 1], zero-padded right and bottom to the stride."""
-    height, width = image.shape[:2]
-    planes = np.zeros((1, 3, height + -height % stride, width + -width % stride), np.float32)
-    scaled = image.astype(np.float32) / np.float32(_PEAKS[image.dtype])
-    planes[0, :, :height, :width] = scaled.transpose(2, 0, 1)
-    return planes
-
-
-def from_planes(
-    planes: npt.NDArray[np.float32], size: tuple[int, ...], dtype: np.dtype[Any]
-) -> Pixels:
-    """(1, 3, H', W') -> (H, W, 3): cropped, clamped to [0, 1], scaled, rounded half to even."""
-    height, width = size
-    image = planes[0, :, :height, :width].transpose(1, 2, 0).clip(0, 1)
-    if dtype == np.float32:
-        return np.ascontiguousarray(image)
-    return np.ascontiguousarray(np.rint(image * np.float32(_PEAKS[dtype])).astype(dtype))
-
-
-def _check_finite(planes: npt.NDArray[np.float32], precision: str) -> None:
-    """NaN would be saved as black."""
-    if not np.isfinite(planes).all():
-        raise _no_picture(precision)
-
-
-def _no_picture(precision: str) -> InternalError:
-    return InternalError(
-        "the network's result is no picture",
-        wanted="finite values",
-        found=f"NaN or infinity in an {precision} bundle",
-        hint="build it with --fp32" if precision == "fp16" else "check the weights",
-    )
-
-
-def _as_uint8(image: Pixels) -> npt.NDArray[np.uint8]:
-    """What the router sees; it was trained on 8-bit pictures."""
-    if image.dtype == np.uint8:
-        return np.asarray(image, np.uint8)
-    scaled = image.astype(np.float32) * np.float32(255 / _PEAKS[image.dtype])
-    rounded: npt.NDArray[np.uint8] = np.rint(scaled.clip(0, 255)).astype(np.uint8)
-    return rounded
 
 
 def _checked(image: Pixels) -> Pixels:
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
         found = f"shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise PictureError("not a picture", wanted="an array (height, width, 3)", found=found)
-    if image.dtype not in _PEAKS:
+    if image.dtype not in PEAKS:
         raise PictureError(
             "not a picture", wanted="uint8, uint16 or float32", found=str(image.dtype)
         )

@@ -17,7 +17,7 @@ import torch
 from lorair.benchmarks.quality import Scores, mean_scores, psnr, score
 from lorair.exporter.checkpoint import load_pair
 from lorair.exporter.model import RestorationNet, Router
-from lorair.runtime.restorer import from_planes, to_planes
+from lorair.runtime.planes import from_planes, to_planes
 from lorair.runtime.views import make_views
 from training.degradations import CLASSES
 from training.pairs import CLEAN, DEFAULT_SEEDS, pairs

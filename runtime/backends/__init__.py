@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkab
 import numpy as np
 import numpy.typing as npt
 
+from lorair.runtime.backends.tiles import Means, TileInputs
 from lorair.runtime.bundle import Bundle, Precision
 from lorair.runtime.driver import missing_gpu
 from lorair.runtime.engine_fit import has_engines, unfit
@@ -51,6 +52,23 @@ class Backend(Protocol):
 
     def restore(self, image: Array, prior: Array, gates: Array) -> Array:
         """Image (1, 3, H, W), prior (1, P), gates (E) -> restored (1, 3, H, W)."""
+
+    @property
+    def shares_means(self) -> bool:
+        """Whether tiles can share their picture's pooled means: `restore_tile` works."""
+
+    def restore_tile(self, tile: TileInputs, means: Means | None) -> tuple[Array, Means]:
+        """A tile restored under its picture's means, or None for its own.
+
+        Returns:
+            restored (1, 3, H, W), and the means over the part that no other tile counts.
+        """
+
+    def largest_tile(self) -> tuple[int, int] | None:
+        """Height and width of the largest picture that it takes; None if memory is the limit."""
+
+    def free_memory(self) -> int | None:
+        """Bytes that a run may still take, on the host or the GPU; None if unknown."""
 
 
 Branch = Literal["router", "restorer"]

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from lorair.runtime.backends.tiles import PlainTiles
 from lorair.runtime.bundle import KERNELS, Bundle
 from lorair.runtime.compiled import for_gpu, read_index
 from lorair.runtime.cuda import Gpu
@@ -35,8 +36,11 @@ class Networks(Protocol):
             PictureError: none takes pictures of this size.
         """
 
+    def largest(self) -> Size | None:
+        """The largest picture that a restorer takes; None if memory is the limit."""
 
-class GpuBackend:
+
+class GpuBackend(PlainTiles):
     """Runs a bundle on a GPU.
 
     Args:
@@ -83,6 +87,16 @@ class GpuBackend:
         restorer = self._networks.restorer((image.shape[2], image.shape[3]))
         inputs = {"image": image, "prior": prior, "gates": gates}
         return self._run("restorer", restorer, inputs, {"restored": image.shape})["restored"]
+
+    def largest_tile(self) -> Size | None:
+        """As `Backend` says."""
+        return self._networks.largest()
+
+    def free_memory(self) -> int:
+        """As `Backend` says."""
+        with self._lock:
+            self.gpu.activate()
+            return self.gpu.free_memory()
 
     def _run(
         self, name: str, branch: Branch, inputs: dict[str, Array], outputs: Mapping[str, Shape]

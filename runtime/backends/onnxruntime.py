@@ -12,10 +12,18 @@ import numpy.typing as npt
 from lorair.runtime import cache as graph_cache
 from lorair.runtime.backends import Branch, Run
 from lorair.runtime.backends.bound import BoundGraphs
-from lorair.runtime.backends.shapes import Shapes, check_shapes, restorer_shapes, router_shapes
+from lorair.runtime.backends.failure import run_failure
+from lorair.runtime.backends.shapes import (
+    Shapes,
+    check_shapes,
+    restorer_shapes,
+    router_shapes,
+    tiled_shapes,
+)
+from lorair.runtime.backends.tiles import Means, TileInputs
 from lorair.runtime.bundle import Bundle
-from lorair.runtime.errors import BundleError, DependencyError, InternalError
-from lorair.runtime.machine import describe_threads, threads_each
+from lorair.runtime.errors import BundleError, DependencyError
+from lorair.runtime.machine import available_memory, describe_threads, threads_each
 
 Array = npt.NDArray[np.float32]
 
@@ -43,6 +51,8 @@ class OnnxRuntimeBackend:
         self._bundle = bundle
         self._lock = threading.Lock()
         self._router: Any = None
+        self._tiles: Any = None
+        self._tiled_graph = bundle.tiles_for(self.name)
         bound = bundle.restorer_for(self.name)
         self._restorers: BoundGraphs[Any] = BoundGraphs(
             (lambda gates: self._load_restorer(bound, gates)) if bound else None,
@@ -93,26 +103,58 @@ class OnnxRuntimeBackend:
         session = self._open(graph, options)
         return lambda inputs: self._run(session, inputs, f"the {branch}'s inner values")
 
-    def _run(self, session: Any, inputs: dict[str, Array], what: str) -> list[Array]:
+    @property
+    def shares_means(self) -> bool:
+        """As `Backend` says."""
+        return self._tiled_graph is not None
+
+    def restore_tile(self, tile: TileInputs, means: Means | None) -> tuple[Array, Means]:
+        """As `Backend` says."""
+        session = self._open_tiles()
+        count = session.get_outputs()[1].shape[1]
+        restored, pooled = self._run(session, tile.feed(means, count), tile.name)
+        return restored, pooled
+
+    def largest_tile(self) -> None:
+        """As `Backend` says: only memory limits it."""
+
+    def free_memory(self) -> int | None:
+        """As `Backend` says."""
+        return available_memory()
+
+    def _open_tiles(self) -> Any:
+        with self._lock:
+            if self._tiles is None:
+                assert self._tiled_graph is not None
+                session = self._load(self._tiled_graph, None)
+                shapes = shapes_of(session)
+                check_shapes(
+                    self._tiled_graph, shapes, tiled_shapes(self._bundle.manifest.model, shapes)
+                )
+                self._tiles = session
+            return self._tiles
+
+    def _run(self, session: Any, inputs: dict[str, Any], what: str) -> list[Array]:
         try:
             outputs: list[Array] = session.run(None, inputs)
         except Exception as error:  # its exceptions share no base class but this
-            raise InternalError(
-                f"onnxruntime failed on {what}",
-                found=str(error),
-                hint="if memory ran out, try a smaller picture",
-            ) from error
+            raise run_failure("onnxruntime", what, error) from error
         return outputs
 
     def _load_restorer(self, graph: Path, gates: Array | None) -> Any:
-        """A session with the gates bound, or with None as an input; optimised once, then kept."""
+        """A session with the gates bound, or with None as an input."""
+        session = self._load(graph, gates)
+        wanted = restorer_shapes(self._bundle.manifest.model, bound=gates is not None)
+        check_shapes(graph, shapes_of(session), wanted)
+        return session
+
+    def _load(self, graph: Path, gates: Array | None) -> Any:
+        """A session, its graph optimised once and then kept."""
         session = None
         if self._bundle.weights_size >= graph_cache.WORTHWHILE:
             session = self._cached(graph, gates)
         if session is None:
             session = self._open(graph, self._options(), gates)
-        wanted = restorer_shapes(self._bundle.manifest.model, bound=gates is not None)
-        check_shapes(graph, shapes_of(session), wanted)
         return session
 
     def _cached(self, graph: Path, gates: Array | None) -> Any:

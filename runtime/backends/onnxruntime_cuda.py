@@ -54,6 +54,9 @@ class SessionNetworks:
         self._sessions: dict[Path, SessionBranch] = {}
         self._lock = threading.Lock()
 
+    def largest(self) -> None:
+        """As `Networks` says."""
+
     def router(self) -> Branch:
         """As `Networks` says."""
         return self._branch(self._bundle.router, router_shapes(self._bundle.manifest.model))

@@ -18,11 +18,24 @@ import numpy.typing as npt
 from lorair.runtime import cache as graph_cache
 from lorair.runtime.backends import Branch, Run
 from lorair.runtime.backends.bound import BoundGraphs
+from lorair.runtime.backends.failure import run_failure
 from lorair.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from lorair.runtime.backends.shapes import Shapes, check_shapes, restorer_shapes, router_shapes
+from lorair.runtime.backends.shapes import (
+    Shapes,
+    check_shapes,
+    restorer_shapes,
+    router_shapes,
+    tiled_shapes,
+)
+from lorair.runtime.backends.tiles import Means, TileInputs
 from lorair.runtime.bundle import Bundle
 from lorair.runtime.errors import BackendError, BundleError, DependencyError, InternalError
-from lorair.runtime.machine import describe_threads, is_installed, threads_each
+from lorair.runtime.machine import (
+    available_memory,
+    describe_threads,
+    is_installed,
+    threads_each,
+)
 
 Array = npt.NDArray[np.float32]
 
@@ -48,7 +61,7 @@ class _Graph:
         for _ in range(jobs):
             self._requests.put(compiled.create_infer_request())
 
-    def run(self, inputs: dict[str, Array]) -> list[Array]:
+    def run(self, inputs: dict[str, Any]) -> list[Array]:
         """Outputs in order, copied: the request's memory is used again."""
         with self._request() as request:
             results = request.infer(inputs, share_inputs=True, share_outputs=True)
@@ -113,6 +126,8 @@ class OpenVINOBackend:
         self.threads, self.jobs = threads_each(threads, jobs), jobs
         self._lock = threading.Lock()
         self._router: _Graph | None = None
+        self._tiles: _Graph | None = None
+        self._tiled_graph = bundle.tiles_for("openvino")
         has_onnxruntime = is_installed("onnxruntime")
         self._router_backend = (
             OnnxRuntimeBackend(bundle, threads, jobs) if has_onnxruntime else None
@@ -175,15 +190,42 @@ class OpenVINOBackend:
         opened = _Graph(self._compile(self._read(graph), precision), jobs=1)
         return lambda inputs: self._run(opened, inputs, f"the {branch}'s inner values")
 
-    def _run(self, graph: _Graph, inputs: dict[str, Array], what: str) -> list[Array]:
+    @property
+    def shares_means(self) -> bool:
+        """As `Backend` says."""
+        return self._tiled_graph is not None
+
+    def restore_tile(self, tile: TileInputs, means: Means | None) -> tuple[Array, Means]:
+        """As `Backend` says."""
+        graph = self._open_tiles()
+        count = graph.compiled.outputs[1].shape[1]
+        restored, pooled = self._run(graph, tile.feed(means, count), tile.name)
+        return restored, pooled
+
+    def largest_tile(self) -> None:
+        """As `Backend` says: only memory limits it."""
+
+    def free_memory(self) -> int | None:
+        """As `Backend` says."""
+        return available_memory()
+
+    def _open_tiles(self) -> _Graph:
+        with self._lock:
+            if self._tiles is None:
+                path = self._tiled_graph
+                assert path is not None
+                compiled = self._compile(self._read(path), self.precision)
+                ports = {n: list(p.partial_shape) for p in compiled.outputs for n in p.names}
+                pooled = {"pooled": [size.get_length() for size in ports["pooled"]]}
+                self._check(path, compiled, tiled_shapes(self._bundle.manifest.model, pooled))
+                self._tiles = _Graph(compiled, self.jobs)
+            return self._tiles
+
+    def _run(self, graph: _Graph, inputs: dict[str, Any], what: str) -> list[Array]:
         try:
             return graph.run(inputs)
-        except RuntimeError as error:
-            raise InternalError(
-                f"openvino failed on {what}",
-                found=str(error),
-                hint="if memory ran out, try a smaller picture",
-            ) from error
+        except (RuntimeError, MemoryError) as error:
+            raise run_failure("openvino", what, error) from error
 
     def _read(self, graph: Path) -> Any:
         try:

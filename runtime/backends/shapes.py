@@ -30,6 +30,13 @@ def restorer_shapes(model: ModelInfo, *, bound: bool) -> Shapes:
     return shapes if bound else {**shapes, "gates": [model.experts]}
 
 
+def tiled_shapes(model: ModelInfo, found: Shapes) -> Shapes:
+    """Of a graph for tiles; how many means the network has, only the graph says."""
+    means = found.get("pooled", [1, 0, 1, 1])
+    corners: Shapes = {"own_start": [2], "own_end": [2], "has_means": []}
+    return {**restorer_shapes(model, bound=False), **corners, "means": means, "pooled": means}
+
+
 def check_shapes(graph: Path, found: Shapes, wanted: Shapes) -> None:
     """Raise BundleError unless they are equal."""
     if found != wanted:

@@ -93,6 +93,11 @@ class EngineNetworks:
             f"--flavour {self._flavour} --max {height}x{width}`, or restore it in tiles",
         )
 
+    def largest(self) -> Size:
+        """As `Networks` says."""
+        _, _, height, width = max((image_range(e).max for e in self._restorers), key=math.prod)
+        return height, width
+
     def _load(self, engine: Engine) -> "EngineBranch":
         if engine.path not in self._loaded:
             content = engine.read()

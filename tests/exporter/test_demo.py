@@ -48,6 +48,29 @@ def test_bundles_pass_their_certificate(demo_bundle: Path) -> None:
     assert manifest.model.classes == SETTING1_CLASSES
 
 
+def test_tiles_share_the_pictures_means(demo_bundle: Path) -> None:
+    """Plain tiles come out at 37 dB, with steps of 25 levels: see docs/tiles.md."""
+    restorer = Restorer.open(demo_bundle)
+    picture = np.asarray(Image.open(EXAMPLES / "rain.jpg")).astype(np.float32) / 255
+    whole = restorer.restore(picture, tile="off")
+    tiled = restorer.restore(picture, whole.route, tile=128)
+    error = tiled.image - whole.image
+    assert whole.tile is None
+    assert tiled.tile == 128
+    assert 10 * np.log10(1 / np.mean(error**2)) > 45
+    assert max(np.abs(np.diff(error, axis=axis)).max() for axis in (0, 1)) < 8 / 255
+
+
+def test_a_smooth_ramp_shows_no_seam(demo_bundle: Path) -> None:
+    across = np.linspace(0.2, 0.8, 400, dtype=np.float32)
+    picture = np.repeat((across[:300, None] + across[None])[..., None] / 2, 3, axis=2)
+    restorer = Restorer.open(demo_bundle)
+    whole = restorer.restore(picture, tile="off")
+    error = restorer.restore(picture, whole.route, tile=128).image - whole.image
+    for axis in (0, 1):
+        assert np.abs(np.diff(error, axis=axis)).max() < 1 / 255
+
+
 def test_examples_are_routed_and_restored(demo_bundle: Path) -> None:
     restorer = Restorer.open(demo_bundle)
     for kind, least in (("snow", 5.0), ("rain", 8.0), ("raindrop", 2.0)):

@@ -8,7 +8,8 @@ import pytest
 from command import make_command
 from PIL import Image
 
-from lorair.runtime.restorer import Restorer, from_planes, to_planes
+from lorair.runtime.planes import from_planes, to_planes
+from lorair.runtime.restorer import Restorer
 from lorair.runtime.route import gates_from_logits
 from lorair.runtime.views import make_views
 

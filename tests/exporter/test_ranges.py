@@ -15,7 +15,7 @@ from lorair.exporter.watch import Statistics, Value, Watched, values
 from lorair.runtime.backends import select
 from lorair.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from lorair.runtime.bundle import Bundle
-from lorair.runtime.restorer import to_planes
+from lorair.runtime.planes import to_planes
 from lorair.runtime.views import make_views
 
 

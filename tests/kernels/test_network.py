@@ -11,7 +11,7 @@ from lorair.exporter.checkpoint import Pair, load_pair
 from lorair.exporter.fold import fold
 from lorair.kernels import torch_ops
 from lorair.kernels.tiles import ConvTile, DepthwiseTile
-from lorair.runtime.restorer import to_planes
+from lorair.runtime.planes import to_planes
 from lorair.runtime.route import gates_from_logits
 
 needs_triton = pytest.mark.skipif(not torch_ops.has_triton(), reason="triton is not installed")

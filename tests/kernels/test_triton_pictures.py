@@ -9,7 +9,7 @@ from skimage import data
 
 from lorair.exporter import photos
 from lorair.runtime import views
-from lorair.runtime.restorer import from_planes, to_planes
+from lorair.runtime.planes import from_planes, to_planes
 
 pytest.importorskip("triton")
 from lorair.kernels import triton_pictures

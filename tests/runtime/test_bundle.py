@@ -56,6 +56,7 @@ def test_literal_keys(tiny_bundle: Path) -> None:
         "clip_side",
         "stride",
         "prior",
+        "width",
         "restoration",
         "router",
     ]
@@ -71,7 +72,9 @@ def test_literal_keys(tiny_bundle: Path) -> None:
         "restorer.onnx",
         "restorer.onnx.data",
         "restorer.onnxruntime.onnx",
+        "restorer.onnxruntime.tiled.onnx",
         "restorer.openvino.onnx",
+        "restorer.openvino.tiled.onnx",
         "router.onnx",
         "router.onnx.data",
     ]

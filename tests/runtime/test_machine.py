@@ -49,3 +49,43 @@ def test_threads_by_physical_cores_and_quota(
     monkeypatch.setattr(machine, "cpu_quota", lambda: quota)
     assert machine.default_threads() == wanted
     machine.default_threads.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        ({}, 9000),
+        ({"memory.max": "max", "memory.current": "1", "memory.stat": ""}, 9000),
+        (
+            {
+                "memory.max": "5000",
+                "memory.current": "3000",
+                "memory.stat": "anon 1\ninactive_file 500\n",
+            },
+            2500,
+        ),
+        ({"memory.max": "5000", "memory.current": "6000", "memory.stat": ""}, 0),
+        (
+            {
+                "memory/memory.limit_in_bytes": "4000",
+                "memory/memory.usage_in_bytes": "1500",
+                "memory/memory.stat": "inactive_file 7\ntotal_inactive_file 100\n",
+            },
+            2600,
+        ),
+    ],
+)
+def test_available_memory_is_the_container_s(
+    files: dict[str, str], wanted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    monkeypatch.setattr(machine, "_system_memory", lambda: 9000)
+    assert machine.available_memory() == wanted
+
+
+def test_this_machine_s_memory() -> None:
+    found = machine.available_memory()
+    assert found is None or 1e6 < found < 1e14

@@ -15,7 +15,7 @@ from lorair.runtime.bundle import Bundle
 from lorair.runtime.errors import OutOfMemoryError
 from lorair.runtime.gpu.kernels import Picture, PictureKernels
 from lorair.runtime.gpu.walk import GpuWalk
-from lorair.runtime.restorer import from_planes, to_planes
+from lorair.runtime.planes import from_planes, to_planes
 from lorair.runtime.views import make_views
 
 pytest.importorskip("triton")
