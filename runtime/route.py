@@ -50,8 +50,8 @@ class Route:
         return self.margin < UNSURE
 
     def doubts(self) -> tuple[str, ...]:
-        """A word for the user if the router is unsure."""
-        if not self.is_unsure:
+        """A word for the user if the router is unsure, and nobody else has decided."""
+        if not self.is_unsure or self.gates.argmax() != self.logits.argmax():
             return ()
         first, second = np.argsort(-self.logits, kind="stable")[:2]
         return (

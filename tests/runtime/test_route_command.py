@@ -159,6 +159,7 @@ def test_doubts() -> None:
     (doubt,) = close.doubts()
     assert "unsure: snow or raindrop" in doubt
     assert close.is_unsure
+    assert close.with_gates(np.array([0, 1, 0], np.float32)).doubts() == ()
     sure = route_of(3.0, 0.0, 0.0)
     probabilities = np.exp([3.0, 0.0, 0.0]) / np.exp([3.0, 0.0, 0.0]).sum()
     assert sure.margin == pytest.approx(probabilities[0] - probabilities[1], abs=1e-6)
