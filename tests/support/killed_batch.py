@@ -31,10 +31,10 @@ class Inverter:
 
         return Route(np.ones(1), np.ones(1), np.ones(1), ("only",))
 
-    def restore(self, pixels: Any, route: Route | None) -> Any:
+    def restore(self, pixels: Any, route: Route | None, *_: Any) -> Any:
         time.sleep(_SLOW)
         made = route or self.route(pixels)
-        return SimpleNamespace(image=255 - pixels, route=made, seconds={})
+        return SimpleNamespace(image=255 - pixels, route=made, seconds={}, tile=None)
 
 
 def run(folder: Path, output: Path, log: int) -> None:
@@ -42,9 +42,9 @@ def run(folder: Path, output: Path, log: int) -> None:
     planned = tasks.plan([folder], output)
     write = images.write
 
-    def logged(path: Path, picture: images.Picture) -> tuple[str, ...]:
+    def logged(path: Path, *what: Any) -> tuple[str, ...]:
         os.write(log, f"{path.name} {path.exists()}\n".encode())
-        return write(path, picture)
+        return write(path, *what)
 
     images.write = logged  # type: ignore[assignment]
     guide = Guidance(
@@ -53,7 +53,7 @@ def run(folder: Path, output: Path, log: int) -> None:
         lambda path: images.read(path).pixels,
     )
     done = batch.Batch(planned, skip_existing=True)
-    for _ in done.run(Inverter(), guide, 2, 10**6):  # type: ignore[arg-type]
+    for _ in done.run(Inverter(), guide, 2):  # type: ignore[arg-type]
         pass
 
 
