@@ -38,8 +38,8 @@ types: $(VENV)/dev  ## mypy --strict
 contracts: $(VENV)/dev  ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-unit: $(VENV)/dev  ## pytest
-	$(BIN)/pytest
+unit: $(VENV)/dev  ## pytest, a worker a core
+	$(BIN)/pytest -n auto --dist loadfile
 
 kernels: $(VENV)/dev  ## compile every kernel for every GPU, as the tests do with a few: ten minutes
 	LORAIR_KERNELS=all $(BIN)/pytest tests/kernels/test_aot.py

@@ -4,6 +4,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import own_cores  # noqa: F401  (before what starts threads)
+
+# isort: split
 import numpy as np
 import numpy.typing as npt
 import pytest

@@ -141,7 +141,7 @@ class Perturbed:
 
 @pytest.fixture
 def perturbed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def make(bundle: Bundle, threads: int | None) -> Backend:
+    def make(bundle: Bundle, threads: int | None, jobs: int = 1) -> Backend:
         return Perturbed(select("onnxruntime", bundle, threads))
 
     kind = BackendKind("perturbed", "onnxruntime", "cpu", frozenset({"fp32", "fp16"}), make)
