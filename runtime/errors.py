@@ -13,6 +13,7 @@ LorairError                something failed; exit code 1
     ├── BundleError        a bundle folder
     ├── PictureError       a picture, as a file or as an array
     ├── OutputError        a place to write to
+    ├── ResultError        a result file of lorair-bench
     └── BackendError       a backend that cannot run here
 
 Every error says what failed, what was wanted and found, and what to do next, in one line.
@@ -110,6 +111,10 @@ class PictureError(UserError):
 
 class OutputError(UserError):
     """A place that cannot be written to."""
+
+
+class ResultError(UserError):
+    """A result file that cannot be read, or compared with another."""
 
 
 class BackendError(UserError):
