@@ -1,5 +1,6 @@
 """lorair-bench: time a bundle, and measure how well it restores."""
 
+from lorair.benchmarks.compare_command import compare
 from lorair.benchmarks.kernels_command import kernels
 from lorair.benchmarks.latency_command import latency
 from lorair.benchmarks.quality_command import quality
@@ -7,6 +8,7 @@ from lorair.runtime import console
 
 app = console.make_app("Measure lorair bundles: time and quality.")
 app.command()(latency)
+app.command()(compare)
 app.command()(quality)
 app.command()(kernels)
 
