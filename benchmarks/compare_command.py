@@ -37,10 +37,12 @@ def compare(
 
     limit = _limit(fail_over)
     first = read_latency(before)
-    if after is None:
+    second = read_latency(after) if after is not None else None
+    if not first.complete or (second and not second.complete):
+        console.note("a run was interrupted, and may lack some of what was asked for")
+    if second is None:
         changes = compare_bundles(first, limit)
     else:
-        second = read_latency(after)
         _note_differences(first, second)
         changes = compare_reports(first, second, limit)
     if as_json:
@@ -66,9 +68,6 @@ def _note_differences(before: "LatencyReport", after: "LatencyReport") -> None:
     for name in ("threads", "reuse_route"):
         if before.settings.get(name) != after.settings.get(name):
             console.note(f"the runs differ in {name}")
-    for report in (before, after):
-        if not report.complete:
-            console.note("one of the runs was interrupted")
 
 
 def _print(changes: "list[Change]", limit: float) -> None:

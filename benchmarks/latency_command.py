@@ -255,14 +255,14 @@ def _print_configuration(c: "Configuration") -> None:
         cells = [f"{value * 1e3:.1f}" for value in (s.p90, s.p99, s.min)]
         rows.add_row(stage, f"{s.p50 * 1e3:.1f}", interval, *cells)
     out.print(rows)
-    out.print(_remarks(c))
+    out.print(_remarks(c), soft_wrap=True)
 
 
 def _remarks(c: "Configuration") -> str:
     """Warm-up, outliers and cold start, in a line."""
     remarks = []
     if c.warmup:
-        remarks.append(f"warm-up: the first {c.warmup} rounds, left out")
+        remarks.append(f"warm-up, left out: {c.warmup} of {c.rounds} rounds")
     if total := c.summary.get("total"):
         remarks.append(f"outliers: {len(total.outliers)} of {total.count}, kept")
     if cold := c.cold_summary.get("total"):
