@@ -104,14 +104,14 @@ def count_warmup(samples: Sequence[float]) -> int:
 
 
 def bootstrap_medians(values: Array) -> Array:
-    """Medians of resampled series whose neighbours stay together, (1000) values.
+    """Medians of 500 resampled series whose neighbours stay together.
 
     A slow spell hits neighbours alike, so they are not independent; blocks of about the
     square root of the series are drawn, beginning anywhere and wrapping around its end.
     """
     count = len(values)
     length = max(1, round(math.sqrt(count)))
-    starts = np.random.default_rng(0).integers(0, count, (1000, -(-count // length)))
+    starts = np.random.default_rng(0).integers(0, count, (500, -(-count // length)))
     positions = (starts[:, :, None] + np.arange(length)).reshape(len(starts), -1) % count
     medians: Array = np.median(values[positions[:, :count]], axis=1)
     return medians

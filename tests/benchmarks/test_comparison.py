@@ -50,10 +50,10 @@ def test_equal_processes_are_equal_and_a_planted_slowdown_is_found(runs: Run) ->
     for i, j in combinations(range(3), 2):
         equal = [set(verdicts(in_one_run(r[i], r[j])).values()) == {"equal"} for r in runs]
         found = [verdicts(in_one_run(r[i], r[j] * 1.15))["total"] == "slower" for r in runs]
-        faster = [verdicts(in_one_run(r[i] * 1.15, r[j]))["total"] == "faster" for r in runs]
         assert sum(equal) >= 19, (i, j)
         assert sum(found) >= 19, (i, j)
-        assert sum(faster) >= 19, (i, j)
+    faster = [verdicts(in_one_run(r[0] * 1.15, r[1]))["total"] == "faster" for r in runs]
+    assert sum(faster) >= 19
 
 
 def test_separate_runs_are_not_called_different_for_their_load(runs: Run) -> None:
