@@ -1,6 +1,7 @@
 """The command `lorair-bench kernels`."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +12,8 @@ from lorair.runtime.errors import DependencyError, OptionError
 from lorair.runtime.machine import is_installed
 
 if TYPE_CHECKING:
+    from lorair.benchmarks.schema import KernelsReport
     from lorair.exporter.config import ModelConfig
-
-SCHEMA_VERSION = 1
 
 _SIZES = ["256x256", "512x512", "1080x1920"]
 
@@ -47,27 +47,54 @@ def kernels(
             found="it is not installed",
             hint="pip install 'lorair[export,kernels]'",
         ) from error
-    from lorair.benchmarks.environment import describe
+    from lorair.benchmarks.environment import command_line, describe, now
+    from lorair.benchmarks.results_file import kept, to_json
+    from lorair.benchmarks.schema import KernelsReport
 
     config = find_preset(preset)
-    document: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "kernels",
-        "environment": describe(),
-        "preset": preset,
-        "dtype": "fp16",
-        "timed": torch.cuda.is_available(),
-    }
-    document |= _timed(config, shapes) if torch.cuda.is_available() else _not_timed(config, shapes)
-    if report is not None:
-        console.write_json(report, document)
+    timed = torch.cuda.is_available()
+    start = KernelsReport(
+        command=command_line(),
+        date=now(),
+        environment=describe(),
+        preset=preset,
+        dtype="fp16",
+        timed=timed,
+        sizes=(),
+        compiled=None,
+    )
+    measured: list[dict[str, Any]] = []
+    compiled: list[dict[str, Any]] = []
+    with kept(report, lambda complete: _filled(start, measured, compiled, complete)):
+        if timed:
+            measured.extend(_timed(config, shapes))
+        else:
+            measured.extend(_not_timed(config, shapes))
+            compiled.extend(_compile(config) if is_installed("triton") else [])
+    document = to_json(_filled(start, measured, compiled))
     if as_json:
         console.print_json(document)
     else:
         _print(document)
 
 
-def _timed(config: "ModelConfig", shapes: list[tuple[int, int]]) -> dict[str, Any]:
+def _filled(
+    document: "KernelsReport",
+    sizes: list[dict[str, Any]],
+    compiled: list[dict[str, Any]],
+    complete: bool = True,
+) -> "KernelsReport":
+    from lorair.benchmarks.schema import KernelSize
+
+    update = {
+        "complete": complete,
+        "sizes": tuple(KernelSize.model_validate(size) for size in sizes),
+        "compiled": tuple(compiled) or None,
+    }
+    return document.model_copy(update=update)
+
+
+def _timed(config: "ModelConfig", shapes: list[tuple[int, int]]) -> Iterator[dict[str, Any]]:
     from dataclasses import asdict
 
     from rich.progress import track
@@ -77,7 +104,6 @@ def _timed(config: "ModelConfig", shapes: list[tuple[int, int]]) -> dict[str, An
 
     device = measure_device()
     experts = config.restoration.num_experts
-    sizes = []
     for height, width in shapes:
         found = layers(config.restoration, height, width)
         rows = [
@@ -87,17 +113,16 @@ def _timed(config: "ModelConfig", shapes: list[tuple[int, int]]) -> dict[str, An
         stride = config.restoration.stride
         padded = height + -height % stride, width + -width % stride
         network = time_network(config.restoration, *padded)
-        sizes.append({"size": [height, width], "device": asdict(device), "layers": rows,
-                      "network_ms": network})  # fmt: skip
-    return {"sizes": sizes, "compiled": None}
+        yield {"size": [height, width], "device": asdict(device), "layers": rows,
+               "network_ms": network}  # fmt: skip
 
 
-def _not_timed(config: "ModelConfig", shapes: list[tuple[int, int]]) -> dict[str, Any]:
+def _not_timed(config: "ModelConfig", shapes: list[tuple[int, int]]) -> list[dict[str, Any]]:
     from dataclasses import asdict
 
     from lorair.benchmarks.kernel_floors import KNOWN_DEVICES, layers, row
 
-    sizes = [
+    return [
         {
             "size": [height, width],
             "device": asdict(device),
@@ -106,8 +131,6 @@ def _not_timed(config: "ModelConfig", shapes: list[tuple[int, int]]) -> dict[str
         for height, width in shapes
         for device in KNOWN_DEVICES
     ]
-    compiled = _compile(config) if is_installed("triton") else None
-    return {"sizes": sizes, "compiled": compiled}
 
 
 def _compile(config: "ModelConfig") -> list[dict[str, Any]]:

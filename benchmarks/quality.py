@@ -7,11 +7,12 @@ Values are 8-bit ones (data range 255) in float64. Y is BT.601's studio-swing lu
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from lorair.benchmarks.schema import Means
 from lorair.runtime import images
 from lorair.runtime.errors import OptionError, PictureError
 from lorair.runtime.restorer import Restorer
@@ -165,15 +166,13 @@ def mean_scores(scores: Sequence[Scores]) -> Scores:
     return Scores(**{m: float(np.mean([getattr(s, m) for s in scores])) for m in METRICS})
 
 
-def to_document(results: Sequence[Result]) -> dict[str, Any]:
-    """The pictures and their means as plain values."""
-    return {
-        "pictures": [asdict(result) for result in results],
-        "mean": {
-            "before": asdict(mean_scores([r.before for r in results])),
-            "after": asdict(mean_scores([r.after for r in results])),
-        },
-    }
+def means(results: Sequence[Result]) -> Means | None:
+    """Over all pictures; None without any."""
+    if not results:
+        return None
+    before = mean_scores([r.before for r in results])
+    after = mean_scores([r.after for r in results])
+    return Means.model_validate({"before": asdict(before), "after": asdict(after)})
 
 
 def _pictures(folder: Path, option: str) -> list[Path]:

@@ -1,7 +1,7 @@
 """The command `lorair-bench quality`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,8 +9,7 @@ from lorair.runtime import console
 
 if TYPE_CHECKING:
     from lorair.benchmarks.quality import Result, Scores
-
-SCHEMA_VERSION = 1
+    from lorair.benchmarks.schema import QualityReport
 
 _COLUMNS = ("PSNR", "SSIM", "PSNR Y", "SSIM Y")
 
@@ -31,8 +30,10 @@ def quality(
     """Restore degraded pictures and compare with the clean ones: PSNR and SSIM, RGB and Y."""
     from rich.progress import Progress
 
-    from lorair.benchmarks.environment import describe
-    from lorair.benchmarks.quality import evaluate, find_pairs, to_document
+    from lorair.benchmarks.environment import command_line, describe, describe_bundle, now
+    from lorair.benchmarks.quality import evaluate, find_pairs
+    from lorair.benchmarks.results_file import kept, to_json
+    from lorair.benchmarks.schema import QualityReport
     from lorair.runtime.restorer import Restorer
 
     pairs = find_pairs(inputs, targets)
@@ -40,24 +41,39 @@ def quality(
         used = [path for pair in pairs for path in pair]
         console.check_report(report, [*used, *bundle.glob("*")])
     restorer = Restorer.open(bundle, backend, threads)
-    with Progress(console=console.stderr(), transient=True) as progress:
+    results: list[Result] = []
+    start = QualityReport(
+        command=command_line(),
+        date=now(),
+        environment=describe(),
+        bundles=(describe_bundle(restorer.bundle, bundle.resolve().name),),
+        settings={"backend": restorer.backend.name, "description": restorer.backend.description},
+        pictures=(),
+        mean=None,
+    )
+    progress = Progress(console=console.stderr(), transient=True)
+    with kept(report, lambda complete: _filled(start, results, complete)), progress:
         task = progress.add_task("restoring", total=len(pairs))
-        results = list(evaluate(restorer, pairs, lambda: progress.advance(task)))
-    manifest = restorer.bundle.manifest
-    document: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "quality",
-        "environment": describe(),
-        "bundle": {"precision": manifest.precision, "source": manifest.source.detail},
-        "backend": restorer.backend.description,
-        **to_document(results),
-    }
-    if report is not None:
-        console.write_json(report, document)
+        for result in evaluate(restorer, pairs, lambda: progress.advance(task)):
+            results.append(result)
+    document = _filled(start, results)
     if as_json:
-        console.print_json(document)
+        console.print_json(to_json(document))
     else:
         _print(results)
+
+
+def _filled(
+    document: "QualityReport", results: "list[Result]", complete: bool = True
+) -> "QualityReport":
+    from dataclasses import asdict
+
+    from lorair.benchmarks.quality import means
+    from lorair.benchmarks.schema import Picture
+
+    pictures = tuple(Picture.model_validate(asdict(result)) for result in results)
+    update = {"complete": complete, "pictures": pictures, "mean": means(results)}
+    return document.model_copy(update=update)
 
 
 def _print(results: "list[Result]") -> None:

@@ -5,6 +5,7 @@ is its own. The parent decides who runs when.
 """
 
 import multiprocessing
+import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol
 
+from lorair.benchmarks import nvml
+from lorair.benchmarks.schema import Memory
 from lorair.runtime import images
 from lorair.runtime.bundle import Bundle
 from lorair.runtime.errors import DependencyError, InternalError, LorairError, as_lorair_error
@@ -69,10 +72,10 @@ class Runner(Protocol):
         """Library, version, device and threads."""
 
     def run(self, source: Path, target: Path) -> dict[str, float]:
-        """Restore one file; seconds of each stage, with those of decode and encode."""
+        """Restore one file; seconds of each stage, and `cpu`, the CPU time of all threads."""
 
-    def peak_memory(self) -> int | None:
-        """The most bytes of RAM it has held so far; None where unknown."""
+    def peak_memory(self) -> Memory:
+        """The most it has held so far: RAM, and memory of the GPUs after its last run."""
 
 
 class LocalRunner:
@@ -87,7 +90,7 @@ class LocalRunner:
 
     def run(self, source: Path, target: Path) -> dict[str, float]:
         """Restore one file; seconds of each stage."""
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         picture = images.read(source)
         decoded = time.perf_counter()
         restored = self.restorer.restore(picture.pixels, self._route)
@@ -96,11 +99,16 @@ class LocalRunner:
         encoding = time.perf_counter()
         images.write(target, picture.with_pixels(restored.image))
         end = time.perf_counter()
-        return {"decode": decoded - start, **restored.seconds, "encode": end - encoding}
+        return {
+            "decode": decoded - start,
+            **restored.seconds,
+            "encode": end - encoding,
+            "cpu": time.process_time() - cpu,
+        }
 
-    def peak_memory(self) -> int | None:
+    def peak_memory(self) -> Memory:
         """Of this process."""
-        return peak_memory()
+        return Memory(host=peak_memory(), device=nvml.process_memory(os.getpid()))
 
 
 class ProcessRunner:
@@ -133,9 +141,9 @@ class ProcessRunner:
         seconds: dict[str, float] = self._ask((source, target))
         return seconds
 
-    def peak_memory(self) -> int | None:
+    def peak_memory(self) -> Memory:
         """Of the child."""
-        peak: int | None = self._ask(None)
+        peak: Memory = self._ask(None)
         return peak
 
     def _ask(self, task: tuple[Path, Path] | None) -> Any:

@@ -15,6 +15,7 @@ LorairError                something failed; exit code 1
     ├── RouteError         a saved route
     ├── OutputError        a place to write to
     │   └── DiskFullError  no space is left there
+    ├── ResultError        a result file of lorair-bench
     └── BackendError       a backend that cannot run here
 
 Every error says what failed, what was wanted and found, and what to do next, in one line.
@@ -122,6 +123,10 @@ class OutputError(UserError):
 
 class DiskFullError(OutputError):
     """No space is left; whatever is written there next would fail as well."""
+
+
+class ResultError(UserError):
+    """A result file that cannot be read, or compared with another."""
 
 
 class BackendError(UserError):

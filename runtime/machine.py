@@ -26,7 +26,7 @@ def is_installed(package: str) -> bool:
 
 def usable_cores() -> int:
     """Logical cores that this process may run on; a container often has fewer than the machine."""
-    return len(_affinity()) or os.cpu_count() or 1
+    return len(affinity()) or os.cpu_count() or 1
 
 
 @cache
@@ -36,7 +36,7 @@ def default_threads() -> int:
     Two threads on one core's two hyperthreads share its arithmetic units, so a second one
     gains nothing for convolutions.
     """
-    physical = {_siblings(core) for core in _affinity()}
+    physical = {_siblings(core) for core in affinity()}
     threads = len(physical) or os.cpu_count() or 1
     quota = cpu_quota()
     return max(1, threads if quota is None else min(threads, round(quota)))
@@ -139,7 +139,8 @@ def _droppable(stat: Path, name: str) -> int:
     return next((int(size) for found, size in lines if found == name), 0)
 
 
-def _affinity() -> set[int]:
+def affinity() -> set[int]:
+    """Numbers of the logical cores that this process may run on; empty where unknown."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 

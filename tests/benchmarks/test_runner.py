@@ -21,7 +21,7 @@ def test_a_child_restores_as_this_process_does(
     with ProcessRunner(spec) as runner:
         assert (runner.name, runner.description) == (local.name, local.description)
         seconds = runner.run(picture_file, tmp_path / "child.png")
-        peak = runner.peak_memory()
+        peak = runner.peak_memory().host
         pid = runner._process.pid
     assert {"decode", "load", "router", "restorer", "encode"} <= set(seconds)
     assert peak is None or 30e6 < peak < 2e9

@@ -44,7 +44,7 @@ def test_cpu_quota(
 def test_threads_by_physical_cores_and_quota(
     cores: int, siblings: int, quota: float | None, wanted: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "_affinity", lambda: set(range(cores)))
+    monkeypatch.setattr(machine, "affinity", lambda: set(range(cores)))
     monkeypatch.setattr(machine, "_siblings", lambda core: str(core // siblings))
     monkeypatch.setattr(machine, "cpu_quota", lambda: quota)
     assert machine.default_threads() == wanted

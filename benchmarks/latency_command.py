@@ -1,0 +1,285 @@
+"""The command `lorair-bench latency`."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lorair.runtime import console
+from lorair.runtime.errors import OptionError, VerificationError
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from lorair.benchmarks.latency import Session, Size
+    from lorair.benchmarks.runner import Runner, Spec
+    from lorair.benchmarks.schema import Configuration, LatencyReport
+    from lorair.runtime.bundle import Bundle
+
+
+def latency(
+    bundles: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--bundle",
+            "-b",
+            envvar="LORAIR_BUNDLE",
+            help="The bundle's folder; repeat to compare several. [lorair-bundle]",
+        ),
+    ] = None,
+    sizes: Annotated[
+        list[str] | None,
+        typer.Option("--size", metavar="HxW", help="Repeat for several. [256x256, 512x512]"),
+    ] = None,
+    iterations: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = 10,
+    backends: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--backend",
+            help="Repeat to compare side by side; torch-eager is the released code's way. [auto]",
+        ),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    reuse_route: Annotated[
+        bool, typer.Option("--reuse-route", help="Route once, then time only the restorer.")
+    ] = False,
+    cold: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Also the first picture of N fresh processes.")
+    ] = 0,
+    budget_ms: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Name the fastest whose p90 is within; exit with 1 if none."),
+    ] = None,
+    min_psnr: Annotated[
+        float | None,
+        typer.Option(help="Quality limit of the budget in dB, against fp32 on ONNX Runtime."),
+    ] = None,
+    ir_weights: Annotated[
+        Path | None, typer.Option(help="For torch-eager. Default: random, of the same shapes.")
+    ] = None,
+    router_weights: Annotated[Path | None, typer.Option(help="For torch-eager.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write everything as JSON here.")] = None,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Time every stage from file to file: p50 with its interval, p90, p99 and min.
+
+    All bundles and backends are timed in turn within each round.
+    """
+    from lorair.benchmarks.budget import check_budget, measure_psnr, verdicts
+    from lorair.benchmarks.latency import Session
+    from lorair.benchmarks.results_file import kept, to_json
+    from lorair.benchmarks.runner import Spec
+
+    parsed = [_size(text) for text in sizes or ["256x256", "512x512"]]
+    weights = [path for path in (ir_weights, router_weights) if path is not None]
+    opened = _open(bundles or [Path("lorair-bundle")])
+    if report is not None:
+        inputs = [file for bundle in opened.values() for file in bundle.path.glob("*")]
+        console.check_report(report, [*weights, *inputs])
+    _check_weights(len(weights))
+    check_budget(budget_ms, min_psnr, opened)
+    specs = [
+        (label, Spec(bundle.path, name, threads, ir_weights, router_weights, reuse_route))
+        for label, bundle in opened.items()
+        for name in backends or ["auto"]
+    ]
+    document = _start(opened, iterations, threads, reuse_route, cold, budget_ms, min_psnr)
+    session = Session()
+    with kept(report, lambda complete: _filled(document, session, complete)):
+        _measure(specs, parsed, iterations, cold, session)
+        if min_psnr is not None:
+            measure_psnr([spec for _, spec in specs], session, opened)
+    document = _filled(document, session)
+    if as_json:
+        console.print_json(to_json(document))
+    else:
+        _print(document)
+    if budget_ms is not None:
+        _judge(verdicts(document.configurations, budget_ms / 1000, min_psnr))
+
+
+def _start(
+    opened: "dict[str, Bundle]",
+    iterations: int,
+    threads: int | None,
+    reuse_route: bool,
+    cold: int,
+    budget_ms: float | None,
+    min_psnr: float | None,
+) -> "LatencyReport":
+    """The report before anything is measured."""
+    from lorair.benchmarks.environment import command_line, describe, describe_bundle, now
+    from lorair.benchmarks.schema import LatencyReport
+    from lorair.runtime.machine import default_threads
+
+    return LatencyReport(
+        command=command_line(),
+        date=now(),
+        environment=describe(),
+        bundles=tuple(describe_bundle(bundle, label) for label, bundle in opened.items()),
+        settings={
+            "iterations": iterations,
+            "threads": threads or default_threads(),
+            "reuse_route": reuse_route,
+            "cold": cold,
+            "budget_ms": budget_ms,
+            "min_psnr": min_psnr,
+        },
+        configurations=(),
+    )
+
+
+def _filled(
+    document: "LatencyReport", session: "Session", complete: bool = True
+) -> "LatencyReport":
+    return document.model_copy(
+        update={
+            "complete": complete,
+            "configurations": session.configurations(),
+            "gpu_states": tuple(session.gpu_states),
+        }
+    )
+
+
+def _measure(
+    specs: "list[tuple[str, Spec]]",
+    sizes: "list[Size]",
+    iterations: int,
+    cold: int,
+    session: "Session",
+) -> None:
+    from contextlib import ExitStack
+
+    from rich.progress import Progress
+
+    from lorair.benchmarks.latency import measure, measure_cold
+
+    with Progress(console=console.stderr(), transient=True) as progress:
+        total = len(specs) * len(sizes) * (iterations + 1 + cold)
+        task = progress.add_task("timing", total=total)
+        with ExitStack() as stack:
+            runners = _runners(specs, stack)
+            measure(runners, sizes, iterations, session, lambda: progress.advance(task))
+        # The processes that were timed have ended: they would compete for memory and cores.
+        plain = [spec for _, spec in specs]
+        measure_cold(plain, cold, session, lambda: progress.advance(task))
+
+
+def _runners(specs: "list[tuple[str, Spec]]", stack: "ExitStack") -> "list[tuple[str, Runner]]":
+    from lorair.benchmarks.runner import ProcessRunner
+
+    runners: dict[tuple[str, str], Runner] = {}
+    for label, spec in specs:
+        runner = stack.enter_context(ProcessRunner(spec))
+        if (label, runner.name) in runners:
+            raise OptionError(
+                "--backend",
+                wanted="each backend once",
+                found=f"{runner.name} twice",
+                hint="auto is one of the others' names",
+            )
+        runners[label, runner.name] = runner
+    return [(label, runner) for (label, _), runner in runners.items()]
+
+
+def _open(paths: list[Path]) -> "dict[str, Bundle]":
+    """Bundles by their label: the folder's name, or the path where names are equal."""
+    from lorair.runtime.bundle import Bundle
+
+    names = [path.resolve().name for path in paths]
+    opened: dict[str, Bundle] = {}
+    for path, name in zip(paths, names, strict=True):
+        label = name if names.count(name) == 1 else str(path)
+        if label in opened:
+            raise OptionError("--bundle", wanted="each bundle once", found=f"{path} twice")
+        opened[label] = Bundle.open(path)
+    return opened
+
+
+def _check_weights(given: int) -> None:
+    if given == 1:
+        raise OptionError(
+            "latency",
+            wanted="both weights files",
+            found="only one of them",
+            hint="leave both out for random weights",
+        )
+
+
+def _size(text: str) -> "Size":
+    from lorair.benchmarks.latency import Size
+    from lorair.runtime.images import DEFAULT_MAX_PIXELS, MIN_PIXELS
+
+    digits = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", text.lower())
+    size = Size(*map(int, digits.groups())) if digits else Size(0, 0)
+    if not MIN_PIXELS <= size.height * size.width <= DEFAULT_MAX_PIXELS:
+        raise OptionError(
+            "--size",
+            wanted=f"height x width of at most {DEFAULT_MAX_PIXELS // 10**6} megapixels",
+            found=text,
+            hint="such as 256x384",
+        )
+    return size
+
+
+def _print(document: "LatencyReport") -> None:
+    environment, settings = document.environment, document.settings
+    out = console.stdout()
+    precisions = ", ".join(dict.fromkeys(b.precision for b in document.bundles))
+    out.print(
+        f"{environment.cpu}, {environment.cores} cores; {precisions}; "
+        f"{settings['iterations']} rounds; milliseconds",
+        soft_wrap=True,
+    )
+    for c in document.configurations:
+        bundle = f"{c.bundle}, " if len(document.bundles) > 1 else ""
+        out.print(f"\n{c.size}  {bundle}{c.description}", soft_wrap=True)
+        _print_configuration(c)
+
+
+def _print_configuration(c: "Configuration") -> None:
+    from lorair.benchmarks.latency import whole
+
+    out = console.stdout()
+    memory = c.memory.host and f"; peak memory {c.memory.host / 1e9:.2f} GB"
+    device = c.memory.device and f", on the GPU {c.memory.device / 1e9:.2f} GB"
+    loading = c.first.get("load", 0) * 1000
+    first = whole(c.first) * 1000
+    out.print(f"first run {first:.0f}, of it {loading:.0f} loading{memory or ''}{device or ''}")
+    if c.psnr_db is not None:
+        out.print(f"{c.psnr_db:.1f} dB against fp32 on ONNX Runtime")
+    rows = console.table("stage", ">p50", ">95 % interval", ">p90", ">p99", ">min")
+    for stage, s in c.summary.items():
+        interval = f"{s.interval.low * 1e3:.1f} to {s.interval.high * 1e3:.1f}"
+        cells = [f"{value * 1e3:.1f}" for value in (s.p90, s.p99, s.min)]
+        rows.add_row(stage, f"{s.p50 * 1e3:.1f}", interval, *cells)
+    out.print(rows)
+    out.print(_remarks(c), soft_wrap=True)
+
+
+def _remarks(c: "Configuration") -> str:
+    """Warm-up, outliers and cold start, in a line."""
+    remarks = []
+    if c.warmup:
+        remarks.append(f"warm-up, left out: {c.warmup} of {c.rounds} rounds")
+    if total := c.summary.get("total"):
+        remarks.append(f"outliers: {len(total.outliers)} of {total.count}, kept")
+    if cold := c.cold_summary.get("total"):
+        start = c.cold_summary["start"].p50 * 1e3
+        remarks.append(f"cold: {cold.p50 * 1e3:.0f} to the first picture, of it {start:.0f} start")
+    return "; ".join(remarks)
+
+
+def _judge(found: "dict[str, tuple[bool, str]]") -> None:
+    """Print each size's verdict; raise if one misses the budget."""
+    for text in found.values():
+        console.stdout().print(text[1], soft_wrap=True)
+    missed = [size for size, (met, _) in found.items() if not met]
+    if missed:
+        raise VerificationError(
+            "the budget is missed",
+            wanted="a configuration within the budget for every size",
+            found=f"none for {', '.join(missed)}",
+            hint="the lines above name the nearest",
+        )

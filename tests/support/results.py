@@ -1,0 +1,40 @@
+"""Made results of lorair-bench."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lorair.benchmarks.schema import (
+    BundleRecord,
+    Configuration,
+    Environment,
+    LatencyReport,
+)
+from lorair.benchmarks.statistics import summarize_all
+
+ENVIRONMENT = Environment(
+    cpu="abacus", cores=2, memory=10**9, system="none", python="3.11", versions={"lorair": "0"}
+)
+
+
+def configuration(backend: str, bundle: str = "b", height: int = 32, **rest: Any) -> Configuration:
+    """One size, 32 wide; keywords that are no fields are stages' samples."""
+    fields = {k: rest.pop(k) for k in list(rest) if k in Configuration.model_fields}
+    samples: dict[str, Sequence[float]] = rest
+    return Configuration(
+        bundle=bundle,
+        backend=backend,
+        description=backend,
+        height=height,
+        width=32,
+        samples={stage: tuple(values) for stage, values in samples.items()},
+        summary=summarize_all(samples),
+        **fields,
+    )
+
+
+def latency_report(*configurations: Configuration, **fields: Any) -> LatencyReport:
+    labels = dict.fromkeys(c.bundle for c in configurations)
+    bundles = tuple(BundleRecord(label=b, precision="fp32", source="made") for b in labels)
+    return LatencyReport(
+        environment=ENVIRONMENT, bundles=bundles, configurations=configurations, **fields
+    )
