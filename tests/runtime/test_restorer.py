@@ -70,9 +70,9 @@ def test_nan_is_an_error_not_a_black_picture(
 
 
 def test_a_failing_backend_says_what_it_failed_on(restorer: Restorer) -> None:
-    odd = np.zeros((1, 3, 17, 16), np.float32)
-    with pytest.raises(InternalError, match="failed on a picture of 16x17"):
-        restorer.backend.restore(odd, np.zeros((1, 384), np.float32), np.ones(3, np.float32))
+    image = np.zeros((1, 3, 32, 16), np.float32)
+    with pytest.raises(InternalError, match="failed on a picture of 16x32"):
+        restorer.backend.restore(image, np.zeros((1, 7), np.float32), np.ones(3, np.float32))
 
 
 def test_a_given_route_is_used_and_the_router_is_not(tiny_bundle: Path, crop: np.ndarray) -> None:
