@@ -4,10 +4,12 @@ from lorair.benchmarks.compare_command import compare
 from lorair.benchmarks.kernels_command import kernels
 from lorair.benchmarks.latency_command import latency
 from lorair.benchmarks.quality_command import quality
+from lorair.benchmarks.throughput_command import throughput
 from lorair.runtime import console
 
 app = console.make_app("Measure lorair bundles: time and quality.")
 app.command()(latency)
+app.command()(throughput)
 app.command()(compare)
 app.command()(quality)
 app.command()(kernels)

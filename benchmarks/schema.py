@@ -243,9 +243,34 @@ class KernelsReport(_Report):
     compiled: tuple[Row, ...] | None
 
 
-Report = LatencyReport | QualityReport | KernelsReport
+class ThroughputRun(_Part):
+    """So many pictures at once. seconds, cpu_seconds: of each round over all pictures.
+
+    stages: seconds that pictures spend on each part, a round; they overlap, so their sum is
+    more than the round takes. bottleneck: the part with most of them.
+    """
+
+    jobs: Annotated[int, Field(ge=1)]
+    seconds: Samples
+    cpu_seconds: Samples
+    stages: dict[str, Seconds]
+    bottleneck: str
+
+
+class ThroughputReport(_Report):
+    """`lorair-bench throughput`. megapixels: of all pictures together."""
+
+    kind: Literal["throughput"] = "throughput"
+    backend: str
+    pictures: Annotated[int, Field(ge=1)]
+    megapixels: float
+    runs: tuple[ThroughputRun, ...]
+
+
+Report = LatencyReport | ThroughputReport | QualityReport | KernelsReport
 MODELS: Final[dict[str, type[Report]]] = {
     "latency": LatencyReport,
+    "throughput": ThroughputReport,
     "quality": QualityReport,
     "kernels": KernelsReport,
 }
