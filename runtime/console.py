@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 DEBUG_VARIABLE = "LORAIR_DEBUG"
+TERMINATED = 128 + signal.SIGTERM
 
-_settings: dict[str, Any] = {"debug": False, "bar": None}
+_settings: dict[str, Any] = {"debug": False, "bar": None, "terminated": False}
 
 
 def make_app(text: str) -> typer.Typer:
@@ -59,8 +60,8 @@ def make_app(text: str) -> typer.Typer:
 def run(app: typer.Typer) -> None:
     """Run the application; turn its errors into one line on stderr and an exit code."""
     # Python ends on SIGTERM without cleaning up; this way half-made folders are removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    _settings["debug"] = False
+    signal.signal(signal.SIGTERM, _terminated)
+    _settings.update(debug=False, terminated=False)
     try:
         app()
     except LorairError as error:
@@ -75,7 +76,14 @@ def run(app: typer.Typer) -> None:
         )
 
 
+def _terminated(*_: object) -> None:
+    _settings["terminated"] = True
+    sys.exit(TERMINATED)
+
+
 def _fail(message: str, code: int) -> None:
+    if _settings["terminated"]:  # a library took our exit for a failure of its own
+        sys.exit(TERMINATED)
     if _settings["debug"]:
         traceback.print_exc()
     print(message, file=sys.stderr)
