@@ -23,7 +23,10 @@ def test_a_library_that_swallows_the_exit_of_sigterm() -> None:
 
     before = signal.getsignal(signal.SIGTERM)
     try:
-        with pytest.raises(SystemExit) as stop, mock.patch.object(sys, "argv", ["lorair", "command"]):
+        with (
+            pytest.raises(SystemExit) as stop,
+            mock.patch.object(sys, "argv", ["lorair", "command"]),
+        ):
             console.run(app)
     finally:
         signal.signal(signal.SIGTERM, before)
