@@ -1,5 +1,6 @@
 """lorair-bench: time a bundle, and measure how well it restores."""
 
+from lorair.benchmarks.commands_command import commands
 from lorair.benchmarks.compare_command import compare
 from lorair.benchmarks.kernels_command import kernels
 from lorair.benchmarks.latency_command import latency
@@ -10,6 +11,7 @@ from lorair.runtime import console
 app = console.make_app("Measure lorair bundles: time and quality.")
 app.command()(latency)
 app.command()(throughput)
+app.command()(commands)
 app.command()(compare)
 app.command()(quality)
 app.command()(kernels)

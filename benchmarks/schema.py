@@ -267,10 +267,34 @@ class ThroughputReport(_Report):
     runs: tuple[ThroughputRun, ...]
 
 
-Report = LatencyReport | ThroughputReport | QualityReport | KernelsReport
+class CommandRun(_Part):
+    """A whole command. seconds, cpu_seconds: of each run, from start to exit.
+
+    peak_memory: the most bytes that one of its processes held; None where not known.
+    output: what the last run printed on stdout and stderr, its end.
+    """
+
+    command: tuple[str, ...]
+    seconds: Samples
+    cpu_seconds: Samples
+    p50: Seconds
+    peak_memory: Bytes | None = None
+    output: str = ""
+
+
+class CommandsReport(_Report):
+    """`lorair-bench commands`. sizes: bytes of files and folders after the last run."""
+
+    kind: Literal["commands"] = "commands"
+    runs: tuple[CommandRun, ...]
+    sizes: dict[str, Bytes] = Field(default_factory=dict)
+
+
+Report = LatencyReport | ThroughputReport | QualityReport | KernelsReport | CommandsReport
 MODELS: Final[dict[str, type[Report]]] = {
     "latency": LatencyReport,
     "throughput": ThroughputReport,
     "quality": QualityReport,
     "kernels": KernelsReport,
+    "commands": CommandsReport,
 }

@@ -1,0 +1,72 @@
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from command import Command, make_command
+
+from lorair.benchmarks.results_file import read_report
+from lorair.benchmarks.schema import CommandsReport
+
+
+@pytest.fixture
+def lorair_bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return make_command("lorair-bench", monkeypatch, capsys)
+
+
+def python(code: str) -> str:
+    return shlex.join([sys.executable, "-c", code])
+
+
+def test_commands_take_turns(lorair_bench: Command, tmp_path: Path) -> None:
+    log, report = tmp_path / "log", tmp_path / "run.json"
+    lines = [python(f"open({str(log)!r}, 'a').write('{name}')") for name in "ab"]
+    result = lorair_bench("commands", *lines, "--rounds", 3, "--size-of", log, "--report", report)
+    assert result.code == 0
+    assert log.read_text() == "ababab"
+    document = read_report(report)
+    assert isinstance(document, CommandsReport)
+    assert document.complete
+    assert [shlex.join(run.command) for run in document.runs] == lines
+    assert all(len(run.seconds) == len(run.cpu_seconds) == 3 for run in document.runs)
+    assert all(run.p50 == sorted(run.seconds)[1] for run in document.runs)
+    assert document.sizes == {str(log): 6}
+
+
+def test_time_memory_and_output(lorair_bench: Command) -> None:
+    hold = "import time; held = bytearray(400 << 20); print('held', len(held)); time.sleep(0.5)"
+    result = lorair_bench("commands", python(hold), python("pass"), "--rounds", 1, "--json")
+    held, nothing = json.loads(result.out)["runs"]
+    assert held["seconds"][0] >= 0.5
+    assert held["peak_memory"] > 400 << 20
+    assert held["output"] == f"held {400 << 20}\n"
+    assert nothing["peak_memory"] is None  # not more than what the tests hold
+
+
+def test_a_failing_command_keeps_what_was_measured(lorair_bench: Command, tmp_path: Path) -> None:
+    seen, report = tmp_path / "seen", tmp_path / "run.json"
+    once = (
+        f"import pathlib, sys; sys.exit('no more') if pathlib.Path({str(seen)!r}).exists() else 0"
+    )
+    touch = f"import pathlib; pathlib.Path({str(seen)!r}).touch()"
+    result = lorair_bench("commands", python(once), python(touch), "--report", report)
+    assert result.code == 1
+    assert "found 1: no more" in result.error
+    document = read_report(report)
+    assert isinstance(document, CommandsReport)
+    assert [len(run.seconds) for run in document.runs] == [1, 1]
+    assert not document.complete
+
+
+@pytest.mark.parametrize("line", ["", "lorair-does-not-exist --help"])
+def test_no_such_command(lorair_bench: Command, line: str) -> None:
+    result = lorair_bench("commands", line)
+    assert result.code == 2
+    assert "wanted a program" in result.error
+
+
+def test_no_such_file_to_weigh(lorair_bench: Command, tmp_path: Path) -> None:
+    result = lorair_bench("commands", python("pass"), "--size-of", tmp_path / "none")
+    assert result.code == 2
+    assert "--size-of" in result.error
