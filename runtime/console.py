@@ -1,7 +1,9 @@
 """What all three commands share: results to stdout, progress to stderr, errors in one place."""
 
+import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -77,7 +79,19 @@ def run(app: typer.Typer) -> None:
 
 
 def _terminated(*_: object) -> None:
+    """Leave by SystemExit, so that everything is cleaned up on the way."""
     _settings["terminated"] = True
+    before = sys.unraisablehook
+
+    def again(lost: "sys.UnraisableHookArgs") -> None:
+        # Python drops what is raised in a weak reference's callback or in __del__.
+        if not isinstance(lost.exc_value, SystemExit):
+            return before(lost)
+        timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.daemon = True
+        return timer.start()
+
+    sys.unraisablehook = again
     sys.exit(TERMINATED)
 
 

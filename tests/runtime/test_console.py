@@ -2,6 +2,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
 from unittest import mock
 
 import pytest
@@ -9,25 +10,40 @@ import pytest
 from lorair.runtime import console
 
 
-def test_a_library_that_swallows_the_exit_of_sigterm() -> None:
-    """Some turn every exception of an import into one of their own."""
-    app = console.make_app("a command")
+def become_another_error() -> None:
+    """As compiled libraries do with what happens during their import."""
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+    except BaseException as error:
+        raise ImportError("cannot be loaded") from error
 
-    @app.command()
-    def command() -> None:
-        try:
+
+def be_dropped() -> None:
+    """As Python does with what is raised while it takes an object away."""
+
+    class Taken:
+        def __del__(self) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(10)
-        except BaseException as error:
-            raise ImportError("cannot be loaded") from error
 
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with (
-            pytest.raises(SystemExit) as stop,
-            mock.patch.object(sys, "argv", ["lorair", "command"]),
-        ):
-            console.run(app)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    Taken()
+    time.sleep(10)
+
+
+@pytest.fixture
+def restored_hooks() -> Iterator[None]:
+    handler, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
+    yield
+    signal.signal(signal.SIGTERM, handler)
+    sys.unraisablehook = hook
+
+
+@pytest.mark.usefixtures("restored_hooks")
+@pytest.mark.parametrize("lose", [become_another_error, be_dropped])
+def test_sigterm_is_not_lost(lose: Callable[[], None]) -> None:
+    app = console.make_app("a command")
+    app.command("command")(lose)
+    with pytest.raises(SystemExit) as stop, mock.patch.object(sys, "argv", ["x", "command"]):
+        console.run(app)
     assert stop.value.code == 143
