@@ -6,10 +6,10 @@ BUNDLE := .build/lorair-bundle
 PHOTO := examples/rain.jpg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts unit kernels gpu-check bench clean
+.PHONY: help demo test lint format types contracts unit kernels gpu-check bench bench-quick numbers clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/export  ## build the default bundle and restore an example photo
 	@$(BIN)/lorair-export build -o $(BUNDLE)
@@ -50,9 +50,16 @@ gpu-check: $(VENV)/dev  ## on a machine with a GPU: kernels, backends and times 
 	$(BIN)/pytest -m gpu tests
 	$(BIN)/lorair-bench kernels --report .build/kernels.json
 
-bench: $(VENV)/export  ## time every stage of the default bundle
+bench: $(VENV)/dev  ## measure again everything in docs/benchmarks.md, full size: an hour
+	benchmarks/full-size.sh
+	@$(MAKE) -s numbers
+
+bench-quick: $(VENV)/export  ## time every stage of the default bundle
 	$(BIN)/lorair-export build -o $(BUNDLE)
 	$(BIN)/lorair-bench latency --bundle $(BUNDLE)
+
+numbers: $(VENV)/dev  ## put the results into README and docs
+	$(BIN)/python -m lorair.benchmarks.documented
 
 clean:  ## remove everything that make made
 	rm -rf $(VENV) .build .typecheck build *.egg-info .mypy_cache .pytest_cache .ruff_cache

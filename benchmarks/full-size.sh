@@ -8,23 +8,30 @@ cd "$(dirname "$0")/.."
 work=.build/bench
 results=${RESULTS:-benchmarks/results}
 weights=(--ir-weights $work/weights/setting1_ir.pth --router-weights $work/weights/setting1_router.pth)
-all=(build latency fp32 accuracy restorer sizes small throughput large)
-export PATH="$PWD/.venv/bin:$PATH" LORAIR_CACHE="$work/cache"
+all=(build latency fp32 accuracy restorer sizes small throughput large install)
+export PATH="$PWD/.venv/bin:$PATH" LORAIR_CACHE="$PWD/$work/cache"
 mkdir -p $work "$results"
 
 bench() { local name=$1; shift; echo "== $name" >&2; lorair-bench "$@" --report "$results/$name.json"; }
 
-# Random weights of exactly the released shapes: time does not depend on their values.
-synth() { test -d $work/weights || lorair-export synth --preset setting1 -o $work/weights; }
+pictures() { python -m lorair.benchmarks.pictures "$@"; }
 
-build() {  # the full size in three precisions: time, memory, size
-  synth
-  rm -rf $work/fp32 $work/int8 $work/fp16
-  bench build-setting1-cpu2 commands --rounds 1 \
-    --size-of $work/fp32 --size-of $work/int8 --size-of $work/fp16 \
-    "lorair-export build ${weights[*]} --fp32 -o $work/fp32" \
-    "lorair-export build ${weights[*]} --router-int8 -o $work/int8" \
-    "lorair-export build ${weights[*]} --fp16 -o $work/fp16"
+build() {  # the full size in three precisions, and a picture: as the README shows them
+  # Random weights of exactly the released shapes: time does not depend on their values.
+  test -d $work/weights || lorair-export synth --preset setting1 -o $work/weights
+  rm -rf $work/bundle $work/int8 $work/fp16 $work/img.restored.png
+  pictures square 512 $work/img.png
+  ln -f $work/weights/*.pth $work
+  local named="--ir-weights setting1_ir.pth --router-weights setting1_router.pth"
+  (
+    cd $work; results=$OLDPWD/$results
+    bench build-setting1-cpu2 commands --rounds 1 \
+      --size-of bundle --size-of int8 --size-of fp16 \
+      "lorair-export build $named -o bundle" \
+      "lorair-export build $named --router-int8 -o int8" \
+      "lorair-export build $named --fp16 -o fp16" \
+      "lorair-run infer img.png --bundle bundle"
+  )
 }
 
 latency() {  # file to file beside the released code's way; the first runs' cache is empty
@@ -35,14 +42,14 @@ latency() {  # file to file beside the released code's way; the first runs' cach
 }
 
 fp32() {  # the same with the router in float32
-  bench latency-setting1-fp32-cpu2 latency --bundle $work/fp32 \
+  bench latency-setting1-fp32-cpu2 latency --bundle $work/bundle \
     --backend onnxruntime --backend openvino --backend openvino-bf16 \
     --size 256x256 --size 512x512 --iterations 6
 }
 
 accuracy() {  # every precision and backend: the 8-bit picture against fp32 on ONNX Runtime
   bench accuracy-setting1-cpu2 latency --reuse-route --size 512x512 --iterations 3 \
-    --bundle $work/fp32 --bundle $work/int8 --bundle $work/fp16 \
+    --bundle $work/bundle --bundle $work/int8 --bundle $work/fp16 \
     --backend onnxruntime --backend openvino --backend openvino-bf16 \
     --budget-ms 60000 --min-psnr 40
 }
@@ -76,10 +83,23 @@ small() {  # whole commands with the small models
 }
 
 throughput() {  # a folder, one picture and two at a time
+  pictures pieces $work/photos
   for backend in onnxruntime openvino; do
     bench throughput-default-$backend-cpu2 throughput --bundle $work/default \
       --backend $backend --images $work/photos --jobs 1 --jobs 2 --rounds 7
   done
+}
+
+large() {  # 100 megapixels, in tiles
+  pictures square 10000 $work/large.jpg
+  bench large-default-cpu2 commands --rounds 1 \
+    "lorair-run infer $work/large.jpg --overwrite --bundle $work/default -o $work/large.png"
+}
+
+install() {  # what a machine that only restores gets
+  rm -rf $work/venv
+  bench install-cpu2 commands --rounds 1 --size-of $work/venv \
+    "sh -c 'python3 -m venv $work/venv && $work/venv/bin/pip install -q \".[cpu]\"'"
 }
 
 for part in "${@:-${all[@]}}"; do "$part"; done

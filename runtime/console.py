@@ -85,11 +85,12 @@ def _terminated(*_: object) -> None:
 
     def again(lost: "sys.UnraisableHookArgs") -> None:
         # Python drops what is raised in a weak reference's callback or in __del__.
-        if not isinstance(lost.exc_value, SystemExit):
-            return before(lost)
-        timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
-        timer.daemon = True
-        return timer.start()
+        if isinstance(lost.exc_value, SystemExit):
+            timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
+            timer.daemon = True
+            timer.start()
+        else:
+            before(lost)
 
     sys.unraisablehook = again
     sys.exit(TERMINATED)
