@@ -6,6 +6,7 @@ from lorair.benchmarks.kernels_command import kernels
 from lorair.benchmarks.latency_command import latency
 from lorair.benchmarks.quality_command import quality
 from lorair.benchmarks.throughput_command import throughput
+from lorair.benchmarks.tiles_command import tiles
 from lorair.runtime import console
 
 app = console.make_app("Measure lorair bundles: time and quality.")
@@ -14,6 +15,7 @@ app.command()(throughput)
 app.command()(commands)
 app.command()(compare)
 app.command()(quality)
+app.command()(tiles)
 app.command()(kernels)
 
 

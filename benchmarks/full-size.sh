@@ -30,6 +30,7 @@ build() {  # the full size in three precisions, and a picture: as the README sho
       "lorair-export build $named -o bundle" \
       "lorair-export build $named --router-int8 -o int8" \
       "lorair-export build $named --fp16 -o fp16" \
+      "lorair-export engine fp16 --flavour tensorrt-rtx" \
       "lorair-run infer img.png --bundle bundle"
   )
 }

@@ -290,11 +290,39 @@ class CommandsReport(_Report):
     sizes: dict[str, Bytes] = Field(default_factory=dict)
 
 
-Report = LatencyReport | ThroughputReport | QualityReport | KernelsReport | CommandsReport
+class TileRow(_Part):
+    """A picture in tiles against the same at once.
+
+    tile: their side, pixels. psnr_db: of the values in [0, 255], not rounded. seam: the
+    largest step of their difference between two neighbouring pixels, in levels of 255.
+    """
+
+    picture: str
+    width: Count
+    height: Count
+    tile: Count
+    psnr_db: float
+    seam: float
+    seconds: Seconds
+    untiled_seconds: Seconds
+
+
+class TilesReport(_Report):
+    """`lorair-bench tiles`."""
+
+    kind: Literal["tiles"] = "tiles"
+    backend: str
+    rows: tuple[TileRow, ...]
+
+
+Report = (
+    LatencyReport | ThroughputReport | QualityReport | KernelsReport | CommandsReport | TilesReport
+)
 MODELS: Final[dict[str, type[Report]]] = {
     "latency": LatencyReport,
     "throughput": ThroughputReport,
     "quality": QualityReport,
     "kernels": KernelsReport,
     "commands": CommandsReport,
+    "tiles": TilesReport,
 }

@@ -4,15 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import Command, make_command
+from command import Command
 
 from lorair.benchmarks.results_file import read_report
 from lorair.benchmarks.schema import CommandsReport
-
-
-@pytest.fixture
-def lorair_bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return make_command("lorair-bench", monkeypatch, capsys)
 
 
 def python(code: str) -> str:

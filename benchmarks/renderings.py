@@ -1,0 +1,213 @@
+"""Result files as Markdown: what the marks of `documented` may name.
+
+Each function takes the folder of the results and the words of its mark, names of results
+without `.json` among them. Durations come out in the unit that the column says.
+"""
+
+import shlex
+import statistics
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, TypeVar
+
+from lorair.benchmarks.latency import TOTAL
+from lorair.benchmarks.results_file import read_report
+from lorair.benchmarks.schema import (
+    CommandsReport,
+    Configuration,
+    LatencyReport,
+    Report,
+    ThroughputReport,
+)
+
+Kind = TypeVar("Kind", bound=Report)
+
+EAGER: Final = "torch-eager"
+_NAMES: Final = {TOTAL: "file to file"}
+
+
+def latency(results: Path, name: str, size: str, backends: str = "") -> str:
+    """Router, restorer and the whole by backend: milliseconds, factors and memory."""
+    found = _configurations(results, name, size, backends)
+    rows = [
+        [_NAMES.get(stage, stage), *(milliseconds(c.summary[stage].p50) for c in found)]
+        for stage in ("router", "restorer", TOTAL)
+        if all(stage in c.summary for c in found)
+    ]
+    rows.append(_factors(found, TOTAL))
+    rows.append(["peak memory, GB", *(gigabytes(c.memory.host) for c in found)])
+    return table([f"{square(size)}, ms", *(c.backend for c in found)], rows)
+
+
+def stage(results: Path, name: str, stage: str, *sizes: str) -> str:
+    """One stage by backend and size: milliseconds and factors."""
+    rows, heads = [], ["ms"]
+    for size in sizes:
+        found = _configurations(results, name, size)
+        heads = ["ms", *(c.backend for c in found)]
+        times = [milliseconds(c.summary[stage].p50) for c in found]
+        rows += [[square(size), *times], _factors(found, stage)]
+    return table(heads, rows)
+
+
+def sizes(results: Path, stage: str, *names: str) -> str:
+    """One stage by size and backend: seconds, and the process's peak memory."""
+    found = [c for name in names for c in _read(results, name, LatencyReport).configurations]
+    backends = list(dict.fromkeys(c.backend for c in found))
+    by_place = {(c.size, c.backend): c for c in found}
+    rows = []
+    for size in dict.fromkeys(c.size for c in found):
+        cells = [by_place[size, backend] for backend in backends]
+        texts = [(seconds(c.summary[stage].p50), gigabytes(c.memory.host)) for c in cells]
+        rows.append([square(size), *(part for pair in texts for part in pair)])
+    return table(["", *(part for b in backends for part in (f"{b}, s", "GB"))], rows)
+
+
+def cold(results: Path, name: str, size: str) -> str:
+    """Fresh processes: seconds of loading and of the first picture, with and without a cache."""
+    found = _configurations(results, name, size)
+    parts = ("load", "router", "restorer")
+    rows = []
+    for c in found:
+        first = [seconds(c.first[part]) for part in parts]
+        rows.append([f"{c.backend}, nothing in the cache", "", *first, ""])
+        later = [seconds(c.cold_summary[part].p50) for part in ("start", *parts, TOTAL)]
+        rows.append([f"{c.backend}, from the cache", *later])
+    return table(["s", "start of the process", *parts, "to the first picture"], rows)
+
+
+def accuracy(results: Path, name: str, size: str) -> str:
+    """Every bundle and backend: PSNR of the 8-bit picture, and the restorer's time."""
+    report = _read(results, name, LatencyReport)
+    precision = {bundle.label: bundle.precision for bundle in report.bundles}
+    rows = [
+        [precision[c.bundle], c.backend, _decibels(c), milliseconds(c.summary["restorer"].p50),
+         gigabytes(c.memory.host)]
+        for c in report.configurations if c.size == size
+    ]  # fmt: skip
+    heads = ["bundle", "backend", "PSNR, dB", "restorer, ms", "peak memory, GB"]
+    return table(heads, rows, left=2)
+
+
+def throughput(results: Path, *names: str) -> str:
+    """Pictures a second by how many at once, a column for each number."""
+    reports = [_read(results, name, ThroughputReport) for name in names]
+    jobs = [run.jobs for run in reports[0].runs]
+    rows = []
+    for report in reports:
+        medians = [statistics.median(run.seconds) for run in report.runs]
+        rates = [f"{report.pictures / value:.2f}" for value in medians]
+        rows.append([f"{report.backend}, pictures a second", *rates, _times(medians)])
+    for report in reports:
+        medians = [statistics.median(run.cpu_seconds) for run in report.runs]
+        rows.append([f"{report.backend}, processor seconds a round", *map(seconds, medians), ""])
+    return table(["", *(f"{count} at once" for count in jobs), "times as fast"], rows)
+
+
+def commands(results: Path, name: str, *labels: str) -> str:
+    """Whole commands: median and range of seconds, and peak memory. A label for each."""
+    runs = _read(results, name, CommandsReport).runs
+    rows = []
+    for run, label in zip(runs, labels or (shlex.join(r.command) for r in runs), strict=True):
+        low, high = min(run.seconds), max(run.seconds)
+        spread = f" ({seconds(low)} to {seconds(high)})" if len(run.seconds) > 1 else ""
+        rows.append([label, f"{seconds(run.p50)}{spread}", gigabytes(run.peak_memory)])
+    return table(["", "seconds", "peak memory, GB"], rows)
+
+
+def bytes_of(results: Path, name: str, ending: str) -> str:
+    """Size of what a command made, the path by its ending: MB or GB."""
+    sizes = _read(results, name, CommandsReport).sizes
+    size = next(value for path, value in sizes.items() if path.endswith(ending))
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def transcript(results: Path, name: str, position: str) -> str:
+    """A command and what it printed, in a fenced block."""
+    run = _read(results, name, CommandsReport).runs[int(position)]
+    return f"```\n$ {shlex.join(run.command)}\n{run.output.strip()}\n```"
+
+
+def median(results: Path, name: str, size: str, backend: str, stage: str) -> str:
+    """One number: seconds."""
+    (c,) = _configurations(results, name, size, backend)
+    return f"{seconds(c.summary[stage].p50)} s"
+
+
+def factor(results: Path, name: str, size: str, slow: str, fast: str, stage: str = TOTAL) -> str:
+    """How many times as fast one backend is as another."""
+    a, b = _configurations(results, name, size, f"{slow},{fast}")
+    return f"{_ratio(a.summary[stage].p50, b.summary[stage].p50)} times"
+
+
+FUNCTIONS: Final[dict[str, Callable[..., str]]] = {
+    function.__name__: function
+    for function in (
+        latency, stage, sizes, cold, accuracy, throughput, commands, bytes_of, transcript,
+        median, factor,
+    )
+}  # fmt: skip
+
+
+def table(heads: list[str], rows: Iterable[list[str]], left: int = 1) -> str:
+    """A Markdown table; columns from `left` on are right-aligned."""
+    lines = [heads, ["---"] * left + ["---:"] * (len(heads) - left), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def milliseconds(value: float) -> str:
+    """Seconds as milliseconds, three digits or all before the point."""
+    return f"{value * 1e3:.0f}" if value >= 0.1 else f"{value * 1e3:.1f}"
+
+
+def seconds(value: float) -> str:
+    """Two digits behind the point below ten, one below a hundred, then none."""
+    digits = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{digits}f}"
+
+
+def gigabytes(value: int | None) -> str:
+    """Bytes as GB with two digits; a question mark if not known."""
+    return "?" if value is None else f"{value / 1e9:.2f}"
+
+
+def square(size: str) -> str:
+    """`512²` for 512x512, other sizes as they are."""
+    height, width = size.split("x")
+    return f"{height}²" if height == width else size
+
+
+def _configurations(results: Path, name: str, size: str, backends: str = "") -> list[Configuration]:
+    found = [c for c in _read(results, name, LatencyReport).configurations if c.size == size]
+    if not backends:
+        return found
+    by_name = {c.backend: c for c in found}
+    return [by_name[backend] for backend in backends.split(",")]
+
+
+def _factors(found: list[Configuration], stage: str) -> list[str]:
+    slow = found[0].summary[stage].p50
+    return ["times as fast", *(_ratio(slow, c.summary[stage].p50) for c in found)]
+
+
+def _ratio(slow: float, fast: float) -> str:
+    return "1" if slow == fast else f"{slow / fast:.2f}"
+
+
+def _times(medians: list[float]) -> str:
+    return f"{medians[0] / medians[-1]:.2f}"
+
+
+def _decibels(c: Configuration) -> str:
+    if c.psnr_db is None:
+        raise ValueError("no PSNR was measured")
+    return "equal" if c.psnr_db >= 100 else f"{c.psnr_db:.1f}"
+
+
+def _read(results: Path, name: str, kind: type[Kind]) -> Kind:
+    report = read_report(results / f"{name}.json")
+    if not isinstance(report, kind):
+        raise ValueError(f"{name}.json is one of lorair-bench {report.kind}")
+    if not report.complete:
+        raise ValueError(f"{name}.json is not complete")
+    return report
