@@ -6,10 +6,12 @@ turns within each round, so that a noisy machine hurts them alike.
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -41,13 +43,16 @@ class Timed:
         with tempfile.TemporaryFile() as output:
             start = time.perf_counter()
             process = subprocess.Popen(
-                self.argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
             try:
                 _, status, usage = os.wait4(process.pid, 0)
             except BaseException:
-                process.kill()
-                process.wait()
+                _end(process)
                 raise
             seconds = time.perf_counter() - start
             process.returncode = os.waitstatus_to_exitcode(status)
@@ -104,6 +109,16 @@ def _size(path: Path) -> int:
     if path.is_file():
         return path.stat().st_size
     raise OptionError("--size-of", wanted="a file or folder", found=f"nothing at {path}")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a command and what it started; first so that it can clean up."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, sign)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+            return
 
 
 def _failed(argv: tuple[str, ...], code: int, output: str) -> VerificationError:

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 work=.build/bench
 results=${RESULTS:-benchmarks/results}
 weights=(--ir-weights $work/weights/setting1_ir.pth --router-weights $work/weights/setting1_router.pth)
-all=(build latency fp32 accuracy restorer sizes small throughput large install)
+all=(build latency fp32 accuracy restorer sizes small throughput large tiles video verify install)
 export PATH="$PWD/.venv/bin:$PATH" LORAIR_CACHE="$PWD/$work/cache"
 mkdir -p $work "$results"
 
@@ -95,6 +95,27 @@ large() {  # 100 megapixels, in tiles
   pictures square 10000 $work/large.jpg
   bench large-default-cpu2 commands --rounds 1 \
     "lorair-run infer $work/large.jpg --overwrite --bundle $work/default -o $work/large.png"
+}
+
+tiles() {  # tiled against untiled
+  rm -rf $work/pairs
+  python -m training.pairs --output $work/pairs --seeds 1
+  bench tiles-default-cpu2 tiles --bundle $work/default --backend openvino \
+    --images $work/pairs/snow/input --images $work/pairs/rain/input \
+    --images $work/pairs/raindrop/input --tile 128 --tile 256 --tile 384
+}
+
+video() {  # a route reused against one for every frame
+  pictures clip $work/clip.mp4
+  bench video-setting1-cpu2 commands --rounds 2 \
+    "lorair-run video $work/clip.mp4 --bundle $work/int8 -o $work/restored.mp4 --route-every 0" \
+    "lorair-run video $work/clip.mp4 --bundle $work/int8 -o $work/restored.mp4 --route-every 1"
+}
+
+verify() {  # the backends of a bundle against its portable graphs
+  mkdir -p $work/one; cp exporter/photos/chelsea.jpg $work/one
+  bench verify-setting1-cpu2 commands --rounds 1 \
+    "lorair-export verify $work/int8 --backend openvino --images $work/one"
 }
 
 install() {  # what a machine that only restores gets

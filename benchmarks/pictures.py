@@ -34,6 +34,21 @@ def square(side: int, path: Path) -> None:
     _photograph("astronaut").resize((side, side), Image.Resampling.BICUBIC).save(path)
 
 
+def clip(path: Path) -> None:
+    """Five frames of 256x256 that pan over the astronaut, five a second."""
+    import av
+
+    photograph = _photograph("astronaut")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 256, 256, "yuv420p"
+        for index in range(5):
+            piece = photograph.crop((5 * index, 0, 5 * index + 256, 256))
+            frame = av.VideoFrame.from_ndarray(np.asarray(piece), "rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
 def _photograph(name: str) -> Image.Image:
     from skimage import data
 
@@ -46,5 +61,7 @@ if __name__ == "__main__":
             pieces(Path(folder))
         case ["square", side, path]:
             square(int(side), Path(path))
+        case ["clip", path]:
+            clip(Path(path))
         case _:
-            sys.exit(f"{__doc__}\nwanted: pieces DIR, or square SIDE FILE")
+            sys.exit(f"{__doc__}\nwanted: pieces DIR, square SIDE FILE, or clip FILE")

@@ -7,7 +7,7 @@ without `.json` among them. Durations come out in the unit that the column says.
 import shlex
 import statistics
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
 
 from lorair.benchmarks.latency import TOTAL
@@ -18,6 +18,8 @@ from lorair.benchmarks.schema import (
     LatencyReport,
     Report,
     ThroughputReport,
+    TileRow,
+    TilesReport,
 )
 
 Kind = TypeVar("Kind", bound=Report)
@@ -104,6 +106,18 @@ def throughput(results: Path, *names: str) -> str:
     return table(["", *(f"{count} at once" for count in jobs), "times as fast"], rows)
 
 
+def tiles(results: Path, name: str) -> str:
+    """Pictures by tile: PSNR against the picture at once, and the seam error."""
+    report = _read(results, name, TilesReport)
+    sides = sorted({row.tile for row in report.rows})
+    by_place = {(_label(row), row.tile): row for row in report.rows}
+    rows = []
+    for label in dict.fromkeys(label for label, _ in by_place):
+        cells = [by_place.get((label, side)) for side in sides]
+        rows.append([label, *(f"{c.psnr_db:.1f} ({c.seam:.1f})" if c else "" for c in cells)])
+    return table(["", *(f"tile {side}" for side in sides)], rows)
+
+
 def commands(results: Path, name: str, *labels: str) -> str:
     """Whole commands: median and range of seconds, and peak memory. A label for each."""
     runs = _read(results, name, CommandsReport).runs
@@ -118,7 +132,7 @@ def commands(results: Path, name: str, *labels: str) -> str:
 def bytes_of(results: Path, name: str, ending: str) -> str:
     """Size of what a command made, the path by its ending: MB or GB."""
     sizes = _read(results, name, CommandsReport).sizes
-    size = next(value for path, value in sizes.items() if path.endswith(ending))
+    (size,) = [value for path, value in sizes.items() if path.endswith(ending)]
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
@@ -143,7 +157,7 @@ def factor(results: Path, name: str, size: str, slow: str, fast: str, stage: str
 FUNCTIONS: Final[dict[str, Callable[..., str]]] = {
     function.__name__: function
     for function in (
-        latency, stage, sizes, cold, accuracy, throughput, commands, bytes_of, transcript,
+        latency, stage, sizes, cold, accuracy, throughput, tiles, commands, bytes_of, transcript,
         median, factor,
     )
 }  # fmt: skip
@@ -183,6 +197,11 @@ def _configurations(results: Path, name: str, size: str, backends: str = "") -> 
         return found
     by_name = {c.backend: c for c in found}
     return [by_name[backend] for backend in backends.split(",")]
+
+
+def _label(row: TileRow) -> str:
+    parts = PurePosixPath(row.picture).with_suffix("").parts
+    return f"{' '.join(part for part in parts if part != 'input')}, {row.width}×{row.height}"
 
 
 def _factors(found: list[Configuration], stage: str) -> list[str]:

@@ -1,5 +1,6 @@
 """What tiles cost in quality: pictures restored in tiles against the same restored at once."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ def measure(
         rows: gets one for each picture and side.
         done: called after each picture.
     """
+    folder = os.path.commonpath([path.parent for path in pictures])
     for path in pictures:
         pixels = images.read(path).pixels.astype(np.float32) / np.float32(PEAK)
         route = restorer.route(pixels)
@@ -46,7 +48,7 @@ def measure(
             tiled = _restore(restorer, pixels, route, side)
             rows.append(
                 TileRow(
-                    picture=path.stem,
+                    picture=path.relative_to(folder).as_posix(),
                     width=width,
                     height=height,
                     tile=side,

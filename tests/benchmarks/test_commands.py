@@ -1,6 +1,8 @@
 import json
 import shlex
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,27 @@ def test_a_failing_command_keeps_what_was_measured(lorair_bench: Command, tmp_pa
     assert isinstance(document, CommandsReport)
     assert [len(run.seconds) for run in document.runs] == [1, 1]
     assert not document.complete
+
+
+def test_interrupted_it_ends_what_it_started(tmp_path: Path) -> None:
+    """The shell and its child, which gets the chance to clean up."""
+    began, ended = tmp_path / "began", tmp_path / "ended"
+    child = python(
+        "import pathlib, signal, sys, time\n"
+        f"signal.signal(15, lambda *_: sys.exit(pathlib.Path({str(ended)!r}).touch()))\n"
+        f"pathlib.Path({str(began)!r}).touch(); time.sleep(60)"
+    )
+    line = shlex.join(["sh", "-c", f"{child}; true"])
+    code = "from lorair.benchmarks.cli import main; main()"
+    with subprocess.Popen([sys.executable, "-c", code, "commands", line]) as process:
+        while not began.exists() and process.poll() is None:
+            time.sleep(0.02)
+        process.terminate()
+        assert process.wait(60) == 143
+    deadline = time.monotonic() + 30
+    while not ended.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert ended.exists()
 
 
 @pytest.mark.parametrize("line", ["", "lorair-does-not-exist --help"])

@@ -39,7 +39,10 @@ def test_rows_say_what_tiles_cost(
     assert result.code == 0, result.error
     document = read_report(report)
     assert isinstance(document, TilesReport)
-    assert [(row.picture, row.tile) for row in document.rows] == [("noise", 64), ("noise", 96)]
+    assert [(row.picture, row.tile) for row in document.rows] == [
+        ("noise.png", 64),
+        ("noise.png", 96),
+    ]
     restorer = Restorer.open(tiny_bundle, "onnxruntime")
     pixels = np.asarray(Image.open(noise)).astype(np.float32) / np.float32(255)
     route = restorer.route(pixels)
