@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from lorair.benchmarks.latency import TOTAL, Session, write_photograph
-from lorair.benchmarks.quality import Plane, psnr
+from lorair.benchmarks.metrics import Plane, psnr
 from lorair.benchmarks.runner import ProcessRunner, Spec
 from lorair.benchmarks.schema import Configuration
 from lorair.runtime import images

@@ -44,6 +44,7 @@ def compare(
         changes = compare_bundles(first, limit)
     else:
         _note_differences(first, second)
+        _note_method(first, second)
         changes = compare_reports(first, second, limit)
     if as_json:
         console.print_json([asdict(change) for change in changes])
@@ -70,6 +71,13 @@ def _note_differences(before: "LatencyReport", after: "LatencyReport") -> None:
             console.note(f"the runs differ in {name}")
 
 
+def _note_method(before: "LatencyReport", after: "LatencyReport") -> None:
+    from lorair.benchmarks.comparison import yardstick_obstacle
+
+    if obstacle := yardstick_obstacle(before, after):
+        console.note(f"{obstacle}: medians of separate runs, which only tell on a quiet machine")
+
+
 def _print(changes: "list[Change]", limit: float) -> None:
     out = console.stdout()
     for name in dict.fromkeys(change.name for change in changes):
@@ -83,17 +91,24 @@ def _print(changes: "list[Change]", limit: float) -> None:
                 c.stage, *cells, interval, f"{c.p:.3f}", c.verdict if c.judged else "not judged"
             )
         out.print(rows)
-        out.print(_power(next(c for c in changes if c.name == name and c.stage == "total"), limit))
+        out.print(_power([c for c in changes if c.name == name], limit), soft_wrap=True)
 
 
-def _power(total: "Change", limit: float) -> str:
+def _power(changes: "list[Change]", limit: float) -> str:
     """What `equal` excludes: said, because a noisy run excludes little."""
     from math import expm1, log, log1p
 
-    error = log(total.high / total.ratio) / 1.96
+    stage = "cpu" if changes[0].method == "yardstick" else "total"
+    whole = next(c for c in changes if c.stage == stage)
+    error = log(whole.high / whole.ratio) / 1.96
     # 1.96: significance of the one total; 1.28: nine times in ten.
     visible = expm1(max(1.96 * error, log1p(limit)) + 1.28 * error)
-    return f"a slowdown of the total by {visible:.0%} would be seen nine times in ten"
+    what = {
+        "rounds": "the total, by pairs of rounds,",
+        "yardstick": "the CPU time, by the yardstick,",
+        "runs": "the total",
+    }[whole.method]
+    return f"a slowdown of {what} by {visible:.0%} would be seen nine times in ten"
 
 
 def _fail_if_slower(changes: "list[Change]", limit: float) -> None:

@@ -78,11 +78,12 @@ class Series:
 class Session:
     """What has been measured so far; whoever interrupts finds everything up to then here.
 
-    gpu_states: of each GPU after each round.
+    gpu_states: of each GPU after each round. yardstick: one series a size.
     """
 
     series: list[Series] = field(default_factory=list)
     gpu_states: list[GpuState] = field(default_factory=list)
+    yardstick: list[Series] = field(default_factory=list)
 
     def configurations(self) -> tuple[Configuration, ...]:
         """Those that have run at least once."""
@@ -95,6 +96,7 @@ def measure(
     iterations: int,
     session: Session,
     on_run: Callable[[], None] = lambda: None,
+    yardstick: Runner | None = None,
 ) -> None:
     """Time each backend at each size, into `session`.
 
@@ -108,18 +110,22 @@ def measure(
         iterations: timed rounds, at least 1.
         session: gets every run's durations at once.
         on_run: called after each run.
+        yardstick: takes its turn in every round.
     """
     with tempfile.TemporaryDirectory() as folder:
         for size in sizes:
             source, target = write_photograph(size, Path(folder)), Path(folder) / "restored.png"
             series = [Series(label, runner, size) for label, runner in runners]
             session.series += series
-            for one in series:
+            beside = [Series("", yardstick, size)] if yardstick else []
+            session.yardstick += beside
+            for one in (*series, *beside):
                 one.first = one.runner.run(source, target)
                 on_run()
             for number in range(iterations):
-                for one in in_turn(series, number):
-                    append(one.samples, one.runner.run(source, target), STAGES)
+                for one in in_turn([*series, *beside], number):
+                    stages = STAGES if one in series else ()
+                    append(one.samples, one.runner.run(source, target), stages)
                     on_run()
                 session.gpu_states += nvml.gpu_states()
             for one in series:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from lorair.benchmarks.latency import Session, Size
     from lorair.benchmarks.runner import Runner, Spec
-    from lorair.benchmarks.schema import Configuration, LatencyReport
+    from lorair.benchmarks.schema import LatencyReport
+    from lorair.benchmarks.yardstick import YardstickSpec
     from lorair.runtime.bundle import Bundle
 
 
@@ -59,15 +60,20 @@ def latency(
         Path | None, typer.Option(help="For torch-eager. Default: random, of the same shapes.")
     ] = None,
     router_weights: Annotated[Path | None, typer.Option(help="For torch-eager.")] = None,
+    yardstick: Annotated[
+        bool,
+        typer.Option(help="Time a fixed piece of work as well, so that runs can be compared."),
+    ] = True,
     report: Annotated[Path | None, typer.Option(help="Write everything as JSON here.")] = None,
     as_json: console.JsonOption = False,
 ) -> None:
     """Time every stage from file to file: p50 with its interval, p90, p99 and min.
 
-    All bundles and backends are timed in turn within each round.
+    All bundles and backends are timed in turn within each round, and so is the yardstick.
     """
     from lorair.benchmarks.budget import check_budget, measure_psnr, verdicts
     from lorair.benchmarks.latency import Session
+    from lorair.benchmarks.latency_print import print_latency
     from lorair.benchmarks.results_file import kept, to_json
     from lorair.benchmarks.runner import Spec
 
@@ -85,16 +91,16 @@ def latency(
         for name in backends or ["auto"]
     ]
     document = _start(opened, iterations, threads, reuse_route, cold, budget_ms, min_psnr)
-    session = Session()
-    with kept(report, lambda complete: _filled(document, session, complete)):
-        _measure(specs, parsed, iterations, cold, session)
+    session, beside = Session(), _yardstick(threads) if yardstick else None
+    with kept(report, lambda complete: _filled(document, session, beside, complete)):
+        _measure(specs, parsed, iterations, cold, session, beside)
         if min_psnr is not None:
             measure_psnr([spec for _, spec in specs], session, opened)
-    document = _filled(document, session)
+    document = _filled(document, session, beside)
     if as_json:
         console.print_json(to_json(document))
     else:
-        _print(document)
+        print_latency(document)
     if budget_ms is not None:
         _judge(verdicts(document.configurations, budget_ms / 1000, min_psnr))
 
@@ -131,13 +137,19 @@ def _start(
 
 
 def _filled(
-    document: "LatencyReport", session: "Session", complete: bool = True
+    document: "LatencyReport",
+    session: "Session",
+    beside: "YardstickSpec | None",
+    complete: bool = True,
 ) -> "LatencyReport":
+    from lorair.benchmarks.yardstick import record
+
     return document.model_copy(
         update={
             "complete": complete,
             "configurations": session.configurations(),
             "gpu_states": tuple(session.gpu_states),
+            "yardstick": record(beside, session.yardstick) if beside else None,
         }
     )
 
@@ -148,22 +160,39 @@ def _measure(
     iterations: int,
     cold: int,
     session: "Session",
+    beside: "YardstickSpec | None",
 ) -> None:
     from contextlib import ExitStack
+    from functools import partial
 
     from rich.progress import Progress
 
     from lorair.benchmarks.latency import measure, measure_cold
+    from lorair.benchmarks.runner import ProcessRunner
 
     with Progress(console=console.stderr(), transient=True) as progress:
-        total = len(specs) * len(sizes) * (iterations + 1 + cold)
+        turns = len(specs) + (beside is not None)
+        total = len(sizes) * (turns * (iterations + 1) + len(specs) * cold)
         task = progress.add_task("timing", total=total)
         with ExitStack() as stack:
             runners = _runners(specs, stack)
-            measure(runners, sizes, iterations, session, lambda: progress.advance(task))
+            yardstick = stack.enter_context(ProcessRunner(beside)) if beside else None
+            step = partial(progress.advance, task)
+            measure(runners, sizes, iterations, session, step, yardstick)
         # The processes that were timed have ended: they would compete for memory and cores.
         plain = [spec for _, spec in specs]
         measure_cold(plain, cold, session, lambda: progress.advance(task))
+
+
+def _yardstick(threads: int | None) -> "YardstickSpec | None":
+    """None where it cannot run: a GPU's or OpenVINO's machine may lack ONNX Runtime."""
+    from lorair.benchmarks.yardstick import YardstickSpec, is_available
+    from lorair.runtime.machine import default_threads
+
+    if is_available():
+        return YardstickSpec(threads or default_threads())
+    console.note("no yardstick, which needs onnxruntime: separate runs will hardly be comparable")
+    return None
 
 
 def _runners(specs: "list[tuple[str, Spec]]", stack: "ExitStack") -> "list[tuple[str, Runner]]":
@@ -221,54 +250,6 @@ def _size(text: str) -> "Size":
             hint="such as 256x384",
         )
     return size
-
-
-def _print(document: "LatencyReport") -> None:
-    environment, settings = document.environment, document.settings
-    out = console.stdout()
-    precisions = ", ".join(dict.fromkeys(b.precision for b in document.bundles))
-    out.print(
-        f"{environment.cpu}, {environment.cores} cores; {precisions}; "
-        f"{settings['iterations']} rounds; milliseconds",
-        soft_wrap=True,
-    )
-    for c in document.configurations:
-        bundle = f"{c.bundle}, " if len(document.bundles) > 1 else ""
-        out.print(f"\n{c.size}  {bundle}{c.description}", soft_wrap=True)
-        _print_configuration(c)
-
-
-def _print_configuration(c: "Configuration") -> None:
-    from lorair.benchmarks.latency import whole
-
-    out = console.stdout()
-    memory = c.memory.host and f"; peak memory {c.memory.host / 1e9:.2f} GB"
-    device = c.memory.device and f", on the GPU {c.memory.device / 1e9:.2f} GB"
-    loading = c.first.get("load", 0) * 1000
-    first = whole(c.first) * 1000
-    out.print(f"first run {first:.0f}, of it {loading:.0f} loading{memory or ''}{device or ''}")
-    if c.psnr_db is not None:
-        out.print(f"{c.psnr_db:.1f} dB against fp32 on ONNX Runtime")
-    rows = console.table("stage", ">p50", ">95 % interval", ">p90", ">p99", ">min")
-    for stage, s in c.summary.items():
-        interval = f"{s.interval.low * 1e3:.1f} to {s.interval.high * 1e3:.1f}"
-        cells = [f"{value * 1e3:.1f}" for value in (s.p90, s.p99, s.min)]
-        rows.add_row(stage, f"{s.p50 * 1e3:.1f}", interval, *cells)
-    out.print(rows)
-    out.print(_remarks(c), soft_wrap=True)
-
-
-def _remarks(c: "Configuration") -> str:
-    """Warm-up, outliers and cold start, in a line."""
-    remarks = []
-    if c.warmup:
-        remarks.append(f"warm-up, left out: {c.warmup} of {c.rounds} rounds")
-    if total := c.summary.get("total"):
-        remarks.append(f"outliers: {len(total.outliers)} of {total.count}, kept")
-    if cold := c.cold_summary.get("total"):
-        start = c.cold_summary["start"].p50 * 1e3
-        remarks.append(f"cold: {cold.p50 * 1e3:.0f} to the first picture, of it {start:.0f} start")
-    return "; ".join(remarks)
 
 
 def _judge(found: "dict[str, tuple[bool, str]]") -> None:

@@ -59,6 +59,21 @@ class Spec:
         weights = EagerWeights(self.ir, self.router)
         return Restorer(bundle, TorchEagerBackend(bundle.manifest.model, weights, self.threads))
 
+    def runner(self) -> "Runner":
+        """What restores files, in this process. Raises what `Restorer.open` raises."""
+        return LocalRunner(self.open(), reuse_route=self.reuse_route)
+
+
+class Work(Protocol):
+    """What a child process is told to open: a `Spec`, or the yardstick's."""
+
+    @property
+    def backend(self) -> str:
+        """What an error calls it."""
+
+    def runner(self) -> "Runner":
+        """Open it, in the process that runs it."""
+
 
 class Runner(Protocol):
     """Restores a file when it is told to."""
@@ -114,10 +129,10 @@ class LocalRunner:
 class ProcessRunner:
     """The same in a child process, which ends with the block."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, work: Work) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, spec), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, work), daemon=True)
         self._process.start()
         theirs.close()
         self.name, self.description = self._receive()
@@ -167,10 +182,10 @@ class ProcessRunner:
         return answer
 
 
-def _serve(connection: Connection, spec: Spec) -> None:
+def _serve(connection: Connection, work: Work) -> None:
     """The child: answer until the parent hangs up."""
     try:
-        runner = LocalRunner(spec.open(), reuse_route=spec.reuse_route)
+        runner = work.runner()
         connection.send((runner.name, runner.description))
         while True:
             task = connection.recv()
@@ -178,4 +193,4 @@ def _serve(connection: Connection, spec: Spec) -> None:
     except (EOFError, KeyboardInterrupt):
         return
     except Exception as error:  # the parent says what became of it
-        connection.send(as_lorair_error(error, f"cannot time {spec.backend}"))
+        connection.send(as_lorair_error(error, f"cannot time {work.backend}"))

@@ -5,53 +5,16 @@ The format is written down in docs/results.md. Durations are in seconds, memory 
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from lorair.benchmarks.schema_parts import Bytes, Count, Part, Row, Samples, Seconds, Yardstick
+from lorair.benchmarks.schema_parts import Environment as Environment
+from lorair.benchmarks.schema_parts import Gpu as Gpu
 
 SCHEMA_VERSION: Final = 2
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Samples = tuple[Seconds, ...]
-Count = Annotated[int, Field(ge=0, strict=True)]
-Bytes = Annotated[int, Field(ge=0)]
-Value = bool | int | float | str | None
-Row = dict[str, Value]
 
-
-class _Part(BaseModel):
-    # Readers ignore keys they do not know, so that a minor addition breaks nobody.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Gpu(_Part):
-    """A GPU as the driver describes it. sm: compute capability times ten. memory: bytes."""
-
-    name: str
-    sm: int
-    memory: Bytes
-
-
-class Environment(_Part):
-    """What was measured on. None: not known.
-
-    cores: logical ones that the process may use. affinity: their numbers. cpu_quota: cores'
-    worth of time that the container may use, None without a limit. cuda: the newest that the
-    driver serves.
-    """
-
-    cpu: str
-    cores: Count
-    affinity: tuple[int, ...] | None = None
-    cpu_quota: float | None = None
-    memory: Bytes
-    system: str
-    python: str
-    versions: dict[str, str]
-    gpus: tuple[Gpu, ...] = ()
-    gpu_driver: str | None = None
-    cuda: str | None = None
-
-
-class BundleRecord(_Part):
+class BundleRecord(Part):
     """A bundle that was measured.
 
     label: what its configurations call it. digest: of its manifest, None in converted files.
@@ -66,7 +29,7 @@ class BundleRecord(_Part):
     model: Row = Field(default_factory=dict)
 
 
-class Interval(_Part):
+class Interval(Part):
     """A statistic's confidence interval."""
 
     low: Seconds
@@ -74,7 +37,7 @@ class Interval(_Part):
     confidence: Annotated[float, Field(gt=0, lt=1)]
 
 
-class Summary(_Part):
+class Summary(Part):
     """One stage's samples without those of the warm-up, in seconds.
 
     interval: of the median (p50), by bootstrap. outliers: positions in the samples of
@@ -90,14 +53,14 @@ class Summary(_Part):
     outliers: tuple[Count, ...] = ()
 
 
-class Memory(_Part):
+class Memory(Part):
     """The most bytes held up to the end of the configuration; None where not known."""
 
     host: Bytes | None = None
     device: Bytes | None = None
 
 
-class Configuration(_Part):
+class Configuration(Part):
     """One thing that was timed.
 
     bundle: its label. first: the untimed first run's stages. samples: every timed run's
@@ -143,7 +106,7 @@ class Configuration(_Part):
         return self
 
 
-class GpuState(_Part):
+class GpuState(Part):
     """What NVML said after a round: clocks in MHz, power in watts, temperature in °C."""
 
     name: str
@@ -153,16 +116,30 @@ class GpuState(_Part):
     temperature: Count | None = None
 
 
-class Scores(_Part):
-    """A picture against its target: psnr, psnr_y in dB; ssim, ssim_y at most 1."""
+class Scores(Part):
+    """A picture against its target: psnr* in dB; ssim* at most 1.
+
+    *_y: on Y of YCbCr. *_authors: as the authors' script computes them; None in older files.
+    """
 
     psnr: float
     ssim: float
     psnr_y: float
     ssim_y: float
+    psnr_authors: float | None = None
+    ssim_authors: float | None = None
 
 
-class Picture(_Part):
+class Preview(Part):
+    """A picture made small: base64 of three JPEGs."""
+
+    degraded: str
+    restored: str
+    truth: str
+    format: Literal["jpeg"] = "jpeg"
+
+
+class Picture(Part):
     """A restored picture, before and after."""
 
     name: str
@@ -171,16 +148,27 @@ class Picture(_Part):
     route: str
     before: Scores
     after: Scores
+    preview: Preview | None = None
 
 
-class Means(_Part):
-    """Over all pictures."""
+class Means(Part):
+    """Over all pictures, or all of a group."""
 
     before: Scores
     after: Scores
 
 
-class _Report(_Part):
+class Published(Part):
+    """What the authors published: for psnr_authors, ssim_authors, over so many pictures."""
+
+    dataset: str
+    psnr: float
+    ssim: float
+    pictures: Count
+    source: str
+
+
+class _Report(Part):
     """What every kind has.
 
     command: the arguments, the script's name first; empty if not known. date: of the start,
@@ -199,11 +187,12 @@ class _Report(_Part):
 
 
 class LatencyReport(_Report):
-    """`lorair-bench latency`. gpu_states: one for each GPU and round."""
+    """`lorair-bench latency`. gpu_states: one for each GPU and round. yardstick: None without."""
 
     kind: Literal["latency"] = "latency"
     configurations: tuple[Configuration, ...]
     gpu_states: tuple[GpuState, ...] = ()
+    yardstick: Yardstick | None = None
 
     @model_validator(mode="after")
     def _unique(self) -> "LatencyReport":
@@ -216,14 +205,20 @@ class LatencyReport(_Report):
 
 
 class QualityReport(_Report):
-    """`lorair-bench quality`."""
+    """`lorair-bench quality`.
+
+    groups: the means of each data folder, where there were several. published: of the data
+    set that the run was told it has.
+    """
 
     kind: Literal["quality"] = "quality"
     pictures: tuple[Picture, ...]
     mean: Means | None
+    groups: dict[str, Means] = Field(default_factory=dict)
+    published: Published | None = None
 
 
-class KernelSize(_Part):
+class KernelSize(Part):
     """One picture size on one device; durations as named, `_ms` in milliseconds."""
 
     size: tuple[int, int]
@@ -243,7 +238,7 @@ class KernelsReport(_Report):
     compiled: tuple[Row, ...] | None
 
 
-class ThroughputRun(_Part):
+class ThroughputRun(Part):
     """So many pictures at once. seconds, cpu_seconds: of each round over all pictures.
 
     stages: seconds that pictures spend on each part, a round; they overlap, so their sum is

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lorair.benchmarks.quality import Scores, mean_scores, psnr, score
+from lorair.benchmarks.metrics import Scores, mean_scores, psnr, score
 from lorair.exporter.checkpoint import load_pair
 from lorair.exporter.model import RestorationNet, Router
 from lorair.runtime.planes import from_planes, to_planes

@@ -8,7 +8,7 @@ import pytest
 from command import Command
 from PIL import Image
 
-from lorair.benchmarks.quality import score
+from lorair.benchmarks.metrics import score
 from lorair.exporter import demo
 from lorair.exporter.build import build_bundle
 from lorair.exporter.checkpoint import Pair, load_pair

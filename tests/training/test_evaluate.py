@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lorair.benchmarks.quality import Scores
+from lorair.benchmarks.metrics import Scores
 from lorair.exporter import demo
 from lorair.exporter.checkpoint import load_pair
 from training.degradations import CLASSES
@@ -60,7 +60,7 @@ def test_pairs_repeat_and_are_of_every_kind() -> None:
 def test_summary_of_two_pictures() -> None:
     def row(route: str, before: float, after: float) -> dict[str, Any]:
         by_expert = dict.fromkeys((*CLASSES, "none"), after)
-        scores = (Scores(p, 0.5, p, 0.5) for p in (before, after))
+        scores = (Scores(p, 0.5, p, 0.5, p, 0.5) for p in (before, after))
         return {
             "route": route,
             **dict(zip(("before", "after"), scores, strict=True)),

@@ -1,0 +1,141 @@
+"""Folders of degraded and clean pictures, and the test sets of the paper's Setting I."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lorair.benchmarks.schema import Published
+from lorair.runtime import images
+from lorair.runtime.errors import OptionError
+
+PAIRED: Final = (("input", "target"), ("input", "gt"), ("synthetic", "gt"), ("data", "gt"),
+                 ("in", "gt"), ("lq", "gt"))  # fmt: skip
+"""Names of the two folders, as the data sets and their copies have them."""
+
+_SHOWN: Final = 20
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A degraded picture and the clean one. group: the data folder's name, empty for one."""
+
+    source: Path
+    target: Path
+    group: str = ""
+
+    @property
+    def name(self) -> str:
+        """What results call it."""
+        return f"{self.group}/{self.source.stem}" if self.group else self.source.stem
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A test set with naming rules of its own.
+
+    clean_name: the clean picture's name for a degraded one's, both without ending.
+    published: the authors' numbers for their weights.
+    """
+
+    clean_name: Callable[[str], str]
+    published: Published
+
+
+_SOURCE = "arXiv 2410.15385, Setting I; of the authors, for their weights"
+DATASETS: Final = {
+    "snow": Dataset(
+        lambda name: name,
+        Published(dataset="Snow100K-L", psnr=32.28, ssim=0.930, pictures=16801, source=_SOURCE),
+    ),
+    "rainfog": Dataset(
+        lambda name: re.sub(r"_s\d+_a\d+$", "", name),
+        Published(
+            dataset="Outdoor-Rain, test1", psnr=32.62, ssim=0.945, pictures=750, source=_SOURCE
+        ),
+    ),
+    "raindrop": Dataset(
+        lambda name: re.sub(r"_rain$", "_clean", name),
+        Published(dataset="RainDrop, test_a", psnr=33.39, ssim=0.949, pictures=58, source=_SOURCE),
+    ),
+}
+
+
+def dataset(key: str | None) -> Dataset | None:
+    """By the name that `--dataset` takes. Raises OptionError if there is none such."""
+    if key is not None and key not in DATASETS:
+        raise OptionError("--dataset", wanted=" or ".join(DATASETS), found=key)
+    return DATASETS[key] if key is not None else None
+
+
+def find_folders(data: Path) -> tuple[Path, Path]:
+    """The degraded and the clean pictures' folder in a data set's.
+
+    Raises:
+        OptionError: none of `PAIRED` is there.
+    """
+    for source, target in PAIRED:
+        if (data / source).is_dir() and (data / target).is_dir():
+            return data / source, data / target
+    raise OptionError(
+        "--data",
+        wanted=f"a folder with {' or '.join(f'{a}/ and {b}/' for a, b in PAIRED)}",
+        found=f"neither in {data}" if data.is_dir() else f"no folder {data}",
+        hint="name both folders with --input and --target",
+    )
+
+
+def find_pairs(
+    inputs: Path, targets: Path, rules: Dataset | None = None, group: str = ""
+) -> list[Pair]:
+    """Every picture of one folder with its clean one, whatever the endings.
+
+    A target of the same name counts before one that the data set's rules name.
+
+    Raises:
+        OptionError: no pictures, or some without a target.
+    """
+    sources = _pictures(inputs, "--input")
+    clean = {path.stem: path for path in _pictures(targets, "--target")}
+    pairs, alone = [], []
+    for path in sources:
+        target = clean.get(path.stem)
+        if target is None and rules is not None:
+            target = clean.get(rules.clean_name(path.stem))
+        if target is None:
+            alone.append(path.name)
+        else:
+            pairs.append(Pair(path, target, group))
+    if alone:
+        raise _unmatched(inputs, targets, alone, rules)
+    return pairs
+
+
+def _unmatched(
+    inputs: Path, targets: Path, alone: Sequence[str], rules: Dataset | None
+) -> OptionError:
+    names = ", ".join(alone[:_SHOWN])
+    more = f" and {len(alone) - _SHOWN} more" if len(alone) > _SHOWN else ""
+    hint = "a picture and its target have the same name; the paper's data sets need --dataset"
+    if rules is not None:
+        hint = f"the names are not those of {rules.published.dataset}"
+    return OptionError(
+        f"{len(alone)} pictures of {inputs} have no target",
+        wanted=f"one for each in {targets}",
+        found=f"none for {names}{more}",
+        hint=hint,
+    )
+
+
+def _pictures(folder: Path, option: str) -> list[Path]:
+    found = []
+    if folder.is_dir():
+        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in images.WRITABLE)
+    if not found:
+        raise OptionError(
+            option,
+            wanted=f"a folder with pictures ({', '.join(images.WRITABLE)})",
+            found=f"none in {folder}",
+        )
+    return found
