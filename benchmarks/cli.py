@@ -1,6 +1,7 @@
 """lorair-bench: time a bundle, and measure how well it restores."""
 
 from lorair.benchmarks.compare_command import compare
+from lorair.benchmarks.experts_command import experts
 from lorair.benchmarks.kernels_command import kernels
 from lorair.benchmarks.latency_command import latency
 from lorair.benchmarks.quality_command import quality
@@ -10,6 +11,7 @@ from lorair.runtime import console
 app = console.make_app("Measure lorair bundles: time and quality.")
 app.command()(latency)
 app.command()(throughput)
+app.command()(experts)
 app.command()(compare)
 app.command()(quality)
 app.command()(kernels)

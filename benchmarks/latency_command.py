@@ -1,6 +1,5 @@
 """The command `lorair-bench latency`."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +11,10 @@ from lorair.runtime.errors import OptionError, VerificationError
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
-    from lorair.benchmarks.latency import Session, Size
+    from lorair.benchmarks.latency import Session
     from lorair.benchmarks.runner import Runner, Spec
     from lorair.benchmarks.schema import Configuration, LatencyReport
+    from lorair.benchmarks.sizes import Size
     from lorair.runtime.bundle import Bundle
 
 
@@ -70,8 +70,9 @@ def latency(
     from lorair.benchmarks.latency import Session
     from lorair.benchmarks.results_file import kept, to_json
     from lorair.benchmarks.runner import Spec
+    from lorair.benchmarks.sizes import parse_size
 
-    parsed = [_size(text) for text in sizes or ["256x256", "512x512"]]
+    parsed = [parse_size(text) for text in sizes or ["256x256", "512x512"]]
     weights = [path for path in (ir_weights, router_weights) if path is not None]
     opened = _open(bundles or [Path("lorair-bundle")])
     if report is not None:
@@ -205,22 +206,6 @@ def _check_weights(given: int) -> None:
             found="only one of them",
             hint="leave both out for random weights",
         )
-
-
-def _size(text: str) -> "Size":
-    from lorair.benchmarks.latency import Size
-    from lorair.runtime.images import DEFAULT_MAX_PIXELS, MIN_PIXELS
-
-    digits = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", text.lower())
-    size = Size(*map(int, digits.groups())) if digits else Size(0, 0)
-    if not MIN_PIXELS <= size.height * size.width <= DEFAULT_MAX_PIXELS:
-        raise OptionError(
-            "--size",
-            wanted=f"height x width of at most {DEFAULT_MAX_PIXELS // 10**6} megapixels",
-            found=text,
-            hint="such as 256x384",
-        )
-    return size
 
 
 def _print(document: "LatencyReport") -> None:

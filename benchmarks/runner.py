@@ -42,6 +42,10 @@ class Spec:
     router: Path | None = None
     reuse_route: bool = False
 
+    def runner(self) -> "LocalRunner":
+        """What is timed, in this process. Raises what `open` raises."""
+        return LocalRunner(self.open(), reuse_route=self.reuse_route)
+
     def open(self) -> Restorer:
         """The restorer, in this process. Raises what `Restorer.open` raises."""
         if self.backend != TORCH_EAGER:
@@ -76,6 +80,17 @@ class Runner(Protocol):
 
     def peak_memory(self) -> Memory:
         """The most it has held so far: RAM, and memory of the GPUs after its last run."""
+
+
+class Timeable(Protocol):
+    """What can be sent to a process and timed there."""
+
+    @property
+    def backend(self) -> str:
+        """Its name for people."""
+
+    def runner(self) -> Runner:
+        """Open it, in this process."""
 
 
 class LocalRunner:
@@ -114,7 +129,7 @@ class LocalRunner:
 class ProcessRunner:
     """The same in a child process, which ends with the block."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Timeable) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, spec), daemon=True)
@@ -167,10 +182,10 @@ class ProcessRunner:
         return answer
 
 
-def _serve(connection: Connection, spec: Spec) -> None:
+def _serve(connection: Connection, spec: Timeable) -> None:
     """The child: answer until the parent hangs up."""
     try:
-        runner = LocalRunner(spec.open(), reuse_route=spec.reuse_route)
+        runner = spec.runner()
         connection.send((runner.name, runner.description))
         while True:
             task = connection.recv()

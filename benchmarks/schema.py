@@ -267,10 +267,61 @@ class ThroughputReport(_Report):
     runs: tuple[ThroughputRun, ...]
 
 
-Report = LatencyReport | ThroughputReport | QualityReport | KernelsReport
+class ExpertRow(_Part):
+    """A mixture of experts in one form, at one size, on one route.
+
+    rank: of each expert. form: `merged`: the experts merged into the weights for the route,
+    beforehand; `gates`: the gates an input, the weights merged at every run; `fused`: the
+    fused operators' kernels. samples: seconds of the restoration network in each round, in
+    their order; position i of all rows with the same number of experts and size is the same
+    round. p50, interval: of them. bundle_bytes: graph and weights of the restorer in this
+    form. switch_seconds: until another route can run; 0 where it is an input. note: for
+    people, such as why nothing was timed.
+    """
+
+    experts: Annotated[int, Field(ge=1)]
+    top_k: Annotated[int, Field(ge=1)]
+    rank: Annotated[int, Field(ge=1)]
+    form: Literal["merged", "gates", "fused"]
+    height: Annotated[int, Field(ge=1)]
+    width: Annotated[int, Field(ge=1)]
+    samples: Samples = ()
+    p50: Seconds | None = None
+    interval: Interval | None = None
+    peak_memory: Bytes | None = None
+    bundle_bytes: Bytes | None = None
+    switch_seconds: Seconds | None = None
+    note: str = ""
+
+    @property
+    def size(self) -> str:
+        """Height x width."""
+        return f"{self.height}x{self.width}"
+
+
+class ExpertsReport(_Report):
+    """`lorair-bench experts`. crossover: what follows from the rows, in sentences."""
+
+    kind: Literal["experts"] = "experts"
+    preset: str
+    backend: str
+    description: str
+    rows: tuple[ExpertRow, ...]
+    crossover: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _unique(self) -> "ExpertsReport":
+        names = [(r.experts, r.top_k, r.form, r.size) for r in self.rows]
+        if len(set(names)) < len(names):
+            raise ValueError("a row is there twice")
+        return self
+
+
+Report = LatencyReport | ThroughputReport | ExpertsReport | QualityReport | KernelsReport
 MODELS: Final[dict[str, type[Report]]] = {
     "latency": LatencyReport,
     "throughput": ThroughputReport,
+    "experts": ExpertsReport,
     "quality": QualityReport,
     "kernels": KernelsReport,
 }

@@ -8,10 +8,11 @@ import pytest
 import torch
 from command import Command
 
-from lorair.benchmarks.latency import STAGES, Series, Session, Size, in_turn, measure
+from lorair.benchmarks.latency import STAGES, Series, Session, in_turn, measure
 from lorair.benchmarks.results_file import read_latency
 from lorair.benchmarks.runner import LocalRunner
 from lorair.benchmarks.schema import Memory
+from lorair.benchmarks.sizes import Size
 from lorair.benchmarks.torch_eager import EagerWeights, TorchEagerBackend
 from lorair.exporter.checkpoint import Pair
 from lorair.runtime import Restorer
