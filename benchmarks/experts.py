@@ -13,12 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from lorair.benchmarks.expert_forms import (
-    FormSpec,
-    MergeSpec,
-    size_on_disk,
-    write_gates,
-)
+from lorair.benchmarks.expert_forms import FormSpec, MergeSpec
+from lorair.benchmarks.graphs import size_on_disk, write_gates
 from lorair.benchmarks.latency import in_turn, write_photograph
 from lorair.benchmarks.runner import ProcessRunner
 from lorair.benchmarks.schema import ExpertRow
@@ -97,9 +93,7 @@ def measure(sweep: Sweep, session: Session) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="lorair-bench-") as name:
         bundle = Path(name) / "bundle"
-        config = mixture(sweep.preset, max(sweep.mixtures))
-        source = Source(kind="synthetic", detail=f"{sweep.preset}, seed 0")
-        build_bundle(draw_pair(config, seed=0), source, bundle, photographs=photos.paths()[:1])
+        build_network(sweep.preset, max(sweep.mixtures), bundle)
         for experts, top_ks in sweep.mixtures.items():
             with (
                 tempfile.TemporaryDirectory(prefix="experts-", dir=name) as folder,
@@ -126,6 +120,13 @@ def mixture(name: str, experts: int) -> ModelConfig:
         top_k=1,
         classes=default_classes(experts, setting1=False),
     )
+
+
+def build_network(preset: str, experts: int, path: Path) -> None:
+    """A drawn network as a bundle; with fewer experts it is the same, less the last ones."""
+    source = Source(kind="synthetic", detail=f"{preset}, {experts} experts, seed 0")
+    drawn = draw_pair(mixture(preset, experts), seed=0)
+    build_bundle(drawn, source, path, photographs=photos.paths()[:1])
 
 
 class _Group:
@@ -218,7 +219,7 @@ class _Group:
         targets = [self.folder / f"{index}.npy" for index in range(len(timed))]
         for one, target in zip(timed, targets, strict=True):
             _run(one, source, target)
-        self._compare(timed, targets)
+        compare_pictures(timed, targets, self.sweep.backend)
         for number in range(self.sweep.rounds):
             for one in in_turn(timed, number):
                 one.samples.append(_run(one, source, targets[0]))
@@ -227,20 +228,29 @@ class _Group:
             memory = one.runner.peak_memory().host
             one.row = one.row.model_copy(update={"peak_memory": memory})
 
-    def _compare(self, timed: list[Timed], targets: list[Path]) -> None:
-        """A form that computes something else would be timed for nothing."""
-        pictures = {(t.row.top_k, t.row.form): p for t, p in zip(timed, targets, strict=True)}
-        for top_k in {t.row.top_k for t in timed}:
-            merged, gates = (np.load(pictures[top_k, form]) for form in ("merged", "gates"))
-            error = float(abs(merged - gates).max())
-            limit = MAX_ERROR[self.sweep.backend]
-            if not error <= limit:
-                raise VerificationError(
-                    f"merged weights give another picture than gates, {self.experts} experts",
-                    wanted=f"a difference of at most {limit:g}",
-                    found=f"{error:.2g}",
-                    hint=f"try another --backend than {self.sweep.backend}",
-                )
+
+def compare_pictures(timed: Sequence[Timed], pictures: Sequence[Path], backend: str) -> None:
+    """A form that computes something else would be timed for nothing.
+
+    Args:
+        timed: forms of one number of experts and one size.
+        pictures: what each restored, `.npy`.
+        backend: that restored.
+
+    Raises:
+        VerificationError: merged weights and gates give different pictures.
+    """
+    found = {(t.row.top_k, t.row.form): p for t, p in zip(timed, pictures, strict=True)}
+    for top_k in {t.row.top_k for t in timed}:
+        merged, gates = (np.load(found[top_k, form]) for form in ("merged", "gates"))
+        error = float(abs(merged - gates).max())
+        if not error <= MAX_ERROR[backend]:
+            raise VerificationError(
+                f"merged weights give another picture than gates, top {top_k}",
+                wanted=f"a difference of at most {MAX_ERROR[backend]:g}",
+                found=f"{error:.2g}",
+                hint=f"try another --backend than {backend}",
+            )
 
 
 def _run(one: Timed, source: Path, target: Path) -> float:

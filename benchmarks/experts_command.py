@@ -91,7 +91,7 @@ def _check(backend: str) -> None:
     from lorair.exporter.required import require
 
     require("torch", "onnx", "onnxscript", "onnxruntime", "safetensors")
-    from lorair.benchmarks.expert_forms import TARGETS
+    from lorair.benchmarks.graphs import TARGETS
     from lorair.runtime.backends import BACKENDS
     from lorair.runtime.errors import BackendError, DependencyError
 
@@ -165,8 +165,8 @@ def _print(document: "ExpertsReport") -> None:
 
 def _table(size: str, rows: "list[ExpertRow]") -> object:
     table = console.table(
-        ">experts", ">top k", "form", ">p50 ms", ">95 % interval", ">peak MB", ">bundle MB",
-        ">switch ms", title=size,
+        ">experts", ">top k", "form", ">p50, ms", ">95 %", ">peak MB", ">on disk", ">switch",
+        title=f"{size}; milliseconds and MB",
     )  # fmt: skip
     for row in rows:
         assert row.p50 is not None
@@ -175,8 +175,8 @@ def _table(size: str, rows: "list[ExpertRow]") -> object:
             str(row.experts),
             str(row.top_k),
             row.form,
-            f"{row.p50 * 1e3:.1f}",
-            f"{row.interval.low * 1e3:.1f} to {row.interval.high * 1e3:.1f}",
+            f"{row.p50 * 1e3:.3g}",
+            f"{row.interval.low * 1e3:.3g} to {row.interval.high * 1e3:.3g}",
             _number(row.peak_memory, 1e-6, 0),
             _number(row.bundle_bytes, 1e-6, 2),
             _number(row.switch_seconds, 1e3, 0),

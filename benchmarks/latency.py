@@ -56,6 +56,7 @@ class Series:
             description=self.runner.description,
             height=self.size.height,
             width=self.size.width,
+            batch=self.runner.batch,
             first=self.first,
             samples={stage: tuple(values) for stage, values in self.samples.items()},
             warmup=warmup,

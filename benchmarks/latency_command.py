@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorair.runtime import console
-from lorair.runtime.errors import OptionError, VerificationError
+from lorair.runtime.errors import DependencyError, OptionError, VerificationError
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -44,6 +44,10 @@ def latency(
     reuse_route: Annotated[
         bool, typer.Option("--reuse-route", help="Route once, then time only the restorer.")
     ] = False,
+    batches: Annotated[
+        list[int] | None,
+        typer.Option("--batch", min=1, max=64, help="Pictures in one run; repeat for several. [1]"),
+    ] = None,
     cold: Annotated[
         int, typer.Option(min=0, metavar="N", help="Also the first picture of N fresh processes.")
     ] = 0,
@@ -79,11 +83,13 @@ def latency(
         inputs = [file for bundle in opened.values() for file in bundle.path.glob("*")]
         console.check_report(report, [*weights, *inputs])
     _check_weights(len(weights))
+    _check_batches(batches or [1])
     check_budget(budget_ms, min_psnr, opened)
     specs = [
-        (label, Spec(bundle.path, name, threads, ir_weights, router_weights, reuse_route))
+        (label, Spec(bundle.path, name, threads, ir_weights, router_weights, reuse_route, batch))
         for label, bundle in opened.items()
         for name in backends or ["auto"]
+        for batch in dict.fromkeys(batches or [1])
     ]
     document = _start(opened, iterations, threads, reuse_route, cold, budget_ms, min_psnr)
     session = Session()
@@ -170,18 +176,18 @@ def _measure(
 def _runners(specs: "list[tuple[str, Spec]]", stack: "ExitStack") -> "list[tuple[str, Runner]]":
     from lorair.benchmarks.runner import ProcessRunner
 
-    runners: dict[tuple[str, str], Runner] = {}
+    runners: dict[tuple[str, str, int], Runner] = {}
     for label, spec in specs:
         runner = stack.enter_context(ProcessRunner(spec))
-        if (label, runner.name) in runners:
+        if (label, runner.name, runner.batch) in runners:
             raise OptionError(
                 "--backend",
                 wanted="each backend once",
                 found=f"{runner.name} twice",
                 hint="auto is one of the others' names",
             )
-        runners[label, runner.name] = runner
-    return [(label, runner) for (label, _), runner in runners.items()]
+        runners[label, runner.name, runner.batch] = runner
+    return [(label, runner) for (label, *_), runner in runners.items()]
 
 
 def _open(paths: list[Path]) -> "dict[str, Bundle]":
@@ -208,6 +214,18 @@ def _check_weights(given: int) -> None:
         )
 
 
+def _check_batches(batches: list[int]) -> None:
+    from lorair.runtime.machine import is_installed
+
+    if max(batches) > 1 and not is_installed("onnx"):
+        raise DependencyError(
+            "cannot time a batch",
+            wanted="the package onnx, to write a graph for several pictures",
+            found="it is not installed",
+            hint="pip install 'lorair[verify]'",
+        )
+
+
 def _print(document: "LatencyReport") -> None:
     environment, settings = document.environment, document.settings
     out = console.stdout()
@@ -219,7 +237,7 @@ def _print(document: "LatencyReport") -> None:
     )
     for c in document.configurations:
         bundle = f"{c.bundle}, " if len(document.bundles) > 1 else ""
-        out.print(f"\n{c.size}  {bundle}{c.description}", soft_wrap=True)
+        out.print(f"\n{c.shape}  {bundle}{c.description}", soft_wrap=True)
         _print_configuration(c)
 
 
@@ -246,6 +264,8 @@ def _print_configuration(c: "Configuration") -> None:
 def _remarks(c: "Configuration") -> str:
     """Warm-up, outliers and cold start, in a line."""
     remarks = []
+    if (total := c.summary.get("total")) and c.batch > 1:
+        remarks.append(f"{total.p50 / c.batch * 1e3:.1f} a picture")
     if c.warmup:
         remarks.append(f"warm-up, left out: {c.warmup} of {c.rounds} rounds")
     if total := c.summary.get("total"):

@@ -100,7 +100,8 @@ class Memory(_Part):
 class Configuration(_Part):
     """One thing that was timed.
 
-    bundle: its label. first: the untimed first run's stages. samples: every timed run's
+    bundle: its label. batch: equal-size pictures in a run; all durations are those of the
+    whole batch. first: the untimed first run's stages. samples: every timed run's
     stages, in the order of the rounds, and their sum `total`; `cold` the same of runs in
     fresh processes, with `start`. warmup: how many of the samples are left out of the
     summaries. psnr_db: against the run's reference picture.
@@ -111,6 +112,7 @@ class Configuration(_Part):
     description: str
     height: Annotated[int, Field(ge=1)]
     width: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1)] = 1
     first: dict[str, Seconds] = Field(default_factory=dict)
     samples: dict[str, Samples] = Field(default_factory=dict)
     warmup: Count = 0
@@ -125,6 +127,11 @@ class Configuration(_Part):
     def size(self) -> str:
         """Height x width."""
         return f"{self.height}x{self.width}"
+
+    @property
+    def shape(self) -> str:
+        """The size, and the batch if it is one."""
+        return self.size if self.batch == 1 else f"{self.batch}x{self.size}"
 
     @property
     def rounds(self) -> int:
@@ -207,7 +214,7 @@ class LatencyReport(_Report):
 
     @model_validator(mode="after")
     def _unique(self) -> "LatencyReport":
-        names = [(c.bundle, c.backend, c.size) for c in self.configurations]
+        names = [(c.bundle, c.backend, c.size, c.batch) for c in self.configurations]
         if len(set(names)) < len(names):
             raise ValueError("a configuration is there twice")
         if not {c.bundle for c in self.configurations} <= {b.label for b in self.bundles}:

@@ -54,7 +54,7 @@ def test_nobody_is_always_behind_the_same(count: int) -> None:
 class PlantedRunner:
     """Runs that take what they are told to; the last is interrupted."""
 
-    name, description = "planted", "planted"
+    name, description, batch = "planted", "planted", 1
 
     def __init__(self, *seconds: float) -> None:
         self.seconds = list(seconds)
