@@ -77,7 +77,7 @@ def _verdict(
         best, met = max(configurations, key=lambda c: c.psnr_db or 0.0), False
         lacking = f", {(min_psnr or 0.0) - (best.psnr_db or 0.0):.1f} dB short of {min_psnr:g} dB"
     judged = "within the budget" if met else "misses the budget"
-    name = f"{best.size}: {judged} of {budget * 1e3:g} ms: {best.bundle}, {best.backend}"
+    name = f"{best.shape}: {judged} of {budget * 1e3:g} ms: {best.bundle}, {best.backend}"
     return met, f"{name}, p90 {_p90(best) * 1e3:.1f} ms{lacking}"
 
 

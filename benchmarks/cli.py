@@ -2,6 +2,7 @@
 
 from lorair.benchmarks.commands_command import commands
 from lorair.benchmarks.compare_command import compare
+from lorair.benchmarks.experts_command import experts
 from lorair.benchmarks.kernels_command import kernels
 from lorair.benchmarks.latency_command import latency
 from lorair.benchmarks.quality_command import quality
@@ -13,6 +14,7 @@ app = console.make_app("Measure lorair bundles: time and quality.")
 app.command()(latency)
 app.command()(throughput)
 app.command()(commands)
+app.command()(experts)
 app.command()(compare)
 app.command()(quality)
 app.command()(tiles)

@@ -60,18 +60,18 @@ def compare_bundles(report: LatencyReport, limit: float) -> list[Change]:
         ResultError: one bundle only, or too few rounds.
     """
     labels = [bundle.label for bundle in report.bundles]
-    found = {(c.bundle, c.backend, c.size): c for c in report.configurations}
+    found = {(c.bundle, c.backend, c.shape): c for c in report.configurations}
     pairs = [
-        Pair(f"{label}, {a.backend} {a.size}", a, found[label, a.backend, a.size], "rounds")
+        Pair(f"{label}, {a.backend} {a.shape}", a, found[label, a.backend, a.shape], "rounds")
         for label in labels[1:]
         for a in report.configurations
-        if a.bundle == labels[0] and (label, a.backend, a.size) in found
+        if a.bundle == labels[0] and (label, a.backend, a.shape) in found
     ]
     return _judge(_common(pairs), limit)
 
 
 def compare_reports(before: LatencyReport, after: LatencyReport, limit: float) -> list[Change]:
-    """Configurations of the same backend and size in two separate runs.
+    """Configurations of the same backend, size and batch in two separate runs.
 
     With several bundles in a run their labels must agree as well. Where both runs timed the
     same yardstick, what is compared is the ratio to it.
@@ -106,7 +106,7 @@ def yardstick_obstacle(before: LatencyReport, after: LatencyReport) -> str | Non
 
 
 def _key(c: Configuration, several: bool) -> tuple[str, ...]:
-    return (f"{c.bundle},", c.backend, c.size) if several else (c.backend, c.size)
+    return (f"{c.bundle},", c.backend, c.shape) if several else (c.backend, c.shape)
 
 
 def _yardsticks(before: LatencyReport, after: LatencyReport) -> dict[str, Beside]:
@@ -131,7 +131,7 @@ def _common(pairs: Sequence[Pair]) -> Sequence[Pair]:
     if not pairs:
         raise ResultError(
             "nothing to compare",
-            wanted="the same backend and size twice",
+            wanted="the same backend, size and batch twice",
             found="none",
             hint="name two results, or one whose run had two bundles",
         )

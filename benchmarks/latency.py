@@ -9,14 +9,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
 from lorair.benchmarks import nvml
 from lorair.benchmarks.runner import ProcessRunner, Runner, Spec
 from lorair.benchmarks.schema import Configuration, GpuState, Memory
+from lorair.benchmarks.sizes import Size
 from lorair.benchmarks.statistics import count_warmup, summarize_all
 from lorair.exporter import photos
+
+T = TypeVar("T")
 
 STAGES = ("decode", "views", "router", "prepare", "restorer", "finish", "encode")
 TOTAL = "total"
@@ -24,17 +28,6 @@ TOTAL = "total"
 CPU = "cpu"
 """The process's CPU time in one run, all threads together; not a part of the total."""
 START = "start"
-
-
-@dataclass(frozen=True)
-class Size:
-    """Height and width of a picture in pixels."""
-
-    height: int
-    width: int
-
-    def __str__(self) -> str:
-        return f"{self.height}x{self.width}"
 
 
 @dataclass
@@ -63,6 +56,7 @@ class Series:
             description=self.runner.description,
             height=self.size.height,
             width=self.size.width,
+            batch=self.runner.batch,
             first=self.first,
             samples={stage: tuple(values) for stage, values in self.samples.items()},
             warmup=warmup,
@@ -163,7 +157,7 @@ def measure_cold(
                 on_run()
 
 
-def in_turn(series: Sequence[Series], number: int) -> list[Series]:
+def in_turn(series: Sequence[T], number: int) -> list[T]:
     """The order of a round: who begins moves on, and every second round goes backwards.
 
     A library's idle threads spin for a while after a run, and on a busy machine whoever

@@ -1,20 +1,20 @@
 """The command `lorair-bench latency`."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lorair.runtime import console
-from lorair.runtime.errors import OptionError, VerificationError
+from lorair.runtime.errors import DependencyError, OptionError, VerificationError
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
-    from lorair.benchmarks.latency import Session, Size
+    from lorair.benchmarks.latency import Session
     from lorair.benchmarks.runner import Runner, Spec
     from lorair.benchmarks.schema import LatencyReport
+    from lorair.benchmarks.sizes import Size
     from lorair.benchmarks.yardstick import YardstickSpec
     from lorair.runtime.bundle import Bundle
 
@@ -45,6 +45,10 @@ def latency(
     reuse_route: Annotated[
         bool, typer.Option("--reuse-route", help="Route once, then time only the restorer.")
     ] = False,
+    batches: Annotated[
+        list[int] | None,
+        typer.Option("--batch", min=1, max=64, help="Pictures in one run; repeat for several. [1]"),
+    ] = None,
     cold: Annotated[
         int, typer.Option(min=0, metavar="N", help="Also the first picture of N fresh processes.")
     ] = 0,
@@ -76,19 +80,22 @@ def latency(
     from lorair.benchmarks.latency_print import print_latency
     from lorair.benchmarks.results_file import kept, to_json
     from lorair.benchmarks.runner import Spec
+    from lorair.benchmarks.sizes import parse_size
 
-    parsed = [_size(text) for text in sizes or ["256x256", "512x512"]]
+    parsed = [parse_size(text) for text in sizes or ["256x256", "512x512"]]
     weights = [path for path in (ir_weights, router_weights) if path is not None]
     opened = _open(bundles or [Path("lorair-bundle")])
     if report is not None:
         inputs = [file for bundle in opened.values() for file in bundle.path.glob("*")]
         console.check_report(report, [*weights, *inputs])
     _check_weights(len(weights))
+    _check_batches(batches or [1])
     check_budget(budget_ms, min_psnr, opened)
     specs = [
-        (label, Spec(bundle.path, name, threads, ir_weights, router_weights, reuse_route))
+        (label, Spec(bundle.path, name, threads, ir_weights, router_weights, reuse_route, batch))
         for label, bundle in opened.items()
         for name in backends or ["auto"]
+        for batch in dict.fromkeys(batches or [1])
     ]
     document = _start(opened, iterations, threads, reuse_route, cold, budget_ms, min_psnr)
     session, beside = Session(), _yardstick(threads) if yardstick else None
@@ -198,18 +205,18 @@ def _yardstick(threads: int | None) -> "YardstickSpec | None":
 def _runners(specs: "list[tuple[str, Spec]]", stack: "ExitStack") -> "list[tuple[str, Runner]]":
     from lorair.benchmarks.runner import ProcessRunner
 
-    runners: dict[tuple[str, str], Runner] = {}
+    runners: dict[tuple[str, str, int], Runner] = {}
     for label, spec in specs:
         runner = stack.enter_context(ProcessRunner(spec))
-        if (label, runner.name) in runners:
+        if (label, runner.name, runner.batch) in runners:
             raise OptionError(
                 "--backend",
                 wanted="each backend once",
                 found=f"{runner.name} twice",
                 hint="auto is one of the others' names",
             )
-        runners[label, runner.name] = runner
-    return [(label, runner) for (label, _), runner in runners.items()]
+        runners[label, runner.name, runner.batch] = runner
+    return [(label, runner) for (label, *_), runner in runners.items()]
 
 
 def _open(paths: list[Path]) -> "dict[str, Bundle]":
@@ -236,20 +243,16 @@ def _check_weights(given: int) -> None:
         )
 
 
-def _size(text: str) -> "Size":
-    from lorair.benchmarks.latency import Size
-    from lorair.runtime.images import DEFAULT_MAX_PIXELS, MIN_PIXELS
+def _check_batches(batches: list[int]) -> None:
+    from lorair.runtime.machine import is_installed
 
-    digits = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", text.lower())
-    size = Size(*map(int, digits.groups())) if digits else Size(0, 0)
-    if not MIN_PIXELS <= size.height * size.width <= DEFAULT_MAX_PIXELS:
-        raise OptionError(
-            "--size",
-            wanted=f"height x width of at most {DEFAULT_MAX_PIXELS // 10**6} megapixels",
-            found=text,
-            hint="such as 256x384",
+    if max(batches) > 1 and not is_installed("onnx"):
+        raise DependencyError(
+            "cannot time a batch",
+            wanted="the package onnx, to write a graph for several pictures",
+            found="it is not installed",
+            hint="pip install 'lorair[verify]'",
         )
-    return size
 
 
 def _judge(found: "dict[str, tuple[bool, str]]") -> None:

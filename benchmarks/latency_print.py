@@ -17,7 +17,7 @@ def print_latency(document: LatencyReport) -> None:
     )
     for c in document.configurations:
         bundle = f"{c.bundle}, " if len(document.bundles) > 1 else ""
-        out.print(f"\n{c.size}  {bundle}{c.description}", soft_wrap=True)
+        out.print(f"\n{c.shape}  {bundle}{c.description}", soft_wrap=True)
         _print_configuration(c)
 
 
@@ -42,6 +42,8 @@ def _print_configuration(c: Configuration) -> None:
 def _remarks(c: Configuration) -> str:
     """Warm-up, outliers and cold start, in a line."""
     remarks = []
+    if (total := c.summary.get("total")) and c.batch > 1:
+        remarks.append(f"{total.p50 / c.batch * 1e3:.1f} a picture")
     if c.warmup:
         remarks.append(f"warm-up, left out: {c.warmup} of {c.rounds} rounds")
     if total := c.summary.get("total"):

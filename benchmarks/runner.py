@@ -6,6 +6,7 @@ is its own. The parent decides who runs when.
 
 import multiprocessing
 import os
+import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class Spec:
     backend: as `--backend` takes it, or `torch-eager`.
     ir, router: weights for torch-eager; None for random ones of the same shapes.
     reuse_route: whether only the first picture is routed, and the others take its route.
+    batch: pictures in one run.
     """
 
     bundle: Path
@@ -41,6 +43,15 @@ class Spec:
     ir: Path | None = None
     router: Path | None = None
     reuse_route: bool = False
+    batch: int = 1
+
+    def runner(self) -> "Runner":
+        """What is timed, in this process. Raises what `open` raises, and BackendError."""
+        if self.batch == 1:
+            return LocalRunner(self.open(), reuse_route=self.reuse_route)
+        from lorair.benchmarks.batch import BatchRunner
+
+        return BatchRunner(self.open(), self.batch, reuse_route=self.reuse_route)
 
     def open(self) -> Restorer:
         """The restorer, in this process. Raises what `Restorer.open` raises."""
@@ -59,13 +70,9 @@ class Spec:
         weights = EagerWeights(self.ir, self.router)
         return Restorer(bundle, TorchEagerBackend(bundle.manifest.model, weights, self.threads))
 
-    def runner(self) -> "Runner":
-        """What restores files, in this process. Raises what `Restorer.open` raises."""
-        return LocalRunner(self.open(), reuse_route=self.reuse_route)
-
 
 class Work(Protocol):
-    """What a child process is told to open: a `Spec`, or the yardstick's."""
+    """What a child process is told to open: a `Spec`, the yardstick, a form of the experts."""
 
     @property
     def backend(self) -> str:
@@ -86,6 +93,10 @@ class Runner(Protocol):
     def description(self) -> str:
         """Library, version, device and threads."""
 
+    @property
+    def batch(self) -> int:
+        """Pictures in one run."""
+
     def run(self, source: Path, target: Path) -> dict[str, float]:
         """Restore one file; seconds of each stage, and `cpu`, the CPU time of all threads."""
 
@@ -95,6 +106,8 @@ class Runner(Protocol):
 
 class LocalRunner:
     """A restorer in this process."""
+
+    batch = 1
 
     def __init__(self, restorer: Restorer, *, reuse_route: bool = False) -> None:
         self.restorer = restorer
@@ -135,7 +148,7 @@ class ProcessRunner:
         self._process = context.Process(target=_serve, args=(theirs, work), daemon=True)
         self._process.start()
         theirs.close()
-        self.name, self.description = self._receive()
+        self.name, self.description, self.batch = self._receive()
 
     def __enter__(self) -> "ProcessRunner":
         return self
@@ -184,13 +197,15 @@ class ProcessRunner:
 
 def _serve(connection: Connection, work: Work) -> None:
     """The child: answer until the parent hangs up."""
+    # Ctrl-C reaches the whole process group; it is the parent that ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         runner = work.runner()
-        connection.send((runner.name, runner.description))
+        connection.send((runner.name, runner.description, runner.batch))
         while True:
             task = connection.recv()
             connection.send(runner.peak_memory() if task is None else runner.run(*task))
-    except (EOFError, KeyboardInterrupt):
+    except (EOFError, BrokenPipeError):
         return
     except Exception as error:  # the parent says what became of it
         connection.send(as_lorair_error(error, f"cannot time {work.backend}"))

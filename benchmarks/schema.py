@@ -63,7 +63,8 @@ class Memory(Part):
 class Configuration(Part):
     """One thing that was timed.
 
-    bundle: its label. first: the untimed first run's stages. samples: every timed run's
+    bundle: its label. batch: equal-size pictures in a run; all durations are those of the
+    whole batch. first: the untimed first run's stages. samples: every timed run's
     stages, in the order of the rounds, and their sum `total`; `cold` the same of runs in
     fresh processes, with `start`. warmup: how many of the samples are left out of the
     summaries. psnr_db: against the run's reference picture.
@@ -74,6 +75,7 @@ class Configuration(Part):
     description: str
     height: Annotated[int, Field(ge=1)]
     width: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1)] = 1
     first: dict[str, Seconds] = Field(default_factory=dict)
     samples: dict[str, Samples] = Field(default_factory=dict)
     warmup: Count = 0
@@ -88,6 +90,11 @@ class Configuration(Part):
     def size(self) -> str:
         """Height x width."""
         return f"{self.height}x{self.width}"
+
+    @property
+    def shape(self) -> str:
+        """The size, and the batch if it is one."""
+        return self.size if self.batch == 1 else f"{self.batch}x{self.size}"
 
     @property
     def rounds(self) -> int:
@@ -196,7 +203,7 @@ class LatencyReport(_Report):
 
     @model_validator(mode="after")
     def _unique(self) -> "LatencyReport":
-        names = [(c.bundle, c.backend, c.size) for c in self.configurations]
+        names = [(c.bundle, c.backend, c.size, c.batch) for c in self.configurations]
         if len(set(names)) < len(names):
             raise ValueError("a configuration is there twice")
         if not {c.bundle for c in self.configurations} <= {b.label for b in self.bundles}:
@@ -262,7 +269,7 @@ class ThroughputReport(_Report):
     runs: tuple[ThroughputRun, ...]
 
 
-class CommandRun(_Part):
+class CommandRun(Part):
     """A whole command. seconds, cpu_seconds: of each run, from start to exit.
 
     peak_memory: the most bytes that one of its processes held; None where not known.
@@ -285,7 +292,7 @@ class CommandsReport(_Report):
     sizes: dict[str, Bytes] = Field(default_factory=dict)
 
 
-class TileRow(_Part):
+class TileRow(Part):
     """A picture in tiles against the same at once.
 
     tile: their side, pixels. psnr_db: of the values in [0, 255], not rounded. seam: the
@@ -310,12 +317,69 @@ class TilesReport(_Report):
     rows: tuple[TileRow, ...]
 
 
+class ExpertRow(Part):
+    """A mixture of experts in one form, at one size, on one route.
+
+    rank: of each expert. form: `merged`: the experts merged into the weights for the route,
+    beforehand; `gates`: the gates an input, the weights merged at every run; `fused`: the
+    fused operators' kernels. samples: seconds of the restoration network in each round, in
+    their order; position i of all rows with the same number of experts and size is the same
+    round. p50, interval: of them. bundle_bytes: graph and weights of the restorer in this
+    form. switch_seconds: until another route can run; 0 where it is an input. note: for
+    people, such as why nothing was timed.
+    """
+
+    experts: Annotated[int, Field(ge=1)]
+    top_k: Annotated[int, Field(ge=1)]
+    rank: Annotated[int, Field(ge=1)]
+    form: Literal["merged", "gates", "fused"]
+    height: Annotated[int, Field(ge=1)]
+    width: Annotated[int, Field(ge=1)]
+    samples: Samples = ()
+    p50: Seconds | None = None
+    interval: Interval | None = None
+    peak_memory: Bytes | None = None
+    bundle_bytes: Bytes | None = None
+    switch_seconds: Seconds | None = None
+    note: str = ""
+
+    @property
+    def size(self) -> str:
+        """Height x width."""
+        return f"{self.height}x{self.width}"
+
+
+class ExpertsReport(_Report):
+    """`lorair-bench experts`. crossover: what follows from the rows, in sentences."""
+
+    kind: Literal["experts"] = "experts"
+    preset: str
+    backend: str
+    description: str
+    rows: tuple[ExpertRow, ...]
+    crossover: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _unique(self) -> "ExpertsReport":
+        names = [(r.experts, r.top_k, r.form, r.size) for r in self.rows]
+        if len(set(names)) < len(names):
+            raise ValueError("a row is there twice")
+        return self
+
+
 Report = (
-    LatencyReport | ThroughputReport | QualityReport | KernelsReport | CommandsReport | TilesReport
+    LatencyReport
+    | ThroughputReport
+    | ExpertsReport
+    | QualityReport
+    | KernelsReport
+    | CommandsReport
+    | TilesReport
 )
 MODELS: Final[dict[str, type[Report]]] = {
     "latency": LatencyReport,
     "throughput": ThroughputReport,
+    "experts": ExpertsReport,
     "quality": QualityReport,
     "kernels": KernelsReport,
     "commands": CommandsReport,

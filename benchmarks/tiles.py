@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lorair.benchmarks.quality import PEAK, Plane, psnr
+from lorair.benchmarks.metrics import PEAK, Plane, psnr
 from lorair.benchmarks.schema import TileRow
 from lorair.runtime import images
 from lorair.runtime.restorer import Restorer

@@ -59,6 +59,7 @@ class YardstickRunner:
     """A `Runner` that restores nothing."""
 
     name = NAME
+    batch = 1
 
     def __init__(self, threads: int) -> None:
         self._session = _open(threads)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from command import Command
 
-from lorair.benchmarks.latency import STAGES, Series, Session, Size, in_turn, measure
+from lorair.benchmarks.latency import STAGES, Series, Session, in_turn, measure
 from lorair.benchmarks.results_file import read_latency
 from lorair.benchmarks.runner import LocalRunner
 from lorair.benchmarks.schema import Memory
+from lorair.benchmarks.sizes import Size
 from lorair.benchmarks.torch_eager import EagerWeights, TorchEagerBackend
 from lorair.exporter.checkpoint import Pair
 from lorair.runtime import Restorer
@@ -53,7 +54,7 @@ def test_nobody_is_always_behind_the_same(count: int) -> None:
 class PlantedRunner:
     """Runs that take what they are told to; the last is interrupted."""
 
-    name, description = "planted", "planted"
+    name, description, batch = "planted", "planted", 1
 
     def __init__(self, *seconds: float) -> None:
         self.seconds = list(seconds)

@@ -6,7 +6,7 @@ from command import Command
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from lorair.benchmarks.quality import EQUAL_DB
+from lorair.benchmarks.metrics import EQUAL_DB
 from lorair.benchmarks.results_file import read_report
 from lorair.benchmarks.schema import TilesReport
 from lorair.benchmarks.tiles import seam
