@@ -60,6 +60,7 @@ class Counting:
     """A runner whose every run takes one second more; the yardstick's ends after `most`."""
 
     name, description = "counting", "counting"
+    batch = 1
 
     def __init__(self, most: int = 100) -> None:
         self.count, self.most = 0, most
