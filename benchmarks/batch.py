@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,7 +51,8 @@ class BatchRunner:
         self._restorer, self._backend = restorer, _backend(restorer)
         self._manifest = restorer.bundle.manifest
         self._routed: tuple[Array, Array] | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="lorair-bench-")
+        self._folder = Path(tempfile.mkdtemp(prefix="lorair-bench-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._graphs: BoundGraphs[Run] = BoundGraphs(self._load, lambda: self._load(None))
 
     def run(self, source: Path, target: Path) -> dict[str, float]:
@@ -103,11 +105,10 @@ class BatchRunner:
         return self._routed
 
     def _load(self, gates: Array | None) -> Run:
-        folder = Path(self._folder.name)
         data = f"{RESTORER}.data"
-        if not (folder / data).exists():
-            shutil.copy(self._restorer.bundle.path / data, folder / data)
-        graph = folder / ("general.onnx" if gates is None else "bound.onnx")
+        if not (self._folder / data).exists():
+            shutil.copy(self._restorer.bundle.path / data, self._folder / data)
+        graph = self._folder / ("general.onnx" if gates is None else "bound.onnx")
         write_batch(self._restorer.bundle.path, self.name, self.batch, gates, graph)
         assert isinstance(self._backend, RunsGraphs)
         return self._backend.open_graph("restorer", graph)

@@ -47,8 +47,11 @@ def experts(
     """
     if report is not None:
         console.check_report(report, [])
+    from lorair.runtime.restorer import check_count
+
     mixtures = _mixtures(counts or _EXPERTS, top_ks or _TOP_K)
     _check(backend)
+    check_count("threads", threads)
     from lorair.benchmarks.experts import Session, Sweep, measure
     from lorair.benchmarks.results_file import kept, to_json
     from lorair.benchmarks.sizes import parse_size

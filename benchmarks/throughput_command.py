@@ -35,9 +35,10 @@ def throughput(
     from lorair.runtime.machine import default_jobs
     from lorair.runtime.restorer import Restorer
 
+    sources = _sources(folder)
     if report is not None:
-        console.check_report(report, bundle.glob("*"))
-    pictures = Folder.of(_sources(folder))
+        console.check_report(report, [*sources, *bundle.glob("*")])
+    pictures = Folder.of(sources)
     counts = sorted(set(jobs or (1, 2, default_jobs(threads))))
     restorers = [Restorer.open(bundle, backend, threads, count) for count in counts]
     if not as_json:

@@ -6,7 +6,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -64,7 +64,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise _output_error(path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # none is there, or its folder is gone
+            partial.unlink()
 
 
 @contextmanager

@@ -97,8 +97,8 @@ class Restorer:
             BackendError: the backend is unknown or cannot run here.
             DependencyError: its package is not installed.
         """
-        _check_count("threads", threads)
-        _check_count("jobs", jobs)
+        check_count("threads", threads)
+        check_count("jobs", jobs)
         bundle = Bundle.open(path)
         if backend != AUTO:
             return cls(bundle, select(backend, bundle, threads, jobs), jobs=jobs)
@@ -333,7 +333,8 @@ def _checked(image: Pixels) -> Pixels:
     return image
 
 
-def _check_count(name: str, count: int | None) -> None:
+def check_count(name: str, count: int | None) -> None:
+    """Raise OptionError unless a number of threads or jobs is one; None is the default."""
     if count is not None and not 1 <= count <= MAX_THREADS:
         raise OptionError(
             name,

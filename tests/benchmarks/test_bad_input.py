@@ -50,7 +50,7 @@ def run(command: Command, places: dict[str, Path], text: str) -> Result:
     ("line", "words"),
     [
         *((f"{c} -b {{nowhere}}", "no bundle at") for c in ON_BUNDLES),
-        *((f"{c} -b {{empty}}", "no bundle at") for c in ON_BUNDLES),
+        *((f"{c} -b {{empty}}", "wanted manifest.json") for c in ON_BUNDLES),
         *((f"{c} -b {{damaged}}", "manifest") for c in ON_BUNDLES),
         *((f"{c} -b {{bundle}} --backend abacus", "no backend 'abacus'") for c in ON_BUNDLES),
         *((f"{c} -b {{bundle}} --threads 0", "threads: wanted 1 to") for c in ON_BUNDLES),
