@@ -4,6 +4,7 @@ from lorair.benchmarks.compare_command import compare
 from lorair.benchmarks.kernels_command import kernels
 from lorair.benchmarks.latency_command import latency
 from lorair.benchmarks.quality_command import quality
+from lorair.benchmarks.report_command import report
 from lorair.benchmarks.throughput_command import throughput
 from lorair.runtime import console
 
@@ -13,6 +14,7 @@ app.command()(throughput)
 app.command()(compare)
 app.command()(quality)
 app.command()(kernels)
+app.command()(report)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Samples = tuple[Seconds, ...]
 Count = Annotated[int, Field(ge=0, strict=True)]
 Bytes = Annotated[int, Field(ge=0)]
+Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
 Value = bool | int | float | str | None
 Row = dict[str, Value]
 
@@ -162,6 +163,15 @@ class Scores(_Part):
     ssim_y: float
 
 
+class Preview(_Part):
+    """Small versions of a picture, each a file in base64."""
+
+    degraded: Base64
+    restored: Base64
+    truth: Base64
+    format: Literal["jpeg"] = "jpeg"
+
+
 class Picture(_Part):
     """A restored picture, before and after."""
 
@@ -171,6 +181,7 @@ class Picture(_Part):
     route: str
     before: Scores
     after: Scores
+    preview: Preview | None = None
 
 
 class Means(_Part):
