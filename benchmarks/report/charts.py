@@ -94,9 +94,9 @@ def strips(title: str, xlabel: str, rows: Sequence[Strip]) -> Figure:
     figure, axes = canvas(title, 118 + 44 * len(rows), xlabel)
     for y, row in _places(rows):
         _samples(axes, y, row)
-        axes.plot([row.low, row.high], [y - 0.27] * 2, color=LIGHT["ink"], lw=3.5,
+        axes.plot([row.low, row.high], [y - 0.3] * 2, color=LIGHT["ink"], lw=3.5,
                   solid_capstyle="butt")  # fmt: skip
-        axes.plot([row.median] * 2, [y - 0.38, y - 0.16], color=LIGHT["ink"], lw=1.5)
+        axes.plot([row.median] * 2, [y - 0.4, y - 0.2], color=LIGHT["ink"], lw=1.5)
         _name(axes, y, row.name, rounded(row.median))
     _rows_axis(axes, len(rows), [v for row in rows for v in row.values])
     handles = [_dot("o", "blue", "sample"), Line2D([], [], color=LIGHT["ink"], lw=3.5)]
@@ -136,7 +136,7 @@ def stacked(title: str, xlabel: str, rows: Sequence[tuple[str, Mapping[str, floa
         _name(axes, y, name, rounded(left))
     _rows_axis(axes, len(rows), [])
     handles = [Patch(color=color) for color in parts.values()]
-    place_legend(figure, handles, list(parts))
+    place_legend(figure, handles, [short(part) for part in parts])
     return figure
 
 
@@ -164,7 +164,7 @@ def lines(
     figure, axes = canvas(title, 250 + 16 * (-(-len(series) // 2)), xlabel, ylabel)
     for i, one in enumerate(series):
         color, marker = SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)]
-        axes.plot(one.x, one.y, color=color, marker=marker, ms=5.5, lw=1.8, label=_short(one.name))
+        axes.plot(one.x, one.y, color=color, marker=marker, ms=5.5, lw=1.8, label=short(one.name))
         if one.low:
             axes.vlines(one.x, one.low, one.high, color=color, lw=1.2)
     xs = sorted({x for one in series for x in one.x})
@@ -224,7 +224,7 @@ def _places(rows: Sequence[Any]) -> list[tuple[int, Any]]:
 def _name(axes: Axes, y: float, name: str, value: str) -> None:
     """Above a row, where there is more room than beside it."""
     place = axes.get_yaxis_transform()
-    axes.text(0, y + 0.2, _short(name), transform=place, va="bottom")
+    axes.text(0, y + 0.2, short(name), transform=place, va="bottom")
     axes.text(1, y + 0.2, value, transform=place, va="bottom", ha="right", color=LIGHT["ink"])
 
 
@@ -247,7 +247,8 @@ def _dot(marker: str, role: str, label: str, hollow: bool = False) -> Line2D:
                   mfc="none" if hollow else color)  # fmt: skip
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """On one line, as much as fits, without what XML cannot hold."""
     name = _clean(name)
     return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
 

@@ -97,10 +97,10 @@ def text(value: object) -> Cell:
 
 def rounded(value: float) -> str:
     """Three digits or more, none behind the point from 100 on."""
-    if value == 0:
-        return "0"
+    if abs(value) < 1:
+        return f"{value:.3g}"
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    return f"{value:.{digits}f}" if abs(value) >= 0.1 else f"{value:.2g}"
+    return f"{value:.{digits}f}"
 
 
 def number(value: float | None, scale: float = 1.0) -> Cell:

@@ -121,7 +121,7 @@ def _table(rows: Sequence[Row]) -> Table:
          milliseconds(getattr(r, "switch_seconds", None)), text(r.note or None))
         for r in rows
     )  # fmt: skip
-    return Table("medians in milliseconds", columns, body)
+    return Table("Every form of every mixture", columns, body)
 
 
 def number_of(count: int) -> Cell:

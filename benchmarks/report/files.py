@@ -27,7 +27,7 @@ def file_section(
 ) -> Section:
     """A file's own section: what was measured, when, by which command, and what was found."""
     report = source.report
-    said = [_bundles(report), *remarks, f"{machine(report)}, {report.date or 'date not known'}"]
+    said = [_bundles(report), *remarks, machine(report), day(report) or "date not known"]
     lines = ["; ".join(part for part in said if part) + ".", *report.notes]
     if not report.complete:
         lines.insert(0, "This run was interrupted or failed: it lacks some of what was asked for.")
@@ -57,11 +57,16 @@ def machine(report: Report) -> str:
     return f"{e.cpu}, {e.cores} cores{gpus}"
 
 
+def day(report: Report) -> str | None:
+    """Of the date, without the time."""
+    return report.date and report.date.partition("T")[0]
+
+
 def overview(sources: Sequence[Source]) -> Table:
     """One line a file, each the way to its section."""
     rows = tuple(
         (text(s.label), text(s.report.kind), text("yes" if s.report.complete else INCOMPLETE),
-         text((s.report.date or "")[:10] or None), text(machine(s.report)))
+         text(day(s.report)), text(machine(s.report)))
         for s in sources
     )  # fmt: skip
     return Table("What this page is made of", ("file", "kind", "complete", "date", "machine"), rows)

@@ -65,7 +65,7 @@ def _classes(report: QualityReport) -> Table:
         rows.append((text("all"), Cell(str(len(report.pictures)), len(report.pictures)),
                      *_score_cells(means), *((text(None),) * 2 if known else ())))  # fmt: skip
     columns = ("class", ">pictures", *_COLUMNS)
-    caption = "means by the class that the router chose"
+    caption = "Means by the class that the router chose"
     if known:
         columns += ("published set", ">published PSNR / SSIM")
         caption += (
@@ -109,7 +109,7 @@ def _plot(source: Source, pictures: Sequence[Picture]) -> Plot:
     figure, axes = charts.canvas(title, 130 + 52 * sum(heights), "PSNR on RGB, dB")
     top = 0.0
     for route, group, height in zip(routes, groups, heights, strict=True):
-        axes.text(0, top, route, transform=axes.get_yaxis_transform(), va="top")
+        axes.text(0, top, charts.short(route), transform=axes.get_yaxis_transform(), va="top")
         for i, p in enumerate(group):
             y = top - 0.34 - 0.6 * height * (i + 0.5) / len(group)
             axes.plot([p.before.psnr, p.after.psnr], [y, y], color=LIGHT["grey"], lw=1.2, zorder=1)

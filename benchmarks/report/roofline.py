@@ -45,7 +45,7 @@ def _roof(axes: Axes, device: "Device", low: float, high: float, line: str) -> N
     ys = [min(x * device.bandwidth, device.rate) / _TERA for x in xs]
     axes.loglog(xs, ys, line, color=LIGHT["ink"], lw=1.3, zorder=1)
     # Under the slope, where no operator lies.
-    axes.annotate(device.name, (xs[0], ys[0]), (14, 2), textcoords="offset points", va="top",
+    axes.annotate(charts.short(device.name), (xs[0], ys[0]), (14, 2), textcoords="offset points", va="top",
                   fontsize=10)  # fmt: skip
 
 
@@ -64,11 +64,13 @@ def _legend(figure: Figure, operators: Sequence[str], entries: "Sequence[Measure
                mec=SERIES[i % len(SERIES)], mew=1.3, ms=6)
         for i in range(len(operators))
     ]  # fmt: skip
-    labels = list(operators)
+    labels = [charts.short(operator) for operator in operators]
     for i, entry in enumerate(entries):
         handles.append(Line2D([], [], color=LIGHT["ink"], ls=_LINES[i % len(_LINES)], lw=1.3))
         d = entry.device
-        labels.append(f"{d.name}: {d.bandwidth / _TERA:.2f} TB/s, {d.rate / _TERA:.0f} TFLOP/s")
+        labels.append(
+            f"{charts.short(d.name)}: {d.bandwidth / _TERA:.2f} TB/s, {d.rate / _TERA:.0f} TFLOP/s"
+        )
     if any(layer.fused_ms for entry in entries for layer in entry.layers):
         handles.append(Line2D([], [], ls="", marker="o", color=LIGHT["muted"], ms=6))
         labels.append("full: timed; hollow: floor")
