@@ -45,8 +45,8 @@ def _roof(axes: Axes, device: "Device", low: float, high: float, line: str) -> N
     ys = [min(x * device.bandwidth, device.rate) / _TERA for x in xs]
     axes.loglog(xs, ys, line, color=LIGHT["ink"], lw=1.3, zorder=1)
     # Under the slope, where no operator lies.
-    axes.annotate(charts.short(device.name), (xs[0], ys[0]), (14, 2), textcoords="offset points", va="top",
-                  fontsize=10)  # fmt: skip
+    name = charts.short(device.name)
+    axes.annotate(name, (xs[0], ys[0]), (14, 2), textcoords="offset points", va="top", fontsize=10)
 
 
 def _points(axes: Axes, layer: "Layer", operator: int) -> None:
