@@ -173,7 +173,7 @@ def lines(
     if log[1] and min(ys, default=0) > 0:
         log_axis(axes, "y", min(ys), max(ys))
     else:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, max(ys, default=1.0) * 1.08 or 1.0)
         axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.grid(True)
     handles, labels = axes.get_legend_handles_labels()

@@ -49,10 +49,9 @@ def section(source: Source) -> Section:
         found = [r for r in rows if (r.height, r.width) == (height, width)]
         plots += _plots(f"{source.anchor}_{height}x{width}", f"{height}x{width}", found)
     table = _table(rows)
-    return file_section(
-        source, list(report.crossover), (table,), tuple(plots),
-        summary=(Table(f"{source.label}: {table.caption}", table.columns, table.rows),),
-    )  # fmt: skip
+    summary = (Table(f"{source.label}: {table.caption}", table.columns, table.rows),)
+    remarks = [getattr(report, "description", "")]
+    return file_section(source, remarks, report.crossover, (table,), tuple(plots), summary=summary)
 
 
 def _plots(anchor: str, size: str, rows: Sequence[Row]) -> list[Plot]:

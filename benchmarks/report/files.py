@@ -19,16 +19,20 @@ INCOMPLETE = "incomplete"
 def file_section(
     source: Source,
     remarks: Sequence[str] = (),
+    findings: Sequence[str] = (),
     tables: tuple[Table, ...] = (),
     plots: tuple[Plot, ...] = (),
     sliders: tuple[Slider, ...] = (),
     parts: tuple[Section, ...] = (),
     summary: tuple[Table, ...] = (),
 ) -> Section:
-    """A file's own section: what was measured, when, by which command, and what was found."""
+    """A file's own section: what was measured, when, by which command, and what was found.
+
+    remarks: of the measurement, for one line. findings: sentences, each a paragraph.
+    """
     report = source.report
     said = [_bundles(report), *remarks, machine(report), day(report) or "date not known"]
-    lines = ["; ".join(part for part in said if part) + ".", *report.notes]
+    lines = ["; ".join(part for part in said if part) + ".", *findings, *report.notes]
     if not report.complete:
         lines.insert(0, "This run was interrupted or failed: it lacks some of what was asked for.")
     return Section(

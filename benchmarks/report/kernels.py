@@ -85,10 +85,8 @@ def section(source: Source) -> Section:
     remarks = [f"{report.preset}, {report.dtype}"]
     tables = _compiled(report)
     summary = tuple(table for part in parts for table in part.summary)
-    made = file_section(source, remarks, tables, parts=tuple(parts), summary=summary)
-    if report.timed:
-        return made
-    return Section(**{**vars(made), "remarks": (*made.remarks, _NOT_TIMED)})
+    findings = () if report.timed else (_NOT_TIMED,)
+    return file_section(source, remarks, findings, tables, parts=tuple(parts), summary=summary)
 
 
 def _measured(source: Source, entry: KernelSize) -> Measured:
@@ -153,7 +151,7 @@ def _sums(entry: Measured, before: str = "") -> Table:
             number(_total(layers, "operations"), 1e-9),
             *(number(_total(layers, field)) for _, field in times),
         ))  # fmt: skip
-    columns = ("operator", ">in the network", ">MB", ">GFLOP", *(f">{n}, ms" for n, _ in times))
+    columns = ("operator", ">count", ">MB", ">GFLOP", *(f">{n}, ms" for n, _ in times))
     return Table(f"{before}{entry.name}: over the whole network", columns, tuple(rows))
 
 

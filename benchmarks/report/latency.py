@@ -56,7 +56,7 @@ def section(source: Source, baseline: str | None) -> Section:
     tables = (_comparison(by_size, names, baseline), _stages(by_size, names))
     summary = [_readme(source, found, names, baseline) for found in by_size.values()]
     return file_section(
-        source, [*_remarks(report), *notes], tables if by_size else (), tuple(plots),
+        source, _remarks(report), notes, tables if by_size else (), tuple(plots),
         summary=tuple(summary),
     )  # fmt: skip
 

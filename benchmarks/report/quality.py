@@ -44,7 +44,9 @@ def section(source: Source) -> Section:
     sliders = tuple(Slider(p.name, _words(p), p.preview) for p in pictures if p.preview is not None)
     plots = (_plot(source, pictures),) if pictures else ()
     summary = (Table(f"{source.label}: {classes.caption}", classes.columns, classes.rows),)
-    return file_section(source, remarks, tables, plots, sliders, summary=summary)
+    return file_section(
+        source, remarks, tables=tables, plots=plots, sliders=sliders, summary=summary
+    )
 
 
 def _classes(report: QualityReport) -> Table:

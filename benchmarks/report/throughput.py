@@ -31,7 +31,9 @@ def section(source: Source) -> Section:
     plots = (_speed(source, report, runs), _stages(source, runs)) if runs else ()
     remarks = [f"{report.backend}, {report.pictures} pictures, {report.megapixels:.3g} megapixels"]
     table = _table(report)
-    return file_section(source, remarks, (table,), plots, summary=(_readme(source, table),))
+    return file_section(
+        source, remarks, tables=(table,), plots=plots, summary=(_readme(source, table),)
+    )
 
 
 def together(sources: Sequence[Source]) -> tuple[Plot, ...]:

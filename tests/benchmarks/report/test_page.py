@@ -174,7 +174,7 @@ def test_experts_are_drawn_by_form() -> None:
     assert [plot.name for plot in found.plots] == [
         f"experts_64x96_{name}" for name in ("time", "memory", "bundle")
     ]
-    assert "Merging pays from 7 pictures on" in found.remarks[0]
+    assert "Merging pays from 7 pictures on" in found.remarks
     times = [[c.text for c in row] for row in found.plots[0].table.rows]
     assert ["gates, top 2", "8", "1000"] in times
     assert not any("fused" in row[0] for row in times)
