@@ -6,6 +6,7 @@ from lorair.benchmarks.experts_command import experts
 from lorair.benchmarks.kernels_command import kernels
 from lorair.benchmarks.latency_command import latency
 from lorair.benchmarks.quality_command import quality
+from lorair.benchmarks.report_command import report
 from lorair.benchmarks.throughput_command import throughput
 from lorair.benchmarks.tiles_command import tiles
 from lorair.runtime import console
@@ -19,6 +20,7 @@ app.command()(compare)
 app.command()(quality)
 app.command()(tiles)
 app.command()(kernels)
+app.command()(report)
 
 
 def main() -> None:

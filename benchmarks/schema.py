@@ -7,7 +7,16 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from lorair.benchmarks.schema_parts import Bytes, Count, Part, Row, Samples, Seconds, Yardstick
+from lorair.benchmarks.schema_parts import (
+    Base64,
+    Bytes,
+    Count,
+    Part,
+    Row,
+    Samples,
+    Seconds,
+    Yardstick,
+)
 from lorair.benchmarks.schema_parts import Environment as Environment
 from lorair.benchmarks.schema_parts import Gpu as Gpu
 
@@ -138,11 +147,11 @@ class Scores(Part):
 
 
 class Preview(Part):
-    """A picture made small: base64 of three JPEGs."""
+    """Small versions of a picture, each a file in base64."""
 
-    degraded: str
-    restored: str
-    truth: str
+    degraded: Base64
+    restored: Base64
+    truth: Base64
     format: Literal["jpeg"] = "jpeg"
 
 

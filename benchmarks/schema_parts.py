@@ -9,6 +9,7 @@ Samples = tuple[Seconds, ...]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, strict=True)]
 Bytes = Annotated[int, Field(ge=0)]
+Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
 Value = bool | int | float | str | None
 Row = dict[str, Value]
 

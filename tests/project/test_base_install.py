@@ -59,7 +59,7 @@ def run(preamble: str, module: str, *arguments: str) -> subprocess.CompletedProc
     [
         ("lorair.runtime.cli", ["infer", "route", "video"]),
         ("lorair.exporter.cli", ["build", "engine", "inspect", "synth", "verify"]),
-        ("lorair.benchmarks.cli", ["latency"]),
+        ("lorair.benchmarks.cli", ["latency", "report"]),
     ],
 )
 def test_help_works(module: str, commands: list[str], preamble: str) -> None:
@@ -83,7 +83,8 @@ def test_a_bundle_can_be_inspected(tiny_bundle: Path, preamble: str) -> None:
         ("lorair.exporter.cli", ["build", "-o", "{bundle}2"], "lorair[export,cpu]"),
         ("lorair.exporter.cli", ["engine", "{bundle}"], "lorair[export,cpu]"),
         ("lorair.exporter.cli", ["verify", "{bundle}"], "lorair[verify]"),
-        # Not lorair-bench: it opens backends in child processes, where nothing is hidden.
+        ("lorair.benchmarks.cli", ["report", "{bundle}/manifest.json"], "lorair[bench]"),
+        # Not the rest of it: backends open in child processes, where nothing is hidden.
     ],
 )
 def test_a_missing_extra_is_named(

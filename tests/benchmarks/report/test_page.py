@@ -1,0 +1,228 @@
+"""The page: nothing outside of it, nothing hostile in it, and the files' numbers."""
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from report_files import HOSTILE, Page, experts, write_all
+
+from lorair.benchmarks.report import draw
+from lorair.benchmarks.report import experts as experts_section
+from lorair.benchmarks.report.build import make, make_sections, read_sources
+from lorair.benchmarks.report.content import Plot, Section, Source, rounded
+
+ROOT = Path(__file__).parents[3]
+COMMITTED = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    sources = read_sources(write_all(tmp_path_factory.mktemp("made")))
+    return Page(make(sources, HOSTILE, None, with_plots=False).html)
+
+
+@pytest.fixture(scope="module")
+def committed() -> Page:
+    return Page(make(read_sources(COMMITTED), "Committed", None, with_plots=False).html)
+
+
+@pytest.fixture(scope="module")
+def sections(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Section]]:
+    """Of every kind, experts too."""
+    sources = read_sources([*write_all(tmp_path_factory.mktemp("made")), *COMMITTED[:3]])
+    with draw.style():
+        yield [*make_sections(sources, None), experts_section.section(experts_source())]
+
+
+def experts_source() -> Source:
+    return Source(Path("experts.json"), "experts", "experts", experts())
+
+
+def plots(sections: list[Section]) -> list[Plot]:
+    return [plot for section in sections for part in section.walk() for plot in part.plots]
+
+
+def rows(page: Page) -> list[list[tuple[str, str | None]]]:
+    return [row for table in page.tables for row in table]
+
+
+@pytest.mark.parametrize("name", ["made", "committed"])
+def test_nothing_leaves_the_page(name: str, request: pytest.FixtureRequest) -> None:
+    page: Page = request.getfixturevalue(name)
+    for attribute in ("src", "href", "action", "poster", "data", "srcset"):
+        for value in page.attributes(attribute):
+            assert value.startswith(("data:", "#")), value
+    styles = " ".join(page.attributes("style")) + page.text
+    assert all(ref.startswith("#") for ref in re.findall(r"url\(([^)]*)\)", styles))
+    assert "@import" not in styles
+    assert not any(name.startswith("on") for _, found in page.tags for name in found)
+
+
+@pytest.mark.parametrize("name", ["made", "committed"])
+def test_anchors_lead_somewhere_and_are_unique(name: str, request: pytest.FixtureRequest) -> None:
+    page: Page = request.getfixturevalue(name)
+    ids = page.attributes("id")
+    assert len(set(ids)) == len(ids)
+    references = [v[1:] for v in page.attributes("href") if v.startswith("#")]
+    clips = [m for v in page.attributes("clip-path") for m in re.findall(r"url\(#(.+?)\)", v)]
+    assert set(references + clips) <= set(ids)
+    assert clips
+
+
+def test_hostile_labels_are_text(made: Page) -> None:
+    assert [tag for tag, _ in made.tags].count("script") == 1
+    assert all(found["src"].startswith("data:") for tag, found in made.tags if tag == "img")
+    assert HOSTILE in made.text
+
+
+def test_every_plot_has_a_text_alternative_a_table_and_colours_for_both_themes(made: Page) -> None:
+    figures = [found for tag, found in made.tags if tag == "svg"]
+    assert len(figures) > 10
+    assert all(f["role"] == "img" and len(f["aria-label"]) > 20 for f in figures)
+    assert sum(f.get("class") == "plot" for _, f in made.tags) == len(figures)
+    inside = [found for tag, found in made.tags if tag in {"path", "text", "use", "rect"}]
+    styles = " ".join(found.get("style", "") for found in inside)
+    assert "var(--blue)" in styles
+    assert not re.findall(r"#[0-9a-f]{6}", styles)
+    assert not {"fill", "stroke"} & {name for found in inside for name in found}
+
+
+def test_an_incomplete_run_is_marked(made: Page, committed: Page) -> None:
+    assert "Incomplete: 1 of 5 runs" in made.text
+    assert made.text.count("This run was interrupted or failed") == 1
+    assert "nterrupted" not in committed.text
+
+
+def test_committed_latency_numbers_are_the_files_numbers(committed: Page) -> None:
+    found = {value for row in rows(committed) for _, value in row if value is not None}
+    for path in COMMITTED:
+        content = json.loads(path.read_text())
+        for c in content.get("configurations", []):
+            wanted = [s[k] for s in c["summary"].values() for k in ("p50", "p90", "p99", "min")]
+            wanted += c["samples"]["total"]
+            wanted += [v for v in c["memory"].values() if v is not None]
+            assert {str(float(value)) for value in wanted} <= found
+
+
+def test_shown_numbers_are_the_files_rounded(made: Page) -> None:
+    comparison = next(t for t in made.tables if ("times as fast", None) in t[0])
+    names = [text for text, _ in comparison[0]]
+    assert [row[names.index("p50")] for row in comparison[1:]] == [
+        ("500", "0.5"), ("1625", "1.625"), ("500", "0.5"), ("1625", "1.625"),
+    ]  # fmt: skip
+    assert [row[names.index("times as fast")][0] for row in comparison[1:]] == ["3.25", "1.00"] * 2
+    assert {row[names.index("peak GB")][0] for row in comparison[1:]} == {"1.50"}
+    assert {row[names.index("outliers")][0] for row in comparison[1:]} == {"1 of 8"}
+    assert {row[names.index("GPU, GB")] for row in comparison[1:]} == {("0.7", "700000000.0")}
+
+
+def test_throughput_against_counting_by_hand(made: Page) -> None:
+    four = next(row for row in rows(made) if row[0][0] == "4 at once" and len(row) == 7)
+    # 18 pictures of 9 megapixels in a median of 4.5 / 4 s, against 4.5 s one at a time.
+    assert [text for text, _ in four[1:]] == [
+        "16.0",
+        "14.4 to 18.0",
+        "8.00",
+        "4.00",
+        "6.00",
+        "restoring",
+    ]
+
+
+def test_quality_means_by_class_beside_the_published(made: Page) -> None:
+    snow = next(row for row in rows(made) if row[0][0] == "snow" and len(row) > 8)
+    assert [text for text, _ in snow] == [
+        "snow", "3", "21.00", "28.00", "0.812", "0.812", "22.00", "29.00", "0.875", "0.875",
+        "Snow100K-L", "32.28 / 0.930",
+    ]  # fmt: skip
+    images = [found["alt"] for tag, found in made.tags if tag == "img"]
+    assert images == [f"snow 0, {what}" for what in ("restored", "original", "degraded")]
+
+
+def test_kernels_say_whether_they_were_timed(made: Page) -> None:
+    assert made.text.count("Nothing was timed") == 1
+    titles = [found["aria-label"] for tag, found in made.tags if tag == "svg"]
+    rooflines = [title for title in titles if title.startswith("Roofline")]
+    assert [("computed, not timed" in title) for title in rooflines] == [True, False]
+
+
+def test_the_curve_over_all_sizes_takes_the_runs_with_most_rounds(committed: Page) -> None:
+    """1024 x 1024 and 2048 x 2048 are in different files."""
+    table = next(
+        t for t in committed.tables
+        if [row[0][0] for row in t[1:]] == ["256x256", "512x512", "1024x1024", "2048x2048"]
+    )  # fmt: skip
+    column = [text for text, _ in table[0]].index("openvino")
+    content = json.loads((ROOT / "benchmarks/results/restorer-setting1-cpu2.json").read_text())
+    wanted = next(
+        c["summary"]["total"]["p50"] for c in content["configurations"]
+        if (c["backend"], c["height"]) == ("openvino", 512)
+    )  # fmt: skip
+    assert table[2][column][1] == str(wanted)
+    assert float(table[4][column][1] or 0) == pytest.approx(32.6, abs=0.1)
+
+
+def test_experts_are_drawn_by_form() -> None:
+    with draw.style():
+        found = experts_section.section(experts_source())
+    assert [plot.name for plot in found.plots] == [
+        f"experts_64x96_{name}" for name in ("time", "memory", "bundle")
+    ]
+    assert "Merging pays from 7 pictures on" in found.remarks
+    times = [[c.text for c in row] for row in found.plots[0].table.rows]
+    assert ["gates, top 2", "8", "1000"] in times
+    assert not any("fused" in row[0] for row in times)
+
+
+def overlaps(figure: Figure) -> list[tuple[str, str]]:
+    """Pairs of texts that lie over each other, or a text with the figure's edge."""
+    figure.draw_without_rendering()
+    found = [(t.get_text(), t.get_window_extent()) for t in drawn_texts(figure)]
+    out = [
+        (text, "the edge")
+        for text, b in found
+        if b.x0 < -1 or b.x1 > figure.bbox.x1 + 1 or b.y0 < -1 or b.y1 > figure.bbox.y1 + 1
+    ]
+    for (one, a), (other, b) in combinations(found, 2):
+        if min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1:
+            out.append((one, other))
+    return out
+
+
+def drawn_texts(figure: Figure) -> list[Text]:
+    """Without ticks beyond the limits, which Matplotlib keeps."""
+    (axes,) = figure.axes
+    found = [*figure.texts, *axes.texts, *(t for x in figure.legends for t in x.get_texts())]
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        ticks = [t.label1 for t in axis.get_major_ticks() if low <= t.get_loc() <= high]
+        found += [axis.label, *ticks] if axis.get_visible() else []
+    return [text for text in found if text.get_text()]
+
+
+def test_no_text_lies_over_another(sections: list[Section]) -> None:
+    found = {plot.name: pairs for plot in plots(sections) if (pairs := overlaps(plot.figure))}
+    assert not found
+
+
+def test_axes_have_units_and_figures_titles(sections: list[Section]) -> None:
+    for plot in plots(sections):
+        assert plot.figure.get_suptitle(), plot.name
+        (axes,) = plot.figure.axes
+        assert axes.get_xlabel(), plot.name
+        assert axes.get_ylabel() or not axes.yaxis.get_visible(), plot.name
+        width, height = plot.figure.get_size_inches() * 72
+        assert (width, height) == (360, pytest.approx(np.clip(height, 150, 2000)))
+
+
+def test_rounding_keeps_three_digits_and_the_order() -> None:
+    values = [0.0, 0.00123456, 0.0999, 0.5, 0.99951, 1.0, 9.994, 10.0, 99.94, 100.0, 12345.6]
+    shown = [float(rounded(value)) for value in values]
+    assert shown == pytest.approx(values, rel=5e-3)
+    assert all(a <= b for a, b in pairwise(shown))
