@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from lorair.benchmarks.report import (
+    commands,
     draw,
     experts,
     kernels,
@@ -14,6 +15,7 @@ from lorair.benchmarks.report import (
     page,
     quality,
     throughput,
+    tiles,
 )
 from lorair.benchmarks.report.content import Plot, Section, Source, slug
 from lorair.benchmarks.report.files import environments, overview
@@ -65,6 +67,8 @@ def make_sections(sources: Sequence[Source], baseline: str | None) -> list[Secti
         "experts": (experts.TITLE, experts.section),
         "kernels": (kernels.TITLE, kernels.section),
         "quality": (quality.TITLE, quality.section),
+        "tiles": (tiles.TITLE, tiles.section),
+        "commands": (commands.TITLE, commands.section),
     }
     across: dict[str, Callable[[Sequence[Source]], tuple[Plot, ...]]] = {
         "latency": latency.together,

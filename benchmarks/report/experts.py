@@ -1,7 +1,7 @@
 """Experts results: what a mixture costs, by the number of its experts."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, cast
+from typing import Final
 
 from lorair.benchmarks.report import charts
 from lorair.benchmarks.report.content import (
@@ -17,32 +17,16 @@ from lorair.benchmarks.report.content import (
     text,
 )
 from lorair.benchmarks.report.files import file_section
-from lorair.benchmarks.schema import Interval
+from lorair.benchmarks.schema import ExpertRow, ExpertsReport, Interval
 
 TITLE: Final = "Experts"
 
 
-class Row(Protocol):
-    """One form of one mixture. Seconds and bytes; None where not measured."""
-
-    experts: int
-    top_k: int
-    rank: int
-    form: str
-    height: int
-    width: int
-    samples: tuple[float, ...]
-    p50: float | None
-    interval: Interval | None
-    peak_memory: int | None
-    bundle_bytes: int | None
-    note: str | None
-
-
 def section(source: Source) -> Section:
     """Everything of one file."""
-    report = cast("Any", source.report)
-    rows: Sequence[Row] = report.rows
+    report = source.report
+    assert isinstance(report, ExpertsReport)
+    rows = report.rows
     sizes = list(dict.fromkeys((r.height, r.width) for r in rows))
     plots: list[Plot] = []
     for height, width in sizes:
@@ -50,13 +34,13 @@ def section(source: Source) -> Section:
         plots += _plots(f"{source.anchor}_{height}x{width}", f"{height}x{width}", found)
     table = _table(rows)
     summary = (Table(f"{source.label}: {table.caption}", table.columns, table.rows),)
-    remarks = [getattr(report, "description", "")]
+    remarks = [report.description]
     return file_section(source, remarks, report.crossover, (table,), tuple(plots), summary=summary)
 
 
-def _plots(anchor: str, size: str, rows: Sequence[Row]) -> list[Plot]:
+def _plots(anchor: str, size: str, rows: Sequence[ExpertRow]) -> list[Plot]:
     """Time, memory and bundle, each if there is anything of it."""
-    drawn: list[tuple[str, str, float, Callable[[Row], float | None]]] = [
+    drawn: list[tuple[str, str, float, Callable[[ExpertRow], float | None]]] = [
         ("Time by number of experts", "milliseconds", 1e3, lambda r: r.p50),
         ("Peak memory by number of experts", "GB", 1e-9, lambda r: r.peak_memory),
         ("Bundle by number of experts", "MB", 1e-6, lambda r: r.bundle_bytes),
@@ -75,8 +59,8 @@ def _plot(
     title: str,
     unit: str,
     scale: float,
-    pick: Callable[[Row], float | None],
-    rows: Sequence[Row],
+    pick: Callable[[ExpertRow], float | None],
+    rows: Sequence[ExpertRow],
 ) -> Plot:
     groups: dict[str, list[tuple[int, float]]] = {}
     for row in rows:
@@ -96,7 +80,7 @@ def _plot(
     return Plot(name, figure, _alt(title, unit, series), table)
 
 
-def _name(row: Row, rows: Sequence[Row]) -> str:
+def _name(row: ExpertRow, rows: Sequence[ExpertRow]) -> str:
     """The form, and top_k if there is more than one."""
     return f"{row.form}, top {row.top_k}" if len({r.top_k for r in rows}) > 1 else row.form
 
@@ -110,7 +94,7 @@ def _alt(title: str, unit: str, series: Sequence[charts.Series]) -> str:
     return f"{title}: {'; '.join(parts)}."
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _table(rows: Sequence[ExpertRow]) -> Table:
     columns = (">experts", ">top", ">rank", "form", "size", ">p50, ms", ">95 % interval",
                ">peak memory, GB", ">bundle, MB", ">switching, ms", "note")  # fmt: skip
     body = tuple(
