@@ -1,7 +1,7 @@
 // The page's only script: a picture goes to /v1/restore, what comes back is compared with it.
 
 const $ = (id) => document.getElementById(id);
-const state = { file: null, before: null, results: new Map(), choice: "", request: null, model: null, limits: null };
+const state = { file: null, before: null, results: new Map(), choice: "", shown: "", request: null, model: null, limits: null };
 const TOKEN = "lorair-token";
 
 // Words ---------------------------------------------------------------------------------
@@ -68,7 +68,7 @@ async function loadModel() {
     "It goes to this server and nowhere else, and is not kept.";
 }
 
-// Send the picture; resolves to the answer, or null if it was given up.
+// Send the picture; resolves when there is an answer, or it was given up.
 function send(file, choice, id) {
   const query = new URLSearchParams({ id });
   if (choice) query.set("expert", choice);
@@ -78,16 +78,15 @@ function send(file, choice, id) {
   request.responseType = "blob";
   request.setRequestHeader("Content-Type", file.type.startsWith("image/") ? mediaOf(file) : "application/octet-stream");
   for (const [name, value] of Object.entries(authorization())) request.setRequestHeader(name, value);
-  return new Promise((resolve, reject) => {
+  const ended = new Promise((resolve) => {
     request.upload.onprogress = (event) => {
       if (event.lengthComputable) showProgress(event.loaded / event.total, `Uploading, ${percent(event.loaded / event.total)}`);
     };
     request.upload.onload = () => watch(id, request);
-    request.onload = () => resolve(request);
-    request.onabort = () => resolve(null);
-    request.onerror = () => reject(new Error("unreachable"));
+    request.onloadend = resolve;
     request.send(file);
   });
+  return { request, ended };
 }
 
 // What the server takes by name; of anything else its bytes have to tell.
@@ -210,77 +209,69 @@ function readAnswer(request) {
 async function restore(choice) {
   const known = state.results.get(choice);
   if (known) {
+    state.shown = choice;
     await showResult(known, false);
     say(`Restored as ${choice || known.route.router}.`);
     return;
   }
-  const { file } = state;
-  const started = performance.now();
   $("error").hidden = true;
-  const answer = send(file, choice, crypto.randomUUID?.() ?? `${Date.now()}-${Math.random().toString(36).slice(2)}`);
+  const started = performance.now();
+  const { request, ended } = send(state.file, choice, newId());
   setBusy(true);
   showProgress(0, "Uploading");
-  try {
-    await receive(await answer, file, choice, started);
-  } catch {
-    fail("The server cannot be reached", "It may have been stopped; start it, or try again.");
-  }
+  await ended;
+  if (request !== state.request) return; // another picture came in between
+  state.request = null;
+  setBusy(false);
+  if (request.status === 200) await accept(request, choice, started);
+  else await refuse(request, choice);
 }
 
-async function receive(request, file, choice, started) {
-  if (request !== null && request !== state.request) return; // another picture came in between
-  state.request = null;
-  if (request === null || file !== state.file) {
-    fail();
-    return;
-  }
-  if (request.status !== 200) {
-    await refuse(request, choice);
-    return;
-  }
+const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), (n) => n.toString(16).padStart(2, "0")).join("");
+
+async function accept(request, choice, started) {
   const result = readAnswer(request);
   const isFirst = state.results.size === 0;
   state.results.set(choice, result);
+  state.shown = choice;
   await showResult(result, isFirst);
   setBusy(false);
-  const as = choice ? choice : `${result.route.router}, ${percent(result.route.probabilities[result.route.router])} likely`;
-  say(`Restored as ${as}, in ${seconds(performance.now() - started)}. ${result.route.width} × ${result.route.height} pixels.`);
+  const { router, probabilities, width, height } = result.route;
+  const as = choice || `${router}, ${percent(probabilities[router])} likely`;
+  say(`Restored as ${as}, in ${seconds(performance.now() - started)}. ${width} × ${height} pixels.`);
   if (isFirst) $("slider").focus({ preventScroll: true });
-  else checked()?.focus({ preventScroll: true });
+  else document.querySelector("#options input:checked").focus({ preventScroll: true });
 }
 
 async function refuse(request, choice) {
   if (request.status === 401) {
-    setBusy(false);
     await askForToken();
     await restore(choice);
     return;
   }
-  let problem = {};
-  try {
-    problem = JSON.parse(await request.response.text());
-  } catch {
-    problem = { what: `The server answered with status ${request.status}` };
-  }
-  fail();
-  showProblem(problem);
+  back();
+  if (request.status) showProblem(await problemOf(request));
+  else if (!request.aborted) showError("The server cannot be reached", "It may have been stopped. Try again in a moment.");
 }
 
-// Back to what was there before: the last result, or the start.
-function fail(what, why) {
-  state.request = null;
-  setBusy(false);
+async function problemOf(request) {
+  try {
+    return JSON.parse(await request.response.text());
+  } catch {
+    return { what: `The server answered with status ${request.status}` };
+  }
+}
+
+// To what was there before: the last result, or the start.
+function back() {
   say("");
-  if (what) showError(what, why);
   if (state.results.size === 0) {
     showStart();
-  } else {
-    state.choice = state.shown;
-    showOptions(state.results.get(state.shown).route);
+    return;
   }
+  state.choice = state.shown;
+  showOptions(state.results.get(state.shown).route);
 }
-
-const checked = () => document.querySelector("#options input:checked");
 
 async function open(file) {
   if (!file) return;
@@ -310,10 +301,12 @@ async function open(file) {
 }
 
 function forget() {
-  state.request?.abort();
+  const { request } = state;
+  state.request = null;
+  request?.abort();
   for (const { url } of state.results.values()) URL.revokeObjectURL(url);
   if (state.before) URL.revokeObjectURL(state.before);
-  Object.assign(state, { file: null, before: null, results: new Map(), choice: "", shown: "", request: null });
+  Object.assign(state, { file: null, before: null, results: new Map(), choice: "", shown: "" });
 }
 
 function showStart() {
@@ -331,14 +324,16 @@ $("another").addEventListener("click", () => {
   $("error").hidden = true;
   showStart();
 });
-$("cancel").addEventListener("click", () => state.request?.abort());
+$("cancel").addEventListener("click", () => {
+  state.request.aborted = true;
+  state.request.abort();
+});
 $("dismiss").addEventListener("click", () => ($("error").hidden = true));
 $("example").addEventListener("click", async () => {
   const answer = await fetch("example.jpg");
   open(new File([await answer.blob()], "example.jpg", { type: "image/jpeg" }));
 });
 $("options").addEventListener("change", (event) => {
-  state.shown = state.choice;
   state.choice = event.target.value;
   restore(state.choice);
 });
