@@ -58,7 +58,7 @@ def run(preamble: str, module: str, *arguments: str) -> subprocess.CompletedProc
     ("module", "commands"),
     [
         ("lorair.runtime.cli", ["infer", "route", "video"]),
-        ("lorair.exporter.cli", ["build", "engine", "inspect", "synth", "verify"]),
+        ("lorair.exporter.cli", ["build", "engine", "inspect", "synth", "triton", "verify"]),
         ("lorair.benchmarks.cli", ["latency"]),
     ],
 )
