@@ -3,6 +3,7 @@
 LorairError                something failed; exit code 1
 ├── VerificationError      a result is outside its limits
 ├── EngineError            an engine that could not be built
+├── BusyError              a server that cannot take or end a request now; later it may
 ├── InternalError          a library failed in a way that is not the user's doing
 │   └── OutOfMemoryError   memory of the machine or the GPU ran out
 └── UserError              the user can put it right; exit code 2
@@ -13,6 +14,7 @@ LorairError                something failed; exit code 1
     ├── BundleError        a bundle folder
     ├── PictureError       a picture, as a file or as an array
     ├── RouteError         a saved route
+    ├── RequestError       a request that a server refuses
     ├── OutputError        a place to write to
     │   └── DiskFullError  no space is left there
     ├── ResultError        a result file of lorair-bench
@@ -75,6 +77,20 @@ class EngineError(LorairError):
     """An engine that could not be built, or is not in the precision it should be."""
 
 
+class BusyError(LorairError):
+    """A server that cannot take a request now, or did not end it in time.
+
+    Args:
+        what: as for all errors, like the other words.
+        words: `wanted`, `found`, `hint`.
+        retry_after: seconds after which another try is worth it.
+    """
+
+    def __init__(self, what: str, *, retry_after: int, **words: str | None) -> None:
+        super().__init__(what, **words)
+        self.retry_after = retry_after
+
+
 class InternalError(LorairError):
     """A library failed in a way that is not the user's doing."""
 
@@ -115,6 +131,20 @@ class PictureError(UserError):
 
 class RouteError(UserError):
     """A saved route that cannot be read, or is another model's."""
+
+
+class RequestError(UserError):
+    """A request that a server refuses.
+
+    Args:
+        status: HTTP's number for it, 400 to 499.
+        what: as for all errors, like the other words.
+        words: `wanted`, `found`, `hint`.
+    """
+
+    def __init__(self, status: int, what: str, **words: str | None) -> None:
+        super().__init__(what, **words)
+        self.status = status
 
 
 class OutputError(UserError):

@@ -1,0 +1,90 @@
+"""Waiting for work, and sending what came out."""
+
+import asyncio
+import math
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from lorair.runtime.errors import BusyError
+from lorair.runtime.serve.work import Work, WorkQueue
+
+T = TypeVar("T")
+
+_BLOCK = 256 * 1024
+
+
+class ClientGoneError(Exception):
+    """The client has hung up; nobody is there to answer."""
+
+
+async def outcome(queue: WorkQueue, work: Work[T], timeout: float, request: Request) -> T:
+    """The result of work, whose body has been read.
+
+    Args:
+        queue: that has it.
+        work: of this request.
+        timeout: seconds.
+        request: whose client may leave; the work is dropped then, as at the end of the time.
+
+    Raises:
+        BusyError: the time is over.
+        ClientGoneError: the client left.
+        LorairError: what the work raises.
+    """
+    result = asyncio.wrap_future(work.future)
+    gone: asyncio.Future[None] = asyncio.ensure_future(_gone(request))
+    try:
+        either: set[asyncio.Future[Any]] = {result, gone}
+        await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if result.done():
+            return result.result()
+        if gone.done():
+            raise ClientGoneError
+        raise _late(timeout, queue.retry_after())
+    finally:
+        gone.cancel()
+        if not result.done():
+            queue.cancel(work)
+            result.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _late(timeout: float, wait: int) -> BusyError:
+    return BusyError(
+        "the picture was not done in time",
+        wanted=f"at most {timeout:g} s, waiting included",
+        found="more",
+        hint=f"try again in {wait} s, or with a smaller picture; the server's --timeout is the "
+        "limit",
+        retry_after=math.ceil(wait),
+    )
+
+
+class PatientResponse(Response):
+    """A response in blocks, given up if the client does not take one in time.
+
+    Attributes:
+        patience: seconds for a block.
+    """
+
+    patience = 30.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send({**start, "headers": self.raw_headers})
+        body = memoryview(self.body)
+        with suppress(TimeoutError):  # Uvicorn hangs up on an answer that was not ended
+            for place in range(0, len(body) or 1, _BLOCK):
+                block = {"body": bytes(body[place : place + _BLOCK])}
+                more = place + _BLOCK < len(body)
+                async with asyncio.timeout(self.patience):
+                    await send({"type": "http.response.body", "more_body": more, **block})

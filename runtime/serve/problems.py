@@ -1,0 +1,104 @@
+"""Errors as answers: RFC 9457 problems."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from lorair.runtime.errors import (
+    BusyError,
+    DiskFullError,
+    LorairError,
+    OptionError,
+    OutOfMemoryError,
+    OutputError,
+    PictureError,
+    RequestError,
+)
+from lorair.runtime.serve.outcome import ClientGoneError
+from lorair.runtime.serve.schema import Problem
+
+MEDIA_TYPE = "application/problem+json"
+
+_WORDS = {
+    400: "The request is malformed.",
+    401: "No token, or a wrong one.",
+    404: "There is no such thing.",
+    408: "The body came too slowly.",
+    413: "The body is too long.",
+    415: "The body is no picture, by its content type.",
+    422: "The picture or an option cannot be used.",
+    503: "Busy, shutting down, out of time or memory; try again after `Retry-After` seconds.",
+}
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """These problems, for OpenAPI."""
+    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    return {
+        status: {"description": _WORDS[status], "model": Problem, "content": {MEDIA_TYPE: schema}}
+        for status in statuses
+    }
+
+
+def status_of(error: LorairError) -> int:
+    """HTTP's number for an error."""
+    if isinstance(error, RequestError):
+        return error.status
+    if isinstance(error, (BusyError, DiskFullError, OutOfMemoryError)):
+        return HTTPStatus.SERVICE_UNAVAILABLE
+    if isinstance(error, (PictureError, OptionError, OutputError)):
+        return HTTPStatus.UNPROCESSABLE_ENTITY
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def problem(error: LorairError) -> JSONResponse:
+    """An error as an answer."""
+    status = status_of(error)
+    headers = {}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(getattr(error, "retry_after", 10))
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    content = Problem.of(error, status).model_dump()
+    return JSONResponse(content, status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Have every error answered this way."""
+    app.add_exception_handler(LorairError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientGoneError, _gone)
+    app.add_exception_handler(ClientDisconnect, _gone)
+
+
+async def _ours(request: Request, error: Any) -> JSONResponse:
+    return problem(error)
+
+
+async def _gone(request: Request, error: Any) -> Response:
+    """Nobody reads it; the log has the number that nginx made usual."""
+    return Response(status_code=499)
+
+
+async def _invalid(request: Request, error: Any) -> JSONResponse:
+    """What pydantic says of the first bad option."""
+    first = error.errors()[0]
+    name = str(first["loc"][-1])
+    found = str(first.get("input"))[:100]
+    return problem(OptionError(name, wanted=first["msg"], found=found, hint="see /openapi.json"))
+
+
+async def _http(request: Request, error: Any) -> JSONResponse:
+    """Starlette's own: no such path, no such method."""
+    refused = RequestError(
+        error.status_code, str(error.detail).lower(), found=request.method, hint="see /openapi.json"
+    )
+    answer = problem(refused)
+    answer.headers.update(error.headers or {})
+    return answer

@@ -1,0 +1,235 @@
+"""Pictures in bytes, through a `Restorer`: limits, queue and workers, nothing of HTTP."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+from lorair.runtime import images
+from lorair.runtime.errors import BusyError, DiskFullError, LorairError, OptionError
+from lorair.runtime.files import Handling, RestoredFile, read, restore_file
+from lorair.runtime.guidance import Gates, one_expert, parse_gates
+from lorair.runtime.route import Route
+from lorair.runtime.serve.settings import Settings
+from lorair.runtime.serve.work import Work, WorkQueue
+from lorair.runtime.tiling import Tile
+
+if TYPE_CHECKING:
+    from lorair.runtime.planes import Pixels
+    from lorair.runtime.restorer import Restorer
+
+SOURCE: Final = "picture"
+"""What the file is called that a request's picture is kept in."""
+
+_UPLOADS_A_PLACE: Final = 2
+"""Requests that may hold a body, for each place in work or in the queue."""
+
+
+@dataclass(frozen=True, eq=False)
+class Wishes:
+    """How a picture is to be restored.
+
+    encoding: of the result; without a format, PNG. gates: (E,), instead of the router's.
+    tile: as `Restorer.restore` takes it.
+    """
+
+    encoding: images.Encoding = field(default_factory=images.Encoding)
+    gates: Gates | None = None
+    tile: Tile = "auto"
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A restored picture.
+
+    content: the encoded file. file: what was done, `seconds` with the time in the `queue`.
+    """
+
+    content: bytes
+    file: RestoredFile
+
+
+@dataclass(frozen=True, eq=False)
+class Routed:
+    """What the router sees. size: width and height in pixels. notes: for people."""
+
+    route: Route
+    size: tuple[int, int]
+    notes: tuple[str, ...]
+
+
+class Service:
+    """Restores pictures for many callers at once.
+
+    What it gives does not depend on what it has done before: one class is compiled for ahead,
+    and it is always the bundle's first. `restorer.jobs` pictures are in work at once.
+
+    Args:
+        restorer: to restore with. Its graphs are loaded here, which may take a minute.
+        settings: its limits.
+    """
+
+    def __init__(self, restorer: "Restorer", settings: Settings) -> None:
+        self.restorer, self.settings = restorer, settings
+        self._load()
+        self.queue = WorkQueue(restorer.jobs, settings.queue)
+        self._uploads = _UPLOADS_A_PLACE * (restorer.jobs + settings.queue)
+        self._held = 0
+        self._lock = threading.Lock()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The bundle's."""
+        return self.restorer.bundle.manifest.model.classes
+
+    def wishes(
+        self,
+        format: str | None = None,
+        quality: int | None = None,
+        expert: str | None = None,
+        gates: str | None = None,
+        tile: Tile = "auto",
+    ) -> Wishes:
+        """Checked wishes.
+
+        Args:
+            format: of the result; None for PNG.
+            quality: 1 to 100, of a lossy format.
+            expert: this one alone.
+            gates: such as `rain=0.7,snow=0.3`; not beside an expert.
+            tile: as `Restorer.restore` takes it.
+
+        Raises:
+            OptionError: one of them cannot be.
+        """
+        encoding = images.Encoding(format, quality)
+        images.check_format(Path(f"restored{encoding.ending}"), encoding)
+        if expert is not None and gates is not None:
+            raise OptionError("--expert", wanted="no --gates beside it", found=gates)
+        if expert is not None:
+            return Wishes(encoding, one_expert(expert, self.classes), tile)
+        chosen = None if gates is None else parse_gates(gates, self.classes)
+        return Wishes(encoding, chosen, tile)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place for a request that is coming in; its body may be held within the block.
+
+        Raises:
+            BusyError: there is none, or the queue is full already.
+        """
+        self.queue.check_room()
+        with self._lock:
+            if self._held >= self._uploads:
+                wait = self.queue.retry_after()
+                raise BusyError(
+                    "the server is busy",
+                    wanted=f"at most {self._uploads} requests at once",
+                    found="more",
+                    hint=f"try again in {wait} s",
+                    retry_after=wait,
+                )
+            self._held += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held -= 1
+
+    def restore(self, content: bytes, wishes: Wishes) -> Work[Answer]:
+        """Have a picture restored.
+
+        Args:
+            content: the picture's file, at most `max_bytes` long.
+            wishes: from `wishes`.
+
+        Returns:
+            The work; its future raises PictureError, OutputError and the like.
+
+        Raises:
+            BusyError: the queue is full.
+        """
+        handling = Handling(self.settings.max_pixels, wishes.encoding, wishes.tile)
+        target = f"restored{wishes.encoding.ending}"
+
+        def choose(pixels: "Pixels") -> Route | None:
+            if wishes.gates is None:
+                return None
+            return self.restorer.route(pixels).with_gates(wishes.gates)
+
+        def do(work: Work[Answer]) -> Answer:
+            with _kept(content) as source:
+                done = restore_file(
+                    self.restorer, source, source.with_name(target), choose, handling,
+                    go_on=work.go_on, progress=work.report,
+                )  # fmt: skip
+                done.seconds["queue"] = work.waited
+                return Answer(done.target.read_bytes(), done)
+
+        return self.queue.submit(do)
+
+    def route(self, content: bytes) -> Work[Routed]:
+        """Have a picture routed; as `restore`."""
+
+        def do(work: Work[Routed]) -> Routed:
+            with _kept(content) as source:
+                picture = read(source, self.settings.max_pixels)
+            work.go_on()
+            height, width = picture.pixels.shape[:2]
+            route = self.restorer.route(picture.pixels)
+            return Routed(route, (width, height), (*picture.notes, *route.doubts()))
+
+        return self.queue.submit(do)
+
+    def close(self, seconds: float) -> bool:
+        """Refuse new pictures, and do those that were taken.
+
+        Returns:
+            whether they were all done within the time.
+        """
+        return self.queue.close(seconds)
+
+    def _load(self) -> None:
+        """Load every graph: the first class bound, and the one for all others."""
+        backend = self.restorer.backend
+        backend.load_router()
+        for name in self.classes[:2]:
+            backend.load_restorer(one_expert(name, self.classes))
+
+
+@contextmanager
+def _kept(content: bytes) -> Iterator[Path]:
+    """The picture as a file of a name that is ours, in a folder of its own."""
+    try:
+        with TemporaryDirectory(prefix="lorair-serve-") as name, _unnamed(Path(name)):
+            source = Path(name, SOURCE)
+            source.write_bytes(content)
+            yield source
+    except OSError as error:
+        raise DiskFullError(
+            "cannot keep the picture while it is restored",
+            found=error.strerror or type(error).__name__,
+            hint="free some space on the server",
+        ) from error
+
+
+@contextmanager
+def _unnamed(folder: Path) -> Iterator[None]:
+    """Errors from within do not tell where our temporary files are."""
+
+    def cleaned(text: str | None) -> str | None:
+        if text is None:
+            return None
+        return text.replace(str(folder / SOURCE), "the picture").replace(f"{folder}/", "")
+
+    try:
+        yield
+    except LorairError as error:
+        error.what = cleaned(error.what) or ""
+        error.wanted, error.found, error.hint = map(
+            cleaned, (error.wanted, error.found, error.hint)
+        )
+        raise

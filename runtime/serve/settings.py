@@ -1,0 +1,56 @@
+"""What a server allows, and for how long."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from lorair.runtime.errors import OptionError
+
+DEFAULT_QUEUE: Final = 32
+DEFAULT_TIMEOUT: Final = 300.0
+DEFAULT_MAX_BYTES: Final = 64_000_000
+DEFAULT_MAX_PIXELS: Final = 40_000_000
+DEFAULT_GRACE: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Limits of a server.
+
+    queue: pictures that may wait, beside those in work; further ones are refused. 0: none.
+    timeout: seconds from a request's last byte to its picture, waiting included.
+    max_bytes: of a request's body.
+    max_pixels: of a picture.
+    patience: seconds that a body may take to come, and a block of an answer to be taken.
+    token: that every request under /v1 has to show; None for none.
+
+    Raises:
+        OptionError: out of range.
+    """
+
+    queue: int = DEFAULT_QUEUE
+    timeout: float = DEFAULT_TIMEOUT
+    max_bytes: int = DEFAULT_MAX_BYTES
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    patience: float = 30.0
+    token: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("--queue", self.queue, 0),
+            ("--max-bytes", self.max_bytes, 1),
+            ("--max-pixels", self.max_pixels, 1),
+        ):
+            if value < least:
+                raise OptionError(name, wanted=f"at least {least}", found=str(value))
+        for name, seconds in (("--timeout", self.timeout), ("patience", self.patience)):
+            if not 0 < seconds < float("inf"):
+                raise OptionError(name, wanted="a number of seconds", found=f"{seconds:g}")
+        if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
+            raise OptionError("--token", wanted="printable ASCII", found="something else")
+        if self.token is not None and (not self.token or " " in self.token):
+            raise OptionError(
+                "--token",
+                wanted="a word",
+                found="an empty text or spaces",
+                hint="`openssl rand -hex 16` makes one",
+            )
