@@ -6,7 +6,7 @@ BUNDLE := .build/lorair-bundle
 PHOTO := examples/rain.jpg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts unit kernels gpu-check bench clean
+.PHONY: help demo test lint format types contracts unit kernels gpu-check scale-check bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ gpu-check: $(VENV)/dev  ## on a machine with a GPU: kernels, backends and times 
 	$(BIN)/pytest tests/kernels
 	$(BIN)/pytest -m gpu tests
 	$(BIN)/lorair-bench kernels --report .build/kernels.json
+
+scale-check: $(VENV)/dev  ## 500 pictures and a server on Ray, with kills and two nodes: ten minutes
+	$(BIN)/pytest -m scale tests/scale
 
 bench: $(VENV)/export  ## time every stage of the default bundle
 	$(BIN)/lorair-export build -o $(BUNDLE)

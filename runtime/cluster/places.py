@@ -15,7 +15,13 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from uuid import uuid4
 
 from lorair.runtime import batch, tasks
-from lorair.runtime.errors import DependencyError, OptionError, OutputError, PictureError
+from lorair.runtime.errors import (
+    DependencyError,
+    LorairError,
+    OptionError,
+    OutputError,
+    PictureError,
+)
 from lorair.runtime.images import Encoding
 from lorair.runtime.tasks import Task
 
@@ -60,7 +66,8 @@ def source_file(name: str) -> Iterator[Path]:
                 path.write_bytes(stream.read())
         except OSError as error:
             raise PictureError(f"cannot read {name}", found=str(error)) from error
-        yield path
+        with _called(path, name):
+            yield path
 
 
 @contextmanager
@@ -75,13 +82,24 @@ def target_file(name: str | None) -> Iterator[Path | None]:
         return
     with TemporaryDirectory(prefix="lorair-") as folder:
         path = Path(folder, _file_name(name))
-        yield path
+        with _called(path, name):
+            yield path
         try:
             _put(path.read_bytes(), name)
         except OSError as error:
             raise OutputError(
                 f"cannot write {name}", found=str(error), hint="choose another place with -o"
             ) from error
+
+
+@contextmanager
+def _called(path: Path, name: str) -> Iterator[None]:
+    """Errors from within name the picture, not our temporary file."""
+    try:
+        yield
+    except LorairError as error:
+        error.what = error.what.replace(str(path), name)
+        raise
 
 
 def _put(content: bytes, name: str) -> None:

@@ -102,9 +102,7 @@ class RestoreFiles:
         work = self._work
         restorer = Restorer.open(work.bundle, work.backend, work.threads)
         sources = [item.source for item in work.items]
-        self._guidance = Guidance(
-            restorer, sources, self._read, work.given, work.every, work.gates
-        )
+        self._guidance = Guidance(restorer, sources, self._read, work.given, work.every, work.gates)
         if len(sources) > 1:
             self._guidance.prepare()
         return restorer

@@ -131,6 +131,7 @@ def _dataset(indices: Sequence[int], work: Any, pool: Pool, pictures_a_task: int
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # what has no record is looked after by the run
+    context.execution_no_progress_timeout_s = -1  # tasks of large pictures are slow
     blocks = -(-len(indices) // pictures_a_task)
     rows = ray.data.from_items([{INDEX: index} for index in indices], override_num_blocks=blocks)
     return rows.map_batches(

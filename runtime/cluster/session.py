@@ -26,19 +26,24 @@ _STORE_BYTES: Final = 256 * 2**20
 
 _SETTINGS: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_DATA_LOG_LEVEL": "ERROR",
+    "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or Ray warns that its default will be 0
 }
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a cluster has now, in use or not. memory: in bytes."""
+    """What a cluster has now, in use or not.
+
+    memory: in bytes. address: under which others join it.
+    """
 
     cpus: float
     gpus: float
     memory: float
     nodes: int
+    address: str
 
 
 def require_ray(what: str, *packages: str) -> None:
@@ -94,4 +99,10 @@ def session(address: str | None, cpus: int | None = None) -> Iterator[Resources]
 def _resources(ray: Any) -> Resources:
     found = ray.cluster_resources()
     nodes = sum(node["Alive"] for node in ray.nodes())
-    return Resources(found.get("CPU", 0), found.get("GPU", 0), found.get("memory", 0), nodes)
+    return Resources(
+        cpus=found.get("CPU", 0),
+        gpus=found.get("GPU", 0),
+        memory=found.get("memory", 0),
+        nodes=nodes,
+        address=ray.get_runtime_context().gcs_address,
+    )
