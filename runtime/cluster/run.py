@@ -1,5 +1,6 @@
 """A run over pictures on Ray Data: what is pending goes to a pool of actors, records come back."""
 
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -134,13 +135,16 @@ def _dataset(indices: Sequence[int], work: Any, pool: Pool, pictures_a_task: int
     context.execution_no_progress_timeout_s = -1  # tasks of large pictures are slow
     blocks = -(-len(indices) // pictures_a_task)
     rows = ray.data.from_items([{INDEX: index} for index in indices], override_num_blocks=blocks)
-    return rows.map_batches(
-        RestoreFiles,
-        fn_constructor_args=(work,),
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=pool.actors),
-        num_cpus=pool.cpus,
-        num_gpus=pool.gpus or None,
-        max_restarts=-1,
-        max_task_retries=_RETRIES,
-    )
+    with warnings.catch_warnings():
+        # Restarts and retries are not named parameters; Ray drops others in 2.64.
+        warnings.simplefilter("ignore")
+        return rows.map_batches(
+            RestoreFiles,
+            fn_constructor_args=(work,),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=pool.actors),
+            num_cpus=pool.cpus,
+            num_gpus=pool.gpus or None,
+            max_restarts=-1,
+            max_task_retries=_RETRIES,
+        )

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,8 +25,12 @@ _LOCAL: Final = "local"
 _STORE_BYTES: Final = 256 * 2**20
 """For objects of a Ray of our own: names and results go through it, never pixels."""
 
+_TRIES: Final = 3
+_PAUSE: Final = 2.0
+
 _SETTINGS: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # of every Ray Data pool it logs an error that is none
     "RAY_DATA_LOG_LEVEL": "ERROR",
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or Ray warns that its default will be 0
@@ -80,7 +85,7 @@ def session(address: str | None, cpus: int | None = None) -> Iterator[Resources]
         options |= {"num_cpus": cpus, "object_store_memory": _STORE_BYTES}
         options |= {"include_dashboard": False}
     try:
-        ray.init(address or _LOCAL, **options)
+        _init(ray, address or _LOCAL, options)
     except Exception as error:  # Ray raises whatever it meets on the way
         raise BackendError(
             "cannot start Ray" if address is None else f"cannot join Ray at {address}",
@@ -94,6 +99,19 @@ def session(address: str | None, cpus: int | None = None) -> Iterator[Resources]
         yield _resources(ray)
     finally:
         ray.shutdown()
+
+
+def _init(ray: Any, address: str, options: dict[str, Any]) -> None:
+    """Ray's own limit to a connection is short on a machine that is busy."""
+    for left in range(_TRIES - 1, -1, -1):
+        try:
+            ray.init(address, **options)
+        except ConnectionError:
+            if not left:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return
 
 
 def _resources(ray: Any) -> Resources:

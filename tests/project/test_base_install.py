@@ -57,7 +57,7 @@ def run(preamble: str, module: str, *arguments: str) -> subprocess.CompletedProc
 @pytest.mark.parametrize(
     ("module", "commands"),
     [
-        ("lorair.runtime.cli", ["infer", "route", "video"]),
+        ("lorair.runtime.cli", ["batch", "infer", "route", "video"]),
         ("lorair.exporter.cli", ["build", "engine", "inspect", "synth", "triton", "verify"]),
         ("lorair.benchmarks.cli", ["latency"]),
     ],

@@ -38,16 +38,16 @@ def free_port() -> int:
 @contextmanager
 def server(counted: Any, *arguments: Any) -> Iterator[tuple[str, str]]:
     """The server's URL, and the address of its Ray."""
-    process = counted.start("serve", "--ray", "--port", free_port(), *arguments)
-    try:
-        lines = [process.stdout.readline() for _ in range(2)]
-        assert "lorair serves at" in lines[0], process.stderr.read()
-        yield lines[0].split()[3], lines[1].split()[-1]
-        process.terminate()
-        _, err = process.communicate(timeout=LIMIT)
-        assert process.returncode == 0, err
-    finally:
-        process.kill()
+    with counted.start("serve", "--ray", "--port", free_port(), *arguments) as process:
+        try:
+            lines = [process.stdout.readline() for _ in range(2)]
+            assert "lorair serves at" in lines[0], process.communicate()[1]
+            yield lines[0].split()[3], lines[1].split()[-1]
+            process.terminate()
+            _, err = process.communicate(timeout=LIMIT)
+            assert process.returncode == 0, err
+        finally:
+            process.kill()
 
 
 def post(url: str, content: bytes) -> httpx.Response:
