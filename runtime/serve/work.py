@@ -59,8 +59,8 @@ class Work(Generic[T]):
         do, self.do = self.do, None
         self.state, self.waited = "running", time.monotonic() - self._since
         try:
-            assert do is not None
             self.go_on()
+            assert do is not None
             result = do(self)
         except BaseException as error:  # a worker outlives whatever its work does
             self.state = "done"
@@ -198,7 +198,9 @@ class WorkQueue:
             if not self._waiting:
                 return None
             self._running += 1
-            return self._waiting.popleft()
+            work = self._waiting.popleft()
+            work.future.set_running_or_notify_cancel()  # from now on it cannot be cancelled
+            return work
 
     def _finished(self, seconds: float) -> None:
         with self._changed:
