@@ -25,6 +25,7 @@ _LOCAL: Final = "local"
 _STORE_BYTES: Final = 256 * 2**20
 """For objects of a Ray of our own: names and results go through it, never pixels."""
 
+_STDERR: Final = 2
 _TRIES: Final = 3
 _PAUSE: Final = 2.0
 
@@ -105,13 +106,27 @@ def _init(ray: Any, address: str, options: dict[str, Any]) -> None:
     """Ray's own limit to a connection is short on a machine that is busy."""
     for left in range(_TRIES - 1, -1, -1):
         try:
-            ray.init(address, **options)
+            with _no_stderr():
+                ray.init(address, **options)
         except ConnectionError:
             if not left:
                 raise
             time.sleep(_PAUSE)
         else:
             return
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Ray's C++ tells which log level it was given; its errors are exceptions."""
+    kept = os.dup(_STDERR)
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123  (no Path: a device)
+            os.dup2(nowhere.fileno(), _STDERR)
+        yield
+    finally:
+        os.dup2(kept, _STDERR)
+        os.close(kept)
 
 
 def _resources(ray: Any) -> Resources:
