@@ -1,15 +1,19 @@
 """`lorair-run serve --ray`."""
 
+import os
 import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from lorair.runtime import console
 from lorair.runtime.cluster.pool import Pool
 from lorair.runtime.cluster.session import Resources, require_ray, session
 from lorair.runtime.errors import OptionError
 from lorair.runtime.serve.settings import Settings
+
+_AUTH: Final = "RAY_AUTH_MODE"
 
 
 def serve_on_ray(
@@ -78,5 +82,8 @@ def _check(port: int, replicas: int | None, most: int | None) -> None:
 
 def _announce(host: str, port: int, found: Resources, pool: Pool) -> None:
     console.say(f"lorair serves at http://{host}:{port} with {pool.actors} replicas on Ray")
-    console.say(f"update it with --ray --address {found.address}")
+    # Ray asks for a token: of its own user's if it has begun by itself (~/.ray/auth_token).
+    mode = os.environ.get(_AUTH)
+    prefix = "" if mode is None else f"{_AUTH}={mode} "
+    console.say(f"update it with {prefix}lorair-run serve --ray --address {found.address}")
     sys.stdout.flush()

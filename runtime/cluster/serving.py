@@ -1,5 +1,6 @@
 """The server on Ray Serve: replicas of the same app, each with a restorer of its own."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ def start(host: str, port: int) -> None:
     """Let Ray Serve listen on every node that has a replica; a running one stays as it is."""
     from ray import serve
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(http_options={"host": host, "port": port}, logging_config=_logs())
 
 

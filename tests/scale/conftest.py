@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,10 +27,13 @@ class Counted:
     def __init__(self, log: Path) -> None:
         self.log = log
         self.log.touch()
+        self.token = uuid.uuid4().hex
 
     def environment(self, deadly: str = "") -> dict[str, str]:
         found = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
         counted = {"PYTHONPATH": str(SUPPORT / "counted"), "COUNTED_LOG": str(self.log)}
+        # A Ray of its own asks for a token; the test's processes share this one.
+        counted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
         return found | counted | ({"COUNTED_DEADLY": deadly} if deadly else {})
 
     def start(self, *arguments: Any, deadly: str = "") -> "subprocess.Popen[str]":
