@@ -81,6 +81,12 @@ class Run:
             yield from self._give_up()
         except _FullError:
             return
+        except ray.exceptions.RayError as error:
+            raise InternalError(
+                "Ray failed",
+                found=f"{type(error).__name__}: {str(error)[:200]}",
+                hint="the same command goes on where it ended",
+            ) from error
         finally:
             self._remove_partials()
 

@@ -19,7 +19,7 @@ from lorair.runtime.cluster.places import Item, plan  # noqa: E402
 from lorair.runtime.cluster.pool import Pool, memory_of  # noqa: E402
 from lorair.runtime.cluster.restoring import RestoreFiles, Work  # noqa: E402
 from lorair.runtime.cluster.session import Resources  # noqa: E402
-from lorair.runtime.errors import BundleError, DiskFullError, OptionError  # noqa: E402
+from lorair.runtime.errors import BundleError, DiskFullError, InternalError, OptionError  # noqa: E402
 from lorair.runtime.files import Handling  # noqa: E402
 
 POOL = Pool(actors=1, cpus=1, gpus=0)
@@ -115,6 +115,21 @@ def test_a_bundle_that_no_actor_can_open(local: Any, folder: Path, tmp_path: Pat
     with pytest.raises(BundleError, match="no bundle at") as caught:
         list(run.run(POOL))
     assert caught.value.hint is not None, "a pickled error keeps its parts"
+
+
+def test_a_ray_that_ends(
+    local: Any, tiny_bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local()
+
+    class Lost:
+        def iter_rows(self) -> Any:
+            raise ray.exceptions.RaySystemError("the head is gone")
+
+    monkeypatch.setattr(module, "_dataset", lambda *_: Lost())
+    run = module.Run(work_of(tiny_bundle, folder, tmp_path / "out"))
+    with pytest.raises(InternalError, match="the head is gone; the same command goes on"):
+        list(run.run(POOL))
 
 
 def test_remote_errors_name_the_uri(
