@@ -6,10 +6,10 @@ BUNDLE := .build/lorair-bundle
 PHOTO := examples/rain.jpg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts unit kernels gpu-check scale-check bench clean
+.PHONY: help demo test lint format types contracts unit kernels gpu-check serve-check scale-check bench clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/export  ## build the default bundle and restore an example photo
 	@$(BIN)/lorair-export build -o $(BUNDLE)
@@ -49,6 +49,10 @@ gpu-check: $(VENV)/dev  ## on a machine with a GPU: kernels, backends and times 
 	$(BIN)/pytest tests/kernels
 	$(BIN)/pytest -m gpu tests
 	$(BIN)/lorair-bench kernels --report .build/kernels.json
+
+serve-check: $(VENV)/dev  ## the server's long checks: load, SIGTERM under load, 10,000 bodies
+	$(BIN)/lorair-export build -o $(BUNDLE)
+	for check in load term fuzz; do $(BIN)/python tests/support/serve_check.py $$check $(BUNDLE) || exit 1; done
 
 scale-check: $(VENV)/dev  ## 500 pictures and a server on Ray, with kills and two nodes: ten minutes
 	$(BIN)/pytest -m scale tests/scale

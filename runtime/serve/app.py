@@ -8,7 +8,6 @@ from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from lorair.runtime.console import lorair_version
-from lorair.runtime.errors import RequestError
 from lorair.runtime.serve import page, problems
 from lorair.runtime.serve.body import FORM, PICTURES, read_picture
 from lorair.runtime.serve.metrics import MEDIA_TYPE, Metrics
@@ -93,7 +92,7 @@ def _add_pictures(app: FastAPI, service: Service, settings: Settings, metrics: M
         with service.place():  # until the answer is sent
             yield
 
-    @app.post("/v1/restore", response_class=PatientResponse, openapi_extra=_BODY,
+    @app.post("/v1/restore", response_class=Response, openapi_extra=_BODY,
               responses={**_PICTURE, **_REFUSALS}, dependencies=[Depends(place)],
               operation_id="restore", summary="Restore a picture")  # fmt: skip
     async def restore(request: Request, query: Annotated[RestoreQuery, Query()]) -> Response:
@@ -106,7 +105,7 @@ def _add_pictures(app: FastAPI, service: Service, settings: Settings, metrics: M
         width, height = answer.file.size
         metrics.restored(answer.file.seconds, width * height)
         request.state.entry = {"pixels": width * height}
-        return _picture(answer, MEDIA[query.format])
+        return _picture(answer, MEDIA[query.format], settings.patience)
 
     @app.post("/v1/route", openapi_extra=_BODY, responses=_REFUSALS,
               dependencies=[Depends(place)], operation_id="route",
@@ -119,7 +118,7 @@ def _add_pictures(app: FastAPI, service: Service, settings: Settings, metrics: M
         request.state.entry = {"pixels": routed.size[0] * routed.size[1]}
         return RouteReply.of(routed.route, routed.size, routed.notes)
 
-    @app.get("/v1/progress/{id}", responses=problems.answers(401, 404, 422),
+    @app.get("/v1/progress/{id}", responses=problems.answers(401, 422),
              operation_id="progress", summary="Ask how far a request is")  # fmt: skip
     async def progress(id: Annotated[RequestId, Path()]) -> ProgressReply:
         return tickets.progress(id, service)
@@ -152,12 +151,12 @@ def _add_questions(app: FastAPI, service: Service, metrics: Metrics) -> None:
         return Response(metrics.text(), media_type=MEDIA_TYPE)
 
 
-def _picture(answer: Answer, media: str) -> Response:
+def _picture(answer: Answer, media: str, patience: float) -> Response:
     done = answer.file
     reply = RouteReply.of(done.route, done.size, done.notes)
     timing = ", ".join(f"{stage};dur={s * 1000:.1f}" for stage, s in done.seconds.items() if s)
     headers = {"X-Lorair-Route": reply.to_header(), "Server-Timing": timing}
-    return PatientResponse(answer.content, headers=headers, media_type=media)
+    return PatientResponse(answer.content, patience, headers, media)
 
 
 class _Ticket:
@@ -185,10 +184,10 @@ class _Tickets:
                 del self._by_id[id]
 
     def progress(self, id: str, service: Service) -> ProgressReply:
-        """How far it is. Raises RequestError if there is none of that name."""
+        """How far it is."""
         ticket = self._by_id.get(id)
         if ticket is None:
-            raise RequestError(404, "no such request in progress", hint="it may be done")
+            return ProgressReply(state="unknown", ahead=0, fraction=0)
         work = ticket.work
         if work is None:
             return ProgressReply(state="receiving", ahead=0, fraction=0)

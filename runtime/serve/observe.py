@@ -11,7 +11,7 @@ from typing import Any, Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lorair.runtime.errors import InternalError, RequestError
+from lorair.runtime.errors import BusyError, InternalError, RequestError
 from lorair.runtime.serve.metrics import Metrics
 from lorair.runtime.serve.problems import problem
 from lorair.runtime.serve.settings import Settings
@@ -56,6 +56,10 @@ class Observed:
         try:
             app = self._app if self._may(scope) else problem(_UNKNOWN)
             await app(scope, exchange.receive, exchange.send)
+        except asyncio.CancelledError:  # the time to end in is over
+            if not exchange.status:
+                await problem(_CUT)(scope, exchange.receive, exchange.send)
+            raise
         except Exception:
             logger.exception("a bug")
             if exchange.status:
@@ -93,6 +97,9 @@ _UNKNOWN: Final = RequestError(
 )
 
 
+_CUT: Final = BusyError(
+    "the server shut down before the picture was done", hint="try again", retry_after=10
+)
 _BUG: Final = InternalError("the server failed", hint="this is a bug, the server's log has more")
 
 

@@ -69,13 +69,20 @@ def _late(timeout: float, wait: int) -> BusyError:
 
 
 class PatientResponse(Response):
-    """A response in blocks, given up if the client does not take one in time.
+    """A picture in blocks, given up if the client does not take one in time.
 
-    Attributes:
+    Args:
+        content: the picture's file.
         patience: seconds for a block.
+        headers: beside the usual.
+        media_type: of the content.
     """
 
-    patience = 30.0
+    def __init__(
+        self, content: bytes, patience: float, headers: dict[str, str], media_type: str
+    ) -> None:
+        super().__init__(content, headers=headers, media_type=media_type)
+        self._patience = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
@@ -86,5 +93,5 @@ class PatientResponse(Response):
             for place in range(0, len(body) or 1, _BLOCK):
                 block = {"body": bytes(body[place : place + _BLOCK])}
                 more = place + _BLOCK < len(body)
-                async with asyncio.timeout(self.patience):
+                async with asyncio.timeout(self._patience):
                     await send({"type": "http.response.body", "more_body": more, **block})

@@ -27,7 +27,6 @@ MEDIA_TYPE = "application/problem+json"
 _WORDS = {
     400: "The request is malformed.",
     401: "No token, or a wrong one.",
-    404: "There is no such thing.",
     408: "The body came too slowly.",
     413: "The body is too long.",
     415: "The body is no picture, by its content type.",

@@ -197,9 +197,10 @@ class ProgressReply(BaseModel):
     """How far a request is."""
 
     state: Annotated[
-        Literal["receiving", "queued", "running", "done"],
-        Field(description="`receiving`: its body is still coming in."),
-    ]
+        Literal["unknown", "receiving", "queued", "running", "done"],
+        Field(description="`receiving`: its body is still coming in. `unknown`: it has been "
+              "answered, has not begun, or is another server's."),
+    ]  # fmt: skip
     ahead: Annotated[int, Field(description="Pictures that wait before it.", examples=[0])]
     fraction: Annotated[float, Field(ge=0, le=1, description="Done of the running work, in tiles.")]
 
@@ -218,7 +219,7 @@ class Problem(BaseModel):
             "examples": [
                 {
                     "type": "about:blank",
-                    "title": "Unprocessable Content",
+                    "title": "Unprocessable Entity",
                     "status": 422,
                     "detail": "cannot read the picture: wanted a picture (PNG, JPEG, WebP, TIFF, "
                     "BMP, AVIF), found an empty file; check the file or export it again",

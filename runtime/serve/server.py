@@ -2,10 +2,11 @@
 
 import ipaddress
 import logging
+import math
 import signal
 import socket
 import sys
-from types import FrameType
+import time
 from typing import Any, Final
 
 import uvicorn
@@ -76,7 +77,7 @@ def run(app: FastAPI, service: Service, sock: socket.socket, grace: float) -> bo
         signal.signal(number, signal.SIG_IGN)
     server = _Server(config, service)
     server.run(sockets=[sock])
-    return service.close(0 if server.is_cut else grace)
+    return service.close(max(0.0, server.told + grace - time.monotonic()))
 
 
 def log_as_json() -> None:
@@ -95,15 +96,12 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
-        self.is_cut = False
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal came; the second SIGINT ends at once."""
-        super().handle_exit(sig, frame)
-        self.is_cut = self.force_exit
+        self.told = math.inf
+        """When it was told to end, on the monotonic clock."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End: no new pictures, no new connections, then what is in progress."""
+        self.told = time.monotonic()
         self._service.queue.drain()
         logger.info("shutting down")
         await super().shutdown(sockets)

@@ -57,7 +57,7 @@ def run(preamble: str, module: str, *arguments: str) -> subprocess.CompletedProc
 @pytest.mark.parametrize(
     ("module", "commands"),
     [
-        ("lorair.runtime.cli", ["batch", "infer", "route", "video"]),
+        ("lorair.runtime.cli", ["batch", "infer", "route", "serve", "video"]),
         ("lorair.exporter.cli", ["build", "engine", "inspect", "synth", "triton", "verify"]),
         ("lorair.benchmarks.cli", ["latency"]),
     ],
@@ -80,6 +80,7 @@ def test_a_bundle_can_be_inspected(tiny_bundle: Path, preamble: str) -> None:
     ("module", "arguments", "extra"),
     [
         ("lorair.runtime.cli", ["infer", "{picture}", "-b", "{bundle}"], "lorair[cpu]"),
+        ("lorair.runtime.cli", ["serve", "-b", "{bundle}"], "lorair[serve]"),
         ("lorair.exporter.cli", ["build", "-o", "{bundle}2"], "lorair[export,cpu]"),
         ("lorair.exporter.cli", ["engine", "{bundle}"], "lorair[export,cpu]"),
         ("lorair.exporter.cli", ["verify", "{bundle}"], "lorair[verify]"),

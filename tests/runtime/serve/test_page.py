@@ -1,0 +1,151 @@
+"""The page in a browser, on the real server with the default model."""
+
+import base64
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from serve_check import Server
+
+from lorair.exporter import demo
+from lorair.exporter.build import build_bundle
+from lorair.exporter.checkpoint import load_pair
+from lorair.exporter.config import SETTING1_CLASSES
+from lorair.runtime.bundle import Source
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+api = pytest.importorskip("playwright.sync_api")
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "rain.jpg"
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+         "--disable-background-networking", "--disable-component-update"]  # fmt: skip
+DROP = """([content, name, type]) => {
+    const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([bytes], name, { type }));
+    const place = document.querySelector("#drop");
+    for (const kind of ["dragenter", "dragover", "drop"])
+        place.dispatchEvent(new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true }));
+}"""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    bundle = tmp_path_factory.mktemp("default") / "lorair-bundle"
+    pair = load_pair(*demo.paths(), classes=SETTING1_CLASSES)
+    build_bundle(pair, Source(kind="default", detail="the default model"), bundle)
+    server = Server(str(bundle), "--backend", "onnxruntime")
+    yield server.url
+    assert server.end() == 0
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=["desktop-light", "phone-dark"])
+def page(request: pytest.FixtureRequest, browser: Any, address: str) -> Iterator[Any]:
+    """A page; at its end nothing was said in the console, and nobody else was asked."""
+    device, scheme = request.param.split("-")
+    sizes = {"desktop": (1280, 800), "phone": (390, 844)}
+    width, height = sizes[device]
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme,
+        has_touch=device == "phone", device_scale_factor=1,
+    )  # fmt: skip
+    page = context.new_page()
+    page.set_default_timeout(120_000)
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda asking: asked.append(asking.url))
+    page.device, page.is_refused = device, False
+    page.goto(address)
+    yield page
+    assert [text for text in said if "status of 422" not in text] == []
+    assert bool(said) == page.is_refused
+    assert all(url.startswith((address, f"blob:{address}")) for url in asked), asked
+    context.close()
+
+
+def drop(page: Any, content: bytes, name: str, kind: str) -> None:
+    page.evaluate(DROP, [base64.b64encode(content).decode(), name, kind])
+
+
+def test_drop_compare_override_download(page: Any) -> None:
+    drop(page, EXAMPLE.read_bytes(), "holiday.jpg", "image/jpeg")
+    page.wait_for_selector("#download:visible")
+    assert re.match(r"Restored as rain, \d+ % likely", page.text_content("#status"))
+    assert page.is_checked("input[name=expert][value='']")
+    assert page.locator(".option .bar").count() == 3
+    _screenshot(page)
+
+    slider = page.locator("#slider")
+    assert page.evaluate("document.activeElement.id") == "slider"
+    page.keyboard.press("ArrowRight")
+    assert slider.input_value() == "51"
+    assert page.locator("#compare").evaluate("e => e.style.getPropertyValue('--at')") == "51%"
+    box = page.locator("#compare").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 60)
+    page.mouse.up()
+    assert abs(int(float(slider.input_value())) - 25) <= 1
+    assert "as it was" in slider.get_attribute("aria-valuetext")
+
+    first = _downloaded(page)
+    page.check("input[name=expert][value=snow]")
+    page.locator("#status", has_text="as snow").wait_for()
+    second = _downloaded(page)
+    assert first.shape == second.shape == (320, 480, 3)
+    assert (first != second).any()
+    page.check("input[name=expert][value='']")
+    page.locator("#status", has_text="as rain").wait_for()
+    assert (_downloaded(page) == first).all()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_errors_are_said_in_words(page: Any) -> None:
+    drop(page, b"no picture at all", "notes.txt", "text/plain")
+    page.wait_for_selector("#error:visible")
+    page.is_refused = True  # which Chromium itself says in the console
+    assert page.text_content("#what") == "cannot read the picture"
+    assert "found 17 bytes of something else" in page.text_content("#why")
+    assert page.is_visible("#start")
+    assert page.get_attribute("#error", "role") == "alert"
+    page.click("#dismiss")
+    page.click("#example")
+    page.wait_for_selector("#download:visible")
+    assert not page.is_visible("#error")
+
+
+def _downloaded(page: Any) -> np.ndarray:
+    with page.expect_download() as waiting:
+        page.click("#download")
+    assert waiting.value.suggested_filename == "holiday.restored.png"
+    with Image.open(io.BytesIO(Path(waiting.value.path()).read_bytes())) as image:
+        return np.asarray(image)
+
+
+def _screenshot(page: Any) -> None:
+    """For docs/, if they are asked for: LORAIR_SCREENSHOTS=docs."""
+    if folder := os.environ.get("LORAIR_SCREENSHOTS"):
+        page.wait_for_timeout(800)  # until the bars have grown
+        with Image.open(io.BytesIO(page.screenshot(full_page=True))) as image:
+            palette = image.convert("RGB").quantize(256)
+            small = image.convert("RGB").quantize(palette=palette)  # dithered
+        small.save(Path(folder, f"serve-{page.device}.png"), optimize=True)
