@@ -6,7 +6,7 @@ BUNDLE := .build/lorair-bundle
 PHOTO := examples/rain.jpg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts unit kernels gpu-check serve-check bench bench-quick numbers clean
+.PHONY: help demo test lint format types contracts unit kernels gpu-check serve-check scale-check bench bench-quick numbers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ gpu-check: $(VENV)/dev  ## on a machine with a GPU: kernels, backends and times 
 serve-check: $(VENV)/dev  ## the server's long checks: load, SIGTERM under load, 10,000 bodies
 	$(BIN)/lorair-export build -o $(BUNDLE)
 	for check in load term fuzz; do $(BIN)/python tests/support/serve_check.py $$check $(BUNDLE) || exit 1; done
+
+scale-check: $(VENV)/dev  ## 500 pictures and a server on Ray, with kills and two nodes: ten minutes
+	$(BIN)/pytest -m scale tests/scale
 
 bench: $(VENV)/dev  ## measure again everything in docs/benchmarks.md, full size: an hour
 	benchmarks/full-size.sh

@@ -8,6 +8,7 @@ import typer
 from lorair.exporter.config import DEFAULT_ROUTE_CHECKS
 from lorair.exporter.engine_command import engine
 from lorair.exporter.required import require
+from lorair.exporter.triton_server.command import triton
 from lorair.exporter.verify_command import verify
 from lorair.runtime import console
 from lorair.runtime.errors import DependencyError, OptionError
@@ -23,6 +24,7 @@ DEFAULT_SEED = 0
 NO_ENGINES = "none"
 
 app.command()(verify)
+app.command()(triton)
 
 
 def main() -> None:

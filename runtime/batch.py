@@ -104,6 +104,11 @@ class Batch:
         return sum(outcome.status is status for outcome in self.outcomes)
 
     @property
+    def counts(self) -> dict[str, int]:
+        """`count` of every status, by its name."""
+        return {str(status): self.count(status) for status in Status}
+
+    @property
     def errors(self) -> list[LorairError]:
         """Of the pictures that failed, in order."""
         return [outcome.error for outcome in self.outcomes if outcome.error is not None]

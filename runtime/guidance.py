@@ -1,7 +1,7 @@
 """Under which route each picture of a run is restored."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -32,7 +32,7 @@ class Guidance:
     Args:
         restorer: whose router is asked.
         sources: all pictures of the run, in order.
-        read: picture -> (H, W, 3) pixels.
+        read: one of the sources -> (H, W, 3) pixels.
         given: a saved route for all of them.
         every: each picture is routed, only the first, or every so many.
         gates: (E,), instead of the router's; the prior stays the router's.
@@ -41,8 +41,8 @@ class Guidance:
     def __init__(
         self,
         restorer: "Restorer",
-        sources: list[Path],
-        read: Callable[[Path], "Pixels"],
+        sources: Sequence[Path | str],
+        read: Callable[[Any], "Pixels"],
         given: Route | None = None,
         every: Every = "each",
         gates: Gates | None = None,

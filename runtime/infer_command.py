@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from lorair.runtime import console, options
-from lorair.runtime.errors import OptionError
+from lorair.runtime.conclusion import conclude, exit_code
 
 if TYPE_CHECKING:
     from lorair.runtime.batch import Batch
@@ -36,19 +36,9 @@ def infer(
             help="File, or a folder. Default: STEM.restored.png beside each input.",
         ),
     ] = None,
-    format_: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help="png, jpg, webp, tiff, bmp or avif. Default: by the output's ending, or png.",
-        ),
-    ] = None,
-    quality: Annotated[
-        int | None, typer.Option(help="1 to 100, of jpg, webp and avif. [default: 95]")
-    ] = None,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Write before and after too: STEM.compare.png.")
-    ] = False,
+    format_: options.FormatOption = None,
+    quality: options.QualityOption = None,
+    compare: options.CompareOption = False,
     bundle: options.BundleOption = options.DEFAULT_BUNDLE,
     backend: options.BackendOption = "auto",
     threads: options.ThreadsOption = None,
@@ -56,43 +46,16 @@ def infer(
         int | None,
         typer.Option(help="Pictures in work at once. Default: one a CPU thread, at most 4."),
     ] = None,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Enter folders in folders.")
-    ] = False,
-    pattern: Annotated[
-        str | None, typer.Option("--glob", help="Which files of a folder, such as 'frame_*.png'.")
-    ] = None,
-    skip_existing: Annotated[
-        bool | None,
-        typer.Option(
-            "--skip-existing/--overwrite",
-            help="Leave results that are there already. Default: for folders, not for files.",
-        ),
-    ] = None,
-    route: Annotated[
-        Path | None, typer.Option(help="Restore under this route, saved by `lorair-run route`.")
-    ] = None,
-    route_from: Annotated[
-        str | None,
-        typer.Option(help="Route `each` picture (default), only the `first`, or every Nth."),
-    ] = None,
-    expert: Annotated[
-        str | None, typer.Option(help="This expert alone, instead of the router's gates.")
-    ] = None,
-    gates: Annotated[
-        str | None, typer.Option(help="These gates, such as rain=0.7,snow=0.3.")
-    ] = None,
-    tile: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|N|off",
-            help="Restore in tiles of N pixels a side; auto: if memory asks for it.",
-        ),
-    ] = "auto",
+    recursive: options.RecursiveOption = False,
+    pattern: options.GlobOption = None,
+    skip_existing: options.SkipOption = None,
+    route: options.RouteOption = None,
+    route_from: options.RouteFromOption = None,
+    expert: options.ExpertOption = None,
+    gates: options.GatesOption = None,
+    tile: options.TileOption = "auto",
     max_pixels: options.MaxPixelsOption = options.MAX_PIXELS,
-    report: Annotated[
-        Path | None, typer.Option(help="Write routes and times as JSON to this file.")
-    ] = None,
+    report: options.ReportOption = None,
     as_json: console.JsonOption = False,
 ) -> None:
     """Restore pictures: route each, repair it, write it beside the original.
@@ -107,7 +70,7 @@ def infer(
     from lorair.runtime.tiling import parse_tile
 
     start = time.perf_counter()
-    every = _check_guidance(route, route_from, expert, gates)
+    every = options.check_guidance(route, route_from, expert, gates)
     is_folder = tasks.has_folder(inputs)
     handling = Handling(max_pixels, Encoding(format_, quality), parse_tile(tile))
     planned = tasks.plan(
@@ -122,7 +85,7 @@ def infer(
     restorer = _open(bundle, backend, threads, jobs, len(planned))
     if not as_json:
         console.note(f"backend {restorer.backend.description}{restorer.reason}")
-    given, own_gates = _guidance_of(restorer, route, expert, gates)
+    given, own_gates = options.guidance_of(restorer.bundle, route, expert, gates)
     guidance = _guide(restorer, planned, max_pixels, given, every, own_gates)
     code = _run(batch, restorer, guidance, in_full=not is_folder, quiet=as_json)
     document = _document(batch, restorer, start)
@@ -131,23 +94,11 @@ def infer(
     if as_json:
         console.print_json(document)
     if len(planned) > 1 or is_folder or code:
-        _conclude(batch, time.perf_counter() - start)
+        conclude(batch.counts, batch.errors, time.perf_counter() - start)
     elif batch.errors:
         raise batch.errors[0]
-    if code := code or _exit_code(batch):
+    if code := code or exit_code(batch.errors, len(batch.outcomes)):
         raise typer.Exit(code)
-
-
-def _check_guidance(
-    route: Path | None, route_from: str | None, expert: str | None, gates: str | None
-) -> "Every":
-    from lorair.runtime.guidance import parse_every
-
-    if route is not None and route_from is not None:
-        raise OptionError("--route-from", wanted="no --route beside it", found=str(route))
-    if expert is not None and gates is not None:
-        raise OptionError("--expert", wanted="no --gates beside it", found=gates)
-    return parse_every(route_from) if route_from is not None else "each"
 
 
 def _open(
@@ -159,20 +110,6 @@ def _open(
     if jobs is None:
         jobs = 1 if pictures == 1 else default_jobs(threads)
     return Restorer.open(bundle, backend, threads, jobs)
-
-
-def _guidance_of(
-    restorer: "Restorer", route: Path | None, expert: str | None, gates: str | None
-) -> "tuple[Route | None, Gates | None]":
-    """The route and the gates that were asked for."""
-    from lorair.runtime.guidance import one_expert, parse_gates
-    from lorair.runtime.route_file import load
-
-    classes = restorer.bundle.manifest.model.classes
-    given = load(route, restorer.bundle) if route is not None else None
-    if expert is not None:
-        return given, one_expert(expert, classes)
-    return given, parse_gates(gates, classes) if gates is not None else None
 
 
 def _guide(
@@ -229,15 +166,13 @@ def _shown(batch: "Batch") -> "Iterator[tuple[Callable[[], object], Progress | N
 
 
 def _document(batch: "Batch", restorer: "Restorer", start: float) -> dict[str, Any]:
-    from lorair.runtime.batch import Status
-
     return {
         "lorair": console.lorair_version(),
         "bundle": str(restorer.bundle.path),
         "backend": restorer.backend.description,
         "jobs": restorer.jobs,
         "seconds": time.perf_counter() - start,
-        "counts": {str(status): batch.count(status) for status in Status},
+        "counts": batch.counts,
         "pictures": [outcome.to_dict() for outcome in batch.outcomes],
     }
 
@@ -252,22 +187,3 @@ def _print_result(result: "RestoredFile", *, in_full: bool) -> None:
         console.say(f"  time   {sum(result.seconds.values()) * 1000:.0f} ms ({stages})")
     for note in result.notes:
         console.note(f"{result.source}: {note}")
-
-
-def _conclude(batch: "Batch", seconds: float) -> None:
-    """What became of them, and every error, on stderr."""
-    from lorair.runtime.batch import Status
-
-    done = batch.count(Status.RESTORED)
-    counts = (f"{batch.count(s)} {s}" for s in Status if batch.count(s) or s is Status.RESTORED)
-    console.note(f"{', '.join(counts)}; {seconds:.1f} s, {done / seconds:.2f} a second")
-    if batch.count(Status.SKIPPED):
-        console.note("skipped ones have a result already; --overwrite does them again")
-    for error in batch.errors:
-        console.stderr().print(f"error: {error.line()}", soft_wrap=True)
-
-
-def _exit_code(batch: "Batch") -> int:
-    if not batch.errors:
-        return 0
-    return batch.errors[0].exit_code if len(batch.errors) == len(batch.outcomes) else 1

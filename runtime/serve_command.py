@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from lorair.runtime import console, options
+from lorair.runtime.cluster.session import AddressOption
 from lorair.runtime.errors import DependencyError, OptionError
 from lorair.runtime.serve import settings as defaults
 
@@ -45,6 +46,17 @@ def serve(
     grace: Annotated[
         float, typer.Option(min=1, help="Seconds to end in after SIGTERM.")
     ] = defaults.DEFAULT_GRACE,
+    on_ray: Annotated[
+        bool, typer.Option("--ray", help="As replicas on Ray Serve; docs/ray.md.")
+    ] = False,
+    address: AddressOption = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="With --ray. Default: as many as fit.")
+    ] = None,
+    max_replicas: Annotated[
+        int | None, typer.Option(min=1, help="With --ray: up to so many under load.")
+    ] = None,
+    num_gpus: Annotated[float, typer.Option(min=0, help="With --ray: of each replica.")] = 0,
 ) -> None:
     """Restore pictures over HTTP, with a web page at /.
 
@@ -61,6 +73,14 @@ def serve(
 
     limits = Settings(queue, timeout, max_bytes, max_pixels, token=token)
     _check_host(host, limits)
+    if on_ray:
+        from lorair.runtime.cluster.serve_command import serve_on_ray
+
+        serve_on_ray(
+            bundle, backend, threads or 1, jobs or 1, limits, host=host, port=port, grace=grace,
+            address=address, replicas=replicas, most=max_replicas, gpus=num_gpus,
+        )  # fmt: skip
+        return
     with listen(host, port) as sock:
         jobs = default_jobs(threads) if jobs is None else jobs
         with console.status(f"loading {bundle}"):

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Final
 
 from lorair.runtime.atomic import check_writable_file
@@ -122,10 +122,11 @@ def _pictures(
         # A folder named like a picture is a mistake to report, unless folders are entered.
         names = files if recursive else files + inside
         folders[:] = inside if recursive else []
-        yield from (here / name for name in names if _is_wanted(here / name, pattern))
+        yield from (here / name for name in names if is_wanted(here / name, pattern))
 
 
-def _is_wanted(path: Path, pattern: str | None) -> bool:
+def is_wanted(path: PurePath, pattern: str | None) -> bool:
+    """Whether a file of a folder, by its path in it, is a picture to restore."""
     if path.name.startswith(".") or path.stem.endswith((RESTORED, COMPARED)):
         return False
     if pattern is not None:

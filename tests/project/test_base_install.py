@@ -57,8 +57,8 @@ def run(preamble: str, module: str, *arguments: str) -> subprocess.CompletedProc
 @pytest.mark.parametrize(
     ("module", "commands"),
     [
-        ("lorair.runtime.cli", ["infer", "route", "serve", "video"]),
-        ("lorair.exporter.cli", ["build", "engine", "inspect", "synth", "verify"]),
+        ("lorair.runtime.cli", ["batch", "infer", "route", "serve", "video"]),
+        ("lorair.exporter.cli", ["build", "engine", "inspect", "synth", "triton", "verify"]),
         ("lorair.benchmarks.cli", ["latency", "report"]),
     ],
 )

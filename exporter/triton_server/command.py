@@ -1,0 +1,41 @@
+"""The command `lorair-export triton`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorair.exporter.required import require
+from lorair.runtime import console
+from lorair.runtime.errors import OptionError
+
+
+def triton(
+    bundle: Annotated[Path, typer.Argument(help="The bundle to be served.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The model repository; may hold other models.")
+    ],
+    backend: Annotated[
+        str,
+        typer.Option(help="Of router and restorer: onnxruntime, or tensorrt for built engines."),
+    ] = "onnxruntime",
+    name: Annotated[
+        str, typer.Option(help="Of the ensemble, and the beginning of its models' names.")
+    ] = "lorair",
+    force: Annotated[bool, typer.Option("--force", help="Replace models of these names.")] = False,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Write a model repository for NVIDIA's Triton Inference Server."""
+    require("onnx")
+    from lorair.exporter.triton_server.repository import BACKENDS, plan, write
+    from lorair.runtime.bundle import Bundle
+
+    chosen = next((known for known in BACKENDS if known == backend), None)
+    if chosen is None:
+        raise OptionError("--backend", wanted=" or ".join(BACKENDS), found=backend)
+    folders = write(plan(Bundle.open(bundle), name, chosen), output, force=force)
+    if as_json:
+        console.print_json({"repository": str(output), "models": [f.name for f in folders]})
+        return
+    for folder in folders:
+        console.stdout().print(str(folder), soft_wrap=True)

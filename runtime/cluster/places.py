@@ -1,0 +1,274 @@
+"""Pictures on this machine, or on whatever PyArrow and fsspec reach by a URI.
+
+A remote picture is fetched to a temporary file and its result put from one, so that the same
+code reads and writes both. What is put appears whole: an object store's put is atomic, other
+file systems get a temporary name and a rename.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from uuid import uuid4
+
+from lorair.runtime import batch, tasks
+from lorair.runtime.errors import (
+    DependencyError,
+    LorairError,
+    OptionError,
+    OutputError,
+    PictureError,
+)
+from lorair.runtime.images import Encoding
+from lorair.runtime.tasks import Task
+
+_STORES: Final = frozenset({"s3", "gcs", "abfs"})
+"""File systems of PyArrow whose put is atomic, and whose rename would be a copy."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A picture and the place for its result; each a path of this machine or a URI."""
+
+    source: str
+    target: str
+    comparison: str | None = None
+
+    @property
+    def written(self) -> list[str]:
+        """What it makes."""
+        return [self.target, *([] if self.comparison is None else [self.comparison])]
+
+
+def is_uri(name: str) -> bool:
+    """Whether it is a URI, such as s3://bucket/key, and no path."""
+    return "://" in name
+
+
+@contextmanager
+def source_file(name: str) -> Iterator[Path]:
+    """The picture as a file.
+
+    Raises:
+        PictureError: it cannot be fetched.
+    """
+    if not is_uri(name):
+        yield Path(name)
+        return
+    with TemporaryDirectory(prefix="lorair-") as folder:
+        path = Path(folder, _file_name(name))
+        system, inner = file_system(name)
+        try:
+            with system.open_input_stream(inner) as stream:
+                path.write_bytes(stream.read())
+        except OSError as error:
+            raise PictureError(f"cannot read {name}", found=str(error)) from error
+        with _called(path, name):
+            yield path
+
+
+@contextmanager
+def target_file(name: str | None) -> Iterator[Path | None]:
+    """Where to write the result; it is put into its place if the block ends well.
+
+    Raises:
+        OutputError: it cannot be put.
+    """
+    if name is None or not is_uri(name):
+        yield None if name is None else Path(name)
+        return
+    with TemporaryDirectory(prefix="lorair-") as folder:
+        path = Path(folder, _file_name(name))
+        with _called(path, name):
+            yield path
+        try:
+            _put(path.read_bytes(), name)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {name}", found=str(error), hint="choose another place with -o"
+            ) from error
+
+
+@contextmanager
+def _called(path: Path, name: str) -> Iterator[None]:
+    """Errors from within name the picture, not our temporary file."""
+    try:
+        yield
+    except LorairError as error:
+        error.what = error.what.replace(str(path), name)
+        raise
+
+
+def _put(content: bytes, name: str) -> None:
+    system, inner = file_system(name)
+    if system.type_name in _STORES:
+        with system.open_output_stream(inner) as stream:
+            stream.write(content)
+        return
+    place = PurePosixPath(inner)
+    system.create_dir(str(place.parent), recursive=True)
+    partial = str(place.with_name(f".{place.stem}.{uuid4().hex[:12]}.partial{place.suffix}"))
+    with system.open_output_stream(partial) as stream:
+        stream.write(content)
+    system.move(partial, inner)
+
+
+def file_system(uri: str) -> tuple[Any, str]:
+    """PyArrow's file system for a URI, or fsspec's, and the path in it.
+
+    Raises:
+        OptionError: nobody knows the URI's scheme.
+        DependencyError: the package for its scheme is not installed.
+    """
+    import fsspec
+    from pyarrow import fs
+
+    try:
+        found: tuple[Any, str] = fs.FileSystem.from_uri(uri)
+        return found
+    except (ValueError, NotImplementedError):  # not one of PyArrow's own
+        pass
+    parts = urlsplit(uri)
+    try:
+        plain = f"{parts.scheme}://{parts.netloc}{unquote(parts.path)}"
+        system, inner = fsspec.core.url_to_fs(plain)
+    except ValueError as error:
+        wanted = "a URI that PyArrow or fsspec knows"
+        raise OptionError(uri, wanted=wanted, found=str(error)) from error
+    except ImportError as error:
+        raise DependencyError(f"cannot open {uri}", found=str(error), hint="install it") from error
+    return fs.PyFileSystem(fs.FSSpecHandler(system)), inner
+
+
+def is_current(item: Item) -> bool:
+    """`batch.is_current`, here or there."""
+    if not is_uri(item.source):
+        written = [Path(name) for name in item.written]
+        return batch.is_current(Task(Path(item.source), written[0], *written[1:]))
+    source, *found = (system.get_file_info(inner) for system, inner in
+                      map(file_system, (item.source, *item.written)))  # fmt: skip
+    return all(info.is_file and info.size and info.mtime_ns >= source.mtime_ns for info in found)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Pictures of a run, in order.
+
+    is_folder: whether a folder was among the inputs. is_remote: whether names are URIs.
+    """
+
+    items: list[Item]
+    is_folder: bool
+    is_remote: bool
+
+
+def plan(
+    inputs: Sequence[str],
+    output: str,
+    *,
+    recursive: bool = False,
+    pattern: str | None = None,
+    encoding: Encoding,
+    compare: bool = False,
+) -> Plan:
+    """Where each restored picture goes, by the rules of `tasks.plan`.
+
+    Args:
+        inputs: pictures and folders, as paths or URIs; of either all become URIs.
+        output: as for `tasks.plan`, like all that follows.
+        recursive: whether folders in folders are entered.
+        pattern: of the files taken from folders.
+        encoding: of the results.
+        compare: whether before and after are written too.
+
+    Raises:
+        as `tasks.plan`.
+    """
+    if not any(map(is_uri, (*inputs, output))):
+        paths = [Path(name) for name in inputs]
+        planned = tasks.plan(
+            paths, Path(output), recursive=recursive, pattern=pattern, encoding=encoding,
+            compare=compare,
+        )  # fmt: skip
+        items = [Item(*map(str, (task.source, *task.written))) for task in planned]
+        return Plan(items, tasks.has_folder(paths), is_remote=False)
+    listings = [_list(_uri(name), recursive, pattern) for name in inputs]
+    items = [
+        _item(source, _join(_uri(output), str(place)), encoding.ending, compare)
+        for sources, _ in listings
+        for source, place in sources
+    ]
+    _check(items)
+    return Plan(items, any(is_folder for _, is_folder in listings), is_remote=True)
+
+
+def _uri(name: str) -> str:
+    """With a path that is quoted."""
+    if not is_uri(name):
+        return Path(name).resolve().as_uri()
+    parts = urlsplit(name)
+    return urlunsplit(parts._replace(path=quote(parts.path, safe="/%")))
+
+
+def _join(uri: str, path: str) -> str:
+    """The URI of a file in a folder; options behind a question mark stay."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(path)}"))
+
+
+def _file_name(uri: str) -> str:
+    return unquote(PurePosixPath(urlsplit(uri).path).name)
+
+
+def _list(
+    name: str, recursive: bool, pattern: str | None
+) -> tuple[list[tuple[str, PurePosixPath]], bool]:
+    """The pictures behind a URI with their paths in its folder, and whether it is one."""
+    from pyarrow import fs
+
+    system, inner = file_system(name)
+    try:
+        if system.get_file_info(inner).type == fs.FileType.File:
+            return [(name, PurePosixPath(_file_name(name)))], False
+        listed = system.get_file_info(fs.FileSelector(inner, recursive=recursive))
+    except OSError as error:
+        raise PictureError(f"cannot list {name}", found=str(error)) from error
+    files = (PurePosixPath(info.path).relative_to(inner) for info in listed if info.is_file)
+    found = [file for file in sorted(files) if tasks.is_wanted(file, pattern)]
+    found = [file for file in found if not any(part.startswith(".") for part in file.parts)]
+    if not found:
+        raise PictureError(
+            f"nothing to restore in {name}",
+            wanted=pattern or "pictures",
+            found="none" if recursive else "none, folders in it left out",
+            hint="check the URI and --glob",
+        )
+    return [(_join(name, str(file)), file) for file in found], True
+
+
+def _item(source: str, place: str, ending: str, compare: bool) -> Item:
+    """`place` is where the picture itself would be in the output."""
+    parts = urlsplit(place)
+    stem = PurePosixPath(parts.path).stem
+    path = PurePosixPath(parts.path)
+    target = path.with_name(f"{stem}{tasks.RESTORED}{ending}")
+    comparison = path.with_name(f"{stem}{tasks.COMPARED}.png")
+    names = [urlunsplit(parts._replace(path=str(p))) for p in (target, comparison)]
+    return Item(source, names[0], names[1] if compare else None)
+
+
+def _check(items: Sequence[Item]) -> None:
+    taken = {item.source: item.source for item in items}
+    for item in items:
+        for name in item.written:
+            if name in taken:
+                raise OutputError(
+                    f"cannot restore {item.source}",
+                    wanted="an output that is no input and no other picture's output",
+                    found=f"{name}, which is {taken[name]}'s",
+                    hint="choose another with -o",
+                )
+            taken[name] = item.source

@@ -1,0 +1,187 @@
+"""A run's bookkeeping, with actors in this process in the place of Ray's."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ray = pytest.importorskip("ray")
+
+from lorair.runtime import images  # noqa: E402
+from lorair.runtime.batch import Status  # noqa: E402
+from lorair.runtime.bundle import Bundle  # noqa: E402
+from lorair.runtime.cluster import run as module  # noqa: E402
+from lorair.runtime.cluster.places import Item, plan  # noqa: E402
+from lorair.runtime.cluster.pool import Pool, memory_of  # noqa: E402
+from lorair.runtime.cluster.restoring import RestoreFiles, Work  # noqa: E402
+from lorair.runtime.cluster.session import Resources  # noqa: E402
+from lorair.runtime.errors import BundleError, DiskFullError, InternalError, OptionError  # noqa: E402
+from lorair.runtime.files import Handling  # noqa: E402
+
+POOL = Pool(actors=1, cpus=1, gpus=0)
+GIGABYTE = 10**9
+
+
+class Rows:
+    """A dataset's: pictures a task as Ray would give them, some tasks lost."""
+
+    def __init__(self, actor: RestoreFiles, indices: Sequence[int], size: int, dies: Any) -> None:
+        self._actor, self._dies = actor, dies
+        self._tasks = [indices[i : i + size] for i in range(0, len(indices), size)]
+
+    def iter_rows(self) -> Iterator[dict[str, Any]]:
+        for task in self._tasks:
+            if any(map(self._dies, task)):
+                continue
+            columns = self._actor({"index": np.array(task)})
+            for values in zip(*columns.values(), strict=True):
+                yield dict(zip(columns, values, strict=True))
+
+
+@pytest.fixture
+def local(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets a run use `Rows`; `dies` says which pictures kill their actors."""
+
+    def install(dies: Callable[[int], bool] = lambda index: False) -> None:
+        monkeypatch.setattr(ray, "put", lambda value: value)
+        monkeypatch.setattr(ray, "get", lambda value: value)
+        monkeypatch.setattr(
+            module,
+            "_dataset",
+            lambda indices, work, pool, size: Rows(RestoreFiles(work), indices, size, dies),
+        )
+
+    return install
+
+
+def work_of(bundle: Path, folder: Path, out: Path, **changes: Any) -> Work:
+    items = plan([str(folder)], str(out), encoding=images.Encoding()).items
+    values: dict[str, Any] = {"backend": "onnxruntime", "threads": 1, "handling": Handling()}
+    values |= {"skip": True, "is_remote": False}
+    return Work(items, str(bundle), **values | changes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    for number in range(20):
+        pixels = np.random.default_rng(number).integers(0, 256, (24, 24, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "in" / f"p{number:02}.png")
+    return tmp_path / "in"
+
+
+def test_who_kills_its_actors_is_alone_to_blame(
+    local: Any, tiny_bundle: Path, folder: Path, tmp_path: Path
+) -> None:
+    local(lambda index: index in (3, 11))
+    run = module.Run(work_of(tiny_bundle, folder, tmp_path / "out"))
+    records = list(run.run(POOL))
+    assert sorted(record.index for record in records) == list(range(20)), "each one once"
+    assert run.counts == {"restored": 18, "skipped": 0, "failed": 2, "not done": 0}
+    assert [e.what[-7:] for e in run.errors] == ["p03.png", "p11.png"]
+    assert "a process that died, 4 times" in run.errors[0].line()
+    assert len(list((tmp_path / "out").iterdir())) == 18
+    again = module.Run(work_of(tiny_bundle, folder, tmp_path / "out"))
+    assert again.pending == [3, 11]
+    assert [again.records[i].status for i in (0, 3)] == [Status.SKIPPED, Status.NOT_DONE]
+
+
+def test_a_full_disk_ends_it(
+    local: Any, tiny_bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local()
+    write = images.write
+
+    def full(path: Path, *what: Any) -> Any:
+        if path.name.startswith("p04"):
+            raise DiskFullError(f"cannot write {path}", found="no space", hint="free some")
+        return write(path, *what)
+
+    monkeypatch.setattr(images, "write", full)
+    run = module.Run(work_of(tiny_bundle, folder, tmp_path / "out"))
+    records = list(run.run(POOL))
+    assert records[-1].error is not None
+    assert run.counts["failed"] == 1
+    assert run.counts["not done"] == 20 - len(records)
+
+
+def test_a_bundle_that_no_actor_can_open(local: Any, folder: Path, tmp_path: Path) -> None:
+    local()
+    run = module.Run(work_of(tmp_path / "none", folder, tmp_path / "out"))
+    with pytest.raises(BundleError, match="no bundle at") as caught:
+        list(run.run(POOL))
+    assert caught.value.hint is not None, "a pickled error keeps its parts"
+
+
+def test_a_ray_that_ends(
+    local: Any, tiny_bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local()
+
+    class Lost:
+        def iter_rows(self) -> Any:
+            raise ray.exceptions.RaySystemError("the head is gone")
+
+    monkeypatch.setattr(module, "_dataset", lambda *_: Lost())
+    run = module.Run(work_of(tiny_bundle, folder, tmp_path / "out"))
+    with pytest.raises(InternalError, match="the head is gone; the same command goes on"):
+        list(run.run(POOL))
+
+
+def test_remote_errors_name_the_uri(
+    local: Any, tiny_bundle: Path, folder: Path, tmp_path: Path
+) -> None:
+    local()
+    (folder / "p05.png").write_bytes(b"this is text")
+    planned = plan([folder.as_uri()], (tmp_path / "out").as_uri(), encoding=images.Encoding())
+    work = Work(planned.items, str(tiny_bundle), "onnxruntime", 1, Handling(), True, True)
+    run = module.Run(work)
+    entries = [record.entry for record in run.run(POOL)]
+    assert run.counts["restored"] == 19
+    uri = (folder / "p05.png").as_uri()
+    assert f"cannot read {uri}: wanted a picture" in run.errors[0].line()
+    assert {entry["input"] for entry in entries} == {item.source for item in planned.items}
+    assert all("file://" in entry["output"] for entry in entries if "output" in entry)
+    assert json.dumps(entries)
+    again = list(module.Run(work).run(POOL))
+    assert [record.status for record in again].count(Status.SKIPPED) == 19
+
+
+def test_a_retried_task_repeats_nothing(
+    local: Any, tiny_bundle: Path, folder: Path, tmp_path: Path
+) -> None:
+    local()
+    actor = RestoreFiles(work_of(tiny_bundle, folder, tmp_path / "out"))
+    first = actor({"index": np.array([7])})
+    target = tmp_path / "out" / "p07.restored.png"
+    before = target.stat().st_mtime_ns
+    second = actor({"index": np.array([7])})
+    assert target.stat().st_mtime_ns == before
+    assert first["status"] == second["status"] == ["restored"]
+
+
+def test_how_many_actors_fit(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+
+    def fitting(cpus: float, gpus: float, memory: float, *wishes: Any) -> int:
+        return Pool.fitting(Resources(cpus, gpus, memory, 1, ""), *wishes, bundle).actors
+
+    assert fitting(8, 0, 99 * GIGABYTE, None, 1, 0) == 8
+    assert fitting(8, 0, 99 * GIGABYTE, None, 3, 0) == 2
+    assert fitting(8, 2, 99 * GIGABYTE, None, 1, 0.5) == 4
+    assert fitting(8, 0, 3 * memory_of(bundle), None, 1, 0) == 3
+    assert fitting(8, 0, 1, None, 1, 0) == 1
+    assert fitting(8, 0, 99 * GIGABYTE, 20, 1, 0) == 20, "who asks gets it"
+    with pytest.raises(OptionError, match="at most 8 CPUs and 0 GPUs"):
+        fitting(8, 0, 99 * GIGABYTE, None, 1, 1)
+    with pytest.raises(OptionError, match="found 9 and 0"):
+        fitting(8, 0, 99 * GIGABYTE, 1, 9, 0)
+
+
+def test_items_know_what_they_make() -> None:
+    assert Item("a", "b", "c").written == ["b", "c"]
+    assert Item("a", "b").written == ["b"]
