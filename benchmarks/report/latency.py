@@ -115,8 +115,10 @@ def labels(report: LatencyReport) -> dict[int, str]:
 def times_as_fast(
     configurations: Sequence[Configuration], names: dict[int, str], baseline: str | None
 ) -> dict[int, float]:
-    """Of the totals' medians, by the configuration's id: the baseline's over its own."""
-    totals = {id(c): c.summary["total"].p50 for c in configurations if "total" in c.summary}
+    """Of the totals' medians a picture, by the configuration's id: the baseline's over its own."""
+    totals = {
+        id(c): c.summary["total"].p50 / c.batch for c in configurations if "total" in c.summary
+    }
     named = [value for key, value in totals.items() if names[key] == baseline]
     if not totals or (baseline is not None and not named):
         return {}

@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 from matplotlib.lines import Line2D
 
+from lorair.benchmarks.datasets import DATASETS
 from lorair.benchmarks.report import charts
 from lorair.benchmarks.report.content import (
     Cell,
@@ -18,19 +19,20 @@ from lorair.benchmarks.report.content import (
 )
 from lorair.benchmarks.report.files import file_section
 from lorair.benchmarks.report.palette import LIGHT
-from lorair.benchmarks.schema import Picture, QualityReport, Scores
+from lorair.benchmarks.schema import Picture, Published, QualityReport, Scores
 
 TITLE: Final = "Quality"
 
-PUBLISHED: Final = {
-    "snow": ("Snow100K-L", 32.28, 0.930),
-    "rain": ("Outdoor-Rain", 32.62, 0.945),
-    "raindrop": ("RainDrop", 33.39, 0.949),
-}
-"""Data set, PSNR in dB and SSIM of Setting I in the LoRA-IR paper, by class."""
+_SCORES: Final = (
+    ("PSNR", "psnr", 2), ("SSIM", "ssim", 3), ("PSNR Y", "psnr_y", 2), ("SSIM Y", "ssim_y", 3),
+    ("PSNR authors\u2019", "psnr_authors", 2), ("SSIM authors\u2019", "ssim_authors", 3),
+)  # fmt: skip
+"""Name, field and digits. Files of older versions have no score by the authors' protocol."""
 
-_SCORES: Final = (("PSNR", "psnr"), ("SSIM", "ssim"), ("PSNR Y", "psnr_y"), ("SSIM Y", "ssim_y"))
-_COLUMNS: Final = tuple(f">{name} {when}" for name, _ in _SCORES for when in ("before", "after"))
+_SETS: Final = {"snow": "snow", "rain": "rainfog", "raindrop": "raindrop"}
+"""The paper's test set of a class, in `DATASETS`."""
+
+_COLUMNS: Final = tuple(f">{name} {when}" for name, *_ in _SCORES for when in ("before", "after"))
 
 
 def section(source: Source) -> Section:
@@ -50,53 +52,72 @@ def section(source: Source) -> Section:
 
 
 def _classes(report: QualityReport) -> Table:
-    """A line a class, as the router saw it, and all together."""
-    routes = sorted({p.route for p in report.pictures})
-    groups = [(r, [p for p in report.pictures if p.route == r]) for r in routes]
-    known = any(route in PUBLISHED for route in routes)
+    """A line a data folder, or where there was one a class as the router saw it; and all."""
+    groups = _groups(report)
+    known = report.published is not None or any(name in _SETS for name in groups)
     rows = []
-    for route, found in groups:
-        means = [_mean(found, when, m) for _, m in _SCORES for when in ("before", "after")]
-        cells = _score_cells(means)
-        rows.append((text(route), Cell(str(len(found)), len(found)), *cells,
-                     *(_published(route) if known else ())))  # fmt: skip
-    if report.mean is not None:
-        means = [
-            getattr(getattr(report.mean, w), m) for _, m in _SCORES for w in ("before", "after")
-        ]
-        rows.append((text("all"), Cell(str(len(report.pictures)), len(report.pictures)),
-                     *_score_cells(means), *((text(None),) * 2 if known else ())))  # fmt: skip
+    for name, found in groups.items():
+        published = _published(report.published or _of_class(name)) if known else ()
+        rows.append((text(name), Cell(str(len(found)), len(found)), *_means(found), *published))
+    if len(groups) > 1:
+        every = (text("all"), Cell(str(len(report.pictures)), len(report.pictures)))
+        rows.append((*every, *_means(report.pictures), *((text(None),) * 2 if known else ())))
     columns = ("class", ">pictures", *_COLUMNS)
-    caption = "Means by the class that the router chose"
+    caption = f"Means by {'data folder' if report.groups else 'the class that the router chose'}"
     if known:
         columns += ("published set", ">published PSNR / SSIM")
         caption += (
-            "; published: Setting I by its authors, with their weights on their test sets, so "
-            "other pictures and another network than here"
+            "; published: Setting I by its authors, by their protocol, with their weights on "
+            "their test sets, so other pictures and another network than here"
         )
     return Table(caption, columns, tuple(rows))
 
 
-def _published(route: str) -> tuple[Cell, Cell]:
-    if route not in PUBLISHED:
+def _groups(report: QualityReport) -> dict[str, list[Picture]]:
+    if report.groups:
+        names = {name: f"{name}/" for name in report.groups}
+        found = {n: [p for p in report.pictures if p.name.startswith(b)] for n, b in names.items()}
+        return {name: pictures for name, pictures in found.items() if pictures}
+    routes = sorted({p.route for p in report.pictures})
+    return {route: [p for p in report.pictures if p.route == route] for route in routes}
+
+
+def _of_class(name: str) -> Published | None:
+    return DATASETS[_SETS[name]].published if name in _SETS else None
+
+
+def _published(found: Published | None) -> tuple[Cell, Cell]:
+    if found is None:
         return text(None), text(None)
-    name, psnr, ssim = PUBLISHED[route]
-    return text(name), Cell(f"{psnr:.2f} / {ssim:.3f}")
+    return text(found.dataset), Cell(f"{found.psnr:.2f} / {found.ssim:.3f}")
 
 
-def _mean(found: Sequence[Picture], when: str, metric: str) -> float:
-    return float(np.mean([getattr(getattr(p, when), metric) for p in found]))
+def _means(found: Sequence[Picture]) -> list[Cell]:
+    return _score_cells([
+        _mean([getattr(getattr(p, when), field) for p in found])
+        for _, field, _ in _SCORES
+        for when in ("before", "after")
+    ])  # fmt: skip
 
 
-def _score_cells(values: Sequence[float]) -> list[Cell]:
-    """PSNR in two digits behind the point, SSIM in three, in turn by pairs."""
-    return [Cell(f"{v:.{3 if i // 2 % 2 else 2}f}", v) for i, v in enumerate(values)]
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
+
+
+def _score_cells(values: Sequence[float | None]) -> list[Cell]:
+    """Before and after of each score, in its digits."""
+    digits = [places for *_, places in _SCORES for _ in range(2)]
+    return [
+        text(None) if value is None else Cell(f"{value:.{places}f}", value)
+        for value, places in zip(values, digits, strict=True)
+    ]
 
 
 def _pictures(pictures: Sequence[Picture]) -> Table:
     rows = tuple(
         (text(p.name), text(f"{p.width}x{p.height}"), text(p.route),
-         *_score_cells([getattr(s, m) for _, m in _SCORES for s in (p.before, p.after)]))
+         *_score_cells([getattr(s, f) for _, f, _ in _SCORES for s in (p.before, p.after)]))
         for p in pictures
     )  # fmt: skip
     return Table("Every picture", ("", "size", "route", *_COLUMNS), rows, folded=True)
@@ -128,15 +149,16 @@ def _plot(source: Source, pictures: Sequence[Picture]) -> Plot:
     ]
     charts.place_legend(figure, handles, ["degraded", "restored"])
     alt = "; ".join(
-        f"{r} from {_mean(g, 'before', 'psnr'):.2f} to {_mean(g, 'after', 'psnr'):.2f} dB"
-        for r, g in zip(routes, groups, strict=True)
+        f"{route} from {np.mean([p.before.psnr for p in group]):.2f} "
+        f"to {np.mean([p.after.psnr for p in group]):.2f} dB"
+        for route, group in zip(routes, groups, strict=True)
     )
     return Plot(f"{source.anchor}_psnr", figure, f"{title}. Means: {alt}.", _psnr(pictures))
 
 
 def _psnr(pictures: Sequence[Picture]) -> Table:
     rows = tuple(
-        (text(p.name), text(p.route), *_score_cells([p.before.psnr, p.after.psnr]))
+        (text(p.name), text(p.route), *(Cell(f"{s.psnr:.2f}", s.psnr) for s in (p.before, p.after)))
         for p in pictures
     )
     return Table("PSNR on RGB, dB", ("", "route", ">before", ">after"), rows, folded=True)

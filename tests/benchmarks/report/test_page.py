@@ -139,7 +139,7 @@ def test_quality_means_by_class_beside_the_published(made: Page) -> None:
     snow = next(row for row in rows(made) if row[0][0] == "snow" and len(row) > 8)
     assert [text for text, _ in snow] == [
         "snow", "3", "21.00", "28.00", "0.812", "0.812", "22.00", "29.00", "0.875", "0.875",
-        "Snow100K-L", "32.28 / 0.930",
+        "–", "–", "–", "–", "Snow100K-L", "32.28 / 0.930",
     ]  # fmt: skip
     images = [found["alt"] for tag, found in made.tags if tag == "img"]
     assert images == [f"snow 0, {what}" for what in ("restored", "original", "degraded")]
