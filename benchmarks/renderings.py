@@ -8,13 +8,14 @@ import shlex
 import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from lorair.benchmarks.latency import TOTAL
 from lorair.benchmarks.results_file import read_report
 from lorair.benchmarks.schema import (
     CommandsReport,
     Configuration,
+    ExpertsReport,
     LatencyReport,
     Report,
     ThroughputReport,
@@ -118,6 +119,48 @@ def tiles(results: Path, name: str) -> str:
     return table(["", *(f"tile {side}" for side in sides)], rows)
 
 
+def experts(results: Path, name: str) -> str:
+    """Merged and with gates, top_k 1: milliseconds by size, and megabytes."""
+    rows = [row for row in _read(results, name, ExpertsReport).rows if row.top_k == 1]
+    forms: tuple[Literal["merged", "gates"], ...] = ("merged", "gates")
+    sizes = list(dict.fromkeys(row.size for row in rows))
+    found = {(row.experts, row.form, row.size): row for row in rows}
+    lines = []
+    for count in dict.fromkeys(row.experts for row in rows):
+        times = [found[count, form, size].p50 for size in sizes for form in forms]
+        disk = [found[count, form, sizes[0]].bundle_bytes or 0 for form in forms]
+        switch = found[count, "merged", sizes[0]].switch_seconds
+        lines.append([
+            str(count), *("?" if t is None else milliseconds(t) for t in times),
+            *(f"{size / 1e6:.1f}" for size in disk), "" if switch is None else seconds(switch),
+        ])  # fmt: skip
+    names = [f"{square(size)}, {form}, ms" for size in sizes for form in forms]
+    return table(["experts", *names, *(f"{form}, MB" for form in forms), "switch, s"], lines, 0)
+
+
+def crossover(results: Path, name: str) -> str:
+    """What an experts result says, as a list."""
+    return "\n".join(f"- {text}" for text in _read(results, name, ExpertsReport).crossover)
+
+
+def batches(results: Path, name: str) -> str:
+    """By backend and size: milliseconds a picture, and the process's peak memory."""
+    found = _read(results, name, LatencyReport).configurations
+    batches = sorted({c.batch for c in found})
+    by_place = {(c.backend, c.size, c.batch): c for c in found}
+    rows = []
+    for backend, size in dict.fromkeys((c.backend, c.size) for c in found):
+        cells = [by_place[backend, size, batch] for batch in batches]
+        times = [
+            milliseconds(c.summary[stage].p50 / c.batch)
+            for stage in ("restorer", TOTAL) for c in cells
+        ]  # fmt: skip
+        memory = [gigabytes(c.memory.host) for c in cells]
+        rows.append([f"{backend}, {square(size)}", *times, *memory])
+    parts = ("restorer, ms", "file to file, ms", "peak, GB")
+    return table(["", *(f"{part}, {b} in a run" for part in parts for b in batches)], rows)
+
+
 def commands(results: Path, name: str, *labels: str) -> str:
     """Whole commands: median and range of seconds, and peak memory. A label for each."""
     runs = _read(results, name, CommandsReport).runs
@@ -157,8 +200,8 @@ def factor(results: Path, name: str, size: str, slow: str, fast: str, stage: str
 FUNCTIONS: Final[dict[str, Callable[..., str]]] = {
     function.__name__: function
     for function in (
-        latency, stage, sizes, cold, accuracy, throughput, tiles, commands, bytes_of, transcript,
-        median, factor,
+        latency, stage, sizes, cold, accuracy, throughput, tiles, experts, crossover, batches,
+        commands, bytes_of, transcript, median, factor,
     )
 }  # fmt: skip
 
