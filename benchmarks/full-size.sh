@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures again what docs/benchmarks.md says: every part below, or those that are named,
-# each into files of benchmarks/results. `make bench` runs it; two cores take about an hour.
+# each into files of benchmarks/results. `make bench` runs it; two cores take an hour and a half.
 # Afterwards `make numbers` puts the results into the documents.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 work=.build/bench
 results=${RESULTS:-benchmarks/results}
 weights=(--ir-weights $work/weights/setting1_ir.pth --router-weights $work/weights/setting1_router.pth)
-all=(build latency fp32 accuracy restorer sizes small throughput large tiles video verify install)
+all=(build latency fp32 accuracy restorer sizes small throughput large tiles video verify experts serve install)
 export PATH="$PWD/.venv/bin:$PATH" LORAIR_CACHE="$PWD/$work/cache"
 mkdir -p $work "$results"
 
@@ -16,10 +16,18 @@ bench() { local name=$1; shift; echo "== $name" >&2; lorair-bench "$@" --report 
 
 pictures() { python -m lorair.benchmarks.pictures "$@"; }
 
-build() {  # the full size in three precisions, and a picture: as the README shows them
-  # Random weights of exactly the released shapes: time does not depend on their values.
+weights() {  # random ones of exactly the released shapes: time does not depend on their values
   test -d $work/weights || lorair-export synth --preset setting1 -o $work/weights
-  rm -rf $work/bundle $work/int8 $work/fp16 $work/img.restored.png
+}
+
+int8() {  # the bundle that most parts time; its route checks take ten minutes
+  weights
+  test -d $work/int8 || lorair-export build "${weights[@]}" --router-int8 -o $work/int8
+}
+
+build() {  # the full size in fp32 and fp16, engines, and a picture: as the README shows them
+  int8
+  rm -rf $work/bundle $work/fp16 $work/img.restored.png
   pictures square 512 $work/img.png
   ln -f $work/weights/*.pth $work
   local named="--ir-weights setting1_ir.pth --router-weights setting1_router.pth"
@@ -28,7 +36,6 @@ build() {  # the full size in three precisions, and a picture: as the README sho
     bench build-setting1-cpu2 commands --rounds 1 \
       --size-of bundle --size-of int8 --size-of fp16 \
       "lorair-export build $named -o bundle" \
-      "lorair-export build $named --router-int8 -o int8" \
       "lorair-export build $named --fp16 -o fp16" \
       "lorair-export engine fp16 --flavour tensorrt-rtx" \
       "lorair-run infer img.png --bundle bundle"
@@ -116,6 +123,19 @@ verify() {  # the backends of a bundle against its portable graphs
   mkdir -p $work/one; cp exporter/photos/chelsea.jpg $work/one
   bench verify-setting1-cpu2 commands --rounds 1 \
     "lorair-export verify $work/int8 --backend openvino --images $work/one"
+}
+
+experts() {  # what a mixture costs, and several pictures in a run
+  bench experts-tiny-onnxruntime-cpu2 experts
+  bench latency-batch-default-cpu2 latency --bundle $work/default --reuse-route \
+    --backend onnxruntime --backend openvino --batch 1 --batch 4 \
+    --size 128x128 --size 256x256 --iterations 8
+}
+
+serve() {  # the server under load, its end, hostile bodies
+  local check="python tests/support/serve_check.py"
+  bench serve-check-cpu2 commands --rounds 1 \
+    "$check load $work/default" "$check term $work/default" "$check fuzz $work/default"
 }
 
 install() {  # what a machine that only restores gets

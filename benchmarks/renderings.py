@@ -4,6 +4,7 @@ Each function takes the folder of the results and the words of its mark, names o
 without `.json` among them. Durations come out in the unit that the column says.
 """
 
+import json
 import shlex
 import statistics
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ from lorair.benchmarks.schema import (
     Configuration,
     ExpertsReport,
     LatencyReport,
+    QualityReport,
     Report,
     ThroughputReport,
     TileRow,
@@ -119,6 +121,22 @@ def tiles(results: Path, name: str) -> str:
     return table(["", *(f"tile {side}" for side in sides)], rows)
 
 
+def quality(results: Path, name: str) -> str:
+    """Each data folder's means before and after, and the gains in PSNR."""
+    report = _read(results, name, QualityReport)
+    rows = []
+    for group, means in report.groups.items():
+        pairs = [
+            f"{getattr(means.before, score):.{digits}f} → {getattr(means.after, score):.{digits}f}"
+            for score, digits in (("psnr", 2), ("ssim", 3), ("psnr_y", 2), ("ssim_y", 3))
+        ]
+        inside = [p for p in report.pictures if p.name.startswith(f"{group}/")]
+        gains = [p.after.psnr - p.before.psnr for p in inside]
+        rows.append([group, *pairs, f"+{statistics.mean(gains):.2f} dB", f"{min(gains):+.2f} dB"])
+    heads = ["", "PSNR", "SSIM", "PSNR Y", "SSIM Y", "mean gain", "least gain"]
+    return table(heads, rows, left=7)
+
+
 def experts(results: Path, name: str) -> str:
     """Merged and with gates, top_k 1: milliseconds by size, and megabytes."""
     rows = [row for row in _read(results, name, ExpertsReport).rows if row.top_k == 1]
@@ -185,6 +203,38 @@ def transcript(results: Path, name: str, position: str) -> str:
     return f"```\n$ {shlex.join(run.command)}\n{run.output.strip()}\n```"
 
 
+def reported(results: Path, name: str, position: str, key: str) -> str:
+    """One value of the JSON that a command printed; `a.0` is the first of the list `a`."""
+    run = _read(results, name, CommandsReport).runs[int(position)]
+    first, *rest = key.split(".")
+    value = json.loads(run.output.splitlines()[0])[first]
+    return str(value[int(rest[0])] if rest else value)
+
+
+def sizing(results: Path, *places: str) -> str:
+    """Core-seconds a picture and pictures a core-hour. A place is `label=file[:size:backend]`."""
+    rows = [_sizing(results, *place.rsplit("=", 1)) for place in places]
+    heads = ["model, picture", "backend", "core-seconds a picture", "pictures a core-hour",
+             "memory of a process, GB", "from"]  # fmt: skip
+    return table(heads, rows, left=2)
+
+
+def _sizing(results: Path, label: str, place: str) -> list[str]:
+    name, *choice = place.split(":")
+    if choice:
+        size, backend = choice
+        report = _read(results, name, LatencyReport)
+        (c,) = _configurations(results, name, size, backend)
+        cores = int(report.settings["threads"] or 1)
+        cost, memory = c.summary[TOTAL].p50 * cores, gigabytes(c.memory.host)
+    else:
+        folder = _read(results, name, ThroughputReport)
+        best = min(statistics.median(run.cpu_seconds) for run in folder.runs)
+        cost, backend, memory = best / folder.pictures, folder.backend, ""
+    hourly = f"{float(f'{3600 / cost:.2g}'):,.0f}"
+    return [label, backend, seconds(cost), hourly, memory, f"`{name}`"]
+
+
 def median(results: Path, name: str, size: str, backend: str, stage: str) -> str:
     """One number: seconds."""
     (c,) = _configurations(results, name, size, backend)
@@ -200,8 +250,8 @@ def factor(results: Path, name: str, size: str, slow: str, fast: str, stage: str
 FUNCTIONS: Final[dict[str, Callable[..., str]]] = {
     function.__name__: function
     for function in (
-        latency, stage, sizes, cold, accuracy, throughput, tiles, experts, crossover, batches,
-        commands, bytes_of, transcript, median, factor,
+        latency, stage, sizes, cold, accuracy, throughput, tiles, quality, experts, crossover, batches,
+        commands, bytes_of, transcript, reported, sizing, median, factor,
     )
 }  # fmt: skip
 

@@ -218,7 +218,7 @@ def test_several_data_folders(
         with Image.open(io.BytesIO(base64.b64decode(text))) as image:
             assert (image.format, image.size) == ("JPEG", (90, 60))
             error = np.asarray(image, float) - np.asarray(Image.open(sets[0] / folder / "a.png"))
-            assert np.abs(error).mean() < 12, "the picture itself, but for JPEG"
+            assert np.abs(error).mean() < 20, "the picture itself, but for JPEG"
 
 
 def test_previews_are_small_and_spread(photo: np.ndarray) -> None:

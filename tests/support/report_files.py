@@ -5,7 +5,6 @@ import io
 import json
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -141,23 +140,32 @@ def kernels(timed: bool) -> dict[str, Any]:
                   compiled=None if timed else compiled)  # fmt: skip
 
 
-def experts() -> Any:
-    """As the kind's report has it."""
+def experts() -> dict[str, Any]:
+    """A mixture in three forms; nothing fused was timed."""
     forms = {"merged": (0.5, 0.0), "gates": (0.5, 0.0625), "fused": (None, 0)}
     rows = [
-        SimpleNamespace(
-            experts=count, top_k=top_k, rank=4, form=form, height=64, width=96, samples=(),
-            p50=None if base is None else base + slope * count, interval=None,
-            peak_memory=count * 10**8, bundle_bytes=count * 10**7, note="not here" * (base is None),
-        )
+        {"experts": count, "top_k": top_k, "rank": 4, "form": form, "height": 64, "width": 96,
+         "p50": None if base is None else base + slope * count, "peak_memory": count * 10**8,
+         "bundle_bytes": count * 10**7, "note": "not here" * (base is None)}
         for top_k in (1, 2)
         for count in (2, 4, 8)
         for form, (base, slope) in forms.items()
     ]  # fmt: skip
-    return SimpleNamespace(
-        kind="experts", complete=True, command=(), date=None, environment=ENVIRONMENT, bundles=(),
-        settings={}, notes=(), rows=rows, crossover=("Merging pays from 7 pictures on",),
-    )  # fmt: skip
+    return common("experts", preset="tiny", backend="onnxruntime", description="ONNX Runtime",
+                  rows=rows, crossover=["Merging pays from 7 pictures on"])  # fmt: skip
+
+
+def commands() -> dict[str, Any]:
+    run = {"command": ["x", HOSTILE], "seconds": [1.0, 3.0, 2.0], "cpu_seconds": [1.0, 1.0, 1.0],
+           "p50": 2.0, "peak_memory": 1_500_000_000}  # fmt: skip
+    return common("commands", runs=[run, run | {"peak_memory": None}], sizes={"a": 10})
+
+
+def tiles() -> dict[str, Any]:
+    row = {"picture": HOSTILE, "width": 90, "height": 60, "seam": 1.5, "seconds": 2.0,
+           "untiled_seconds": 1.0}  # fmt: skip
+    rows = [row | {"tile": side, "psnr_db": db} for side in (32, 64) for db in (40.0, side - 0.5)]
+    return common("tiles", backend="onnxruntime", rows=rows)
 
 
 def write(folder: Path, name: str, content: object) -> Path:
@@ -174,4 +182,7 @@ def write_all(folder: Path) -> list[Path]:
         write(folder, "quality", quality() | {"complete": False}),
         write(folder, "kernels", kernels(timed=False)),
         write(folder, "kernels-timed", kernels(timed=True)),
+        write(folder, "experts", experts()),
+        write(folder, "commands", commands()),
+        write(folder, "tiles", tiles()),
     ]

@@ -9,6 +9,9 @@ import pytest
 from command import Command
 from PIL import Image
 from report_files import HOSTILE, Page, kernels, latency, throughput, write
+from results import configuration, latency_report
+
+from lorair.benchmarks.results_file import to_json
 
 ROOT = Path(__file__).parents[3]
 INT8 = ROOT / "benchmarks" / "results" / "latency-setting1-int8-cpu2.json"
@@ -41,17 +44,17 @@ def test_markdown_is_what_the_docs_have(lorair_bench: Command, tmp_path: Path) -
         lines = [line for line in done.out.splitlines() if line.startswith(f"| {name} |")]
         assert len(lines) == 2
         assert all(line in docs for line in lines)
-    assert "| times as fast | 1.00 | 2.58 | 2.89 | 3.09 |" in done.out
     assert "| --- | ---: | ---: | ---: | ---: |" in done.out
 
 
 def test_a_named_baseline(lorair_bench: Command, tmp_path: Path) -> None:
-    page = tmp_path / "a.html"
-    done = lorair_bench("report", INT8, "-o", page, "--markdown", "-", "--baseline", "openvino")
-    assert "| times as fast | 0.318 | 0.885 | 1.00 | 1.24 |" in done.out
-    done = lorair_bench("report", INT8, "-o", tmp_path / "b.html", "--baseline", "abacus")
+    found = [configuration(n, total=[t] * 3) for n, t in (("quick", 2.0), ("slow", 6.5))]
+    page, made = tmp_path / "a.html", write(tmp_path, "made", to_json(latency_report(*found)))
+    done = lorair_bench("report", made, "-o", page, "--markdown", "-", "--baseline", "quick")
+    assert "| times as fast | 1.00 | 0.308 |" in done.out
+    done = lorair_bench("report", made, "-o", tmp_path / "b.html", "--baseline", "abacus")
     assert done.code == 2
-    assert "wanted one of onnxruntime, openvino" in done.error
+    assert "wanted one of " in done.error
     assert not (tmp_path / "b.html").exists()
 
 

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from report_files import HOSTILE, Page, experts, write_all
+from report_files import HOSTILE, Page, write_all
 
 from lorair.benchmarks.report import draw
-from lorair.benchmarks.report import experts as experts_section
 from lorair.benchmarks.report.build import make, make_sections, read_sources
-from lorair.benchmarks.report.content import Plot, Section, Source, rounded
+from lorair.benchmarks.report.content import Plot, Section, rounded
 
 ROOT = Path(__file__).parents[3]
 COMMITTED = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
@@ -34,14 +33,10 @@ def committed() -> Page:
 
 @pytest.fixture(scope="module")
 def sections(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Section]]:
-    """Of every kind, experts too."""
+    """Of every kind."""
     sources = read_sources([*write_all(tmp_path_factory.mktemp("made")), *COMMITTED[:3]])
     with draw.style():
-        yield [*make_sections(sources, None), experts_section.section(experts_source())]
-
-
-def experts_source() -> Source:
-    return Source(Path("experts.json"), "experts", "experts", experts())
+        yield make_sections(sources, None)
 
 
 def plots(sections: list[Section]) -> list[Plot]:
@@ -94,7 +89,7 @@ def test_every_plot_has_a_text_alternative_a_table_and_colours_for_both_themes(m
 
 
 def test_an_incomplete_run_is_marked(made: Page, committed: Page) -> None:
-    assert "Incomplete: 1 of 5 runs" in made.text
+    assert "Incomplete: 1 of 8 runs" in made.text
     assert made.text.count("This run was interrupted or failed") == 1
     assert "nterrupted" not in committed.text
 
@@ -159,18 +154,19 @@ def test_the_curve_over_all_sizes_takes_the_runs_with_most_rounds(committed: Pag
         if [row[0][0] for row in t[1:]] == ["256x256", "512x512", "1024x1024", "2048x2048"]
     )  # fmt: skip
     column = [text for text, _ in table[0]].index("openvino")
-    content = json.loads((ROOT / "benchmarks/results/restorer-setting1-cpu2.json").read_text())
-    wanted = next(
-        c["summary"]["total"]["p50"] for c in content["configurations"]
-        if (c["backend"], c["height"]) == ("openvino", 512)
-    )  # fmt: skip
-    assert table[2][column][1] == str(wanted)
-    assert float(table[4][column][1] or 0) == pytest.approx(32.6, abs=0.1)
+    for row, name, height in (
+        (2, "restorer-setting1-cpu2", 512), (4, "restorer-2048-setting1-openvino-cpu2", 2048)
+    ):  # fmt: skip
+        content = json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())
+        wanted = next(
+            c["summary"]["total"]["p50"] for c in content["configurations"]
+            if (c["backend"], c["height"]) == ("openvino", height)
+        )  # fmt: skip
+        assert table[row][column][1] == str(wanted)
 
 
-def test_experts_are_drawn_by_form() -> None:
-    with draw.style():
-        found = experts_section.section(experts_source())
+def test_experts_are_drawn_by_form(sections: list[Section]) -> None:
+    found = next(s for top in sections for s in top.walk() if s.title == "experts")
     assert [plot.name for plot in found.plots] == [
         f"experts_64x96_{name}" for name in ("time", "memory", "bundle")
     ]
@@ -178,6 +174,18 @@ def test_experts_are_drawn_by_form() -> None:
     times = [[c.text for c in row] for row in found.plots[0].table.rows]
     assert ["gates, top 2", "8", "1000"] in times
     assert not any("fused" in row[0] for row in times)
+
+
+def test_commands_and_tiles_are_the_files_numbers(made: Page) -> None:
+    by_caption = {tuple(text for text, _ in table[0]): table for table in made.tables}
+    runs = next(table for names, table in by_caption.items() if "command" in names)
+    assert [text for text, _ in runs[1]][2:] == ["2.00", "1.00", "3.00", "1.00", "1.50"]
+    assert runs[2][-1] == ("–", None)
+    tiled = next(table for names, table in by_caption.items() if "seam, of 255" in names)
+    assert [[text for text, _ in row][2:5] for row in tiled[1:]] == [
+        ["32.0", "40.0", "1.50"], ["32.0", "31.5", "1.50"],
+        ["64.0", "40.0", "1.50"], ["64.0", "63.5", "1.50"],
+    ]  # fmt: skip
 
 
 def overlaps(figure: Figure) -> list[tuple[str, str]]:
