@@ -13,7 +13,7 @@ import numpy as np
 
 from lorair.benchmarks.latency import CPU, STAGES, TOTAL
 from lorair.benchmarks.schema import Configuration
-from lorair.benchmarks.schema_parts import YardstickSize
+from lorair.benchmarks.schema.parts import YardstickSize
 from lorair.benchmarks.statistics import Array, block_medians, bootstrap_medians, count_warmup
 
 Method = Literal["rounds", "yardstick", "runs"]

@@ -22,7 +22,7 @@ from PIL import Image
 
 from lorair.benchmarks.latency import CPU, TOTAL, Series
 from lorair.benchmarks.schema import Memory
-from lorair.benchmarks.schema_parts import Yardstick, YardstickSize
+from lorair.benchmarks.schema.parts import Yardstick, YardstickSize
 from lorair.runtime.errors import DependencyError
 from lorair.runtime.machine import peak_memory
 

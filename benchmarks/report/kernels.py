@@ -19,7 +19,7 @@ from lorair.benchmarks.report.content import (
 from lorair.benchmarks.report.files import file_section
 from lorair.benchmarks.report.roofline import roofline
 from lorair.benchmarks.schema import KernelSize, KernelsReport
-from lorair.benchmarks.schema_parts import Value
+from lorair.benchmarks.schema.parts import Value
 from lorair.runtime.errors import ResultError
 
 TITLE: Final = "Kernels"

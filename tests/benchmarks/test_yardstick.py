@@ -27,7 +27,7 @@ from lorair.benchmarks.comparison import Change, compare_reports, yardstick_obst
 from lorair.benchmarks.latency import Session, Size, measure
 from lorair.benchmarks.results_file import read_latency, write_report
 from lorair.benchmarks.schema import LatencyReport, Memory
-from lorair.benchmarks.schema_parts import Yardstick, YardstickSize
+from lorair.benchmarks.schema.parts import Yardstick, YardstickSize
 from lorair.benchmarks.yardstick import YardstickSpec
 
 LIMIT = 0.05

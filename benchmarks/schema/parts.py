@@ -1,8 +1,10 @@
 """What results of every kind are made of: number types, the environment, the yardstick."""
 
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION: Final = 2
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Samples = tuple[Seconds, ...]
@@ -82,3 +84,36 @@ class Yardstick(Part):
     def is_same(self, other: "Yardstick") -> bool:
         """Whether the two do the same work on the same libraries."""
         return self.model_copy(update={"sizes": ()}) == other.model_copy(update={"sizes": ()})
+
+
+class BundleRecord(Part):
+    """A bundle that was measured.
+
+    label: what its configurations call it. digest: of its manifest, None in converted files.
+    precision: of both branches, as in `fp32, router int8`. source: where its weights came
+    from. model: its shape, by the manifest's names.
+    """
+
+    label: str
+    digest: str | None = None
+    precision: str
+    source: str
+    model: Row = Field(default_factory=dict)
+
+
+class Result(Part):
+    """What every kind has.
+
+    command: the arguments, the script's name first; empty if not known. date: of the start,
+    ISO 8601 with its offset. complete: false if the run was interrupted; what it had
+    measured by then is there.
+    """
+
+    schema_version: Literal[2] = SCHEMA_VERSION
+    complete: bool = True
+    command: tuple[str, ...] = ()
+    date: str | None = None
+    environment: Environment
+    bundles: tuple[BundleRecord, ...] = ()
+    settings: Row = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()

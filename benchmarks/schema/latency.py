@@ -1,0 +1,119 @@
+"""Of `lorair-bench latency`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from lorair.benchmarks.schema.parts import Bytes, Count, Part, Result, Samples, Seconds, Yardstick
+
+
+class Interval(Part):
+    """A statistic's confidence interval."""
+
+    low: Seconds
+    high: Seconds
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Summary(Part):
+    """One stage's samples without those of the warm-up, in seconds.
+
+    interval: of the median (p50), by bootstrap. outliers: positions in the samples of
+    values far from the median; they are counted in everything else.
+    """
+
+    count: Annotated[int, Field(ge=1)]
+    p50: Seconds
+    interval: Interval
+    p90: Seconds
+    p99: Seconds
+    min: Seconds
+    outliers: tuple[Count, ...] = ()
+
+
+class Memory(Part):
+    """The most bytes held up to the end of the configuration; None where not known."""
+
+    host: Bytes | None = None
+    device: Bytes | None = None
+
+
+class Configuration(Part):
+    """One thing that was timed.
+
+    bundle: its label. batch: equal-size pictures in a run; all durations are those of the
+    whole batch. first: the untimed first run's stages. samples: every timed run's
+    stages, in the order of the rounds, and their sum `total`; `cold` the same of runs in
+    fresh processes, with `start`. warmup: how many of the samples are left out of the
+    summaries. psnr_db: against the run's reference picture.
+    """
+
+    bundle: str
+    backend: str
+    description: str
+    height: Annotated[int, Field(ge=1)]
+    width: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1)] = 1
+    first: dict[str, Seconds] = Field(default_factory=dict)
+    samples: dict[str, Samples] = Field(default_factory=dict)
+    warmup: Count = 0
+    summary: dict[str, Summary] = Field(default_factory=dict)
+    cold: dict[str, Samples] = Field(default_factory=dict)
+    cold_summary: dict[str, Summary] = Field(default_factory=dict)
+    memory: Memory = Memory()
+    psnr_db: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> str:
+        """Height x width."""
+        return f"{self.height}x{self.width}"
+
+    @property
+    def shape(self) -> str:
+        """The size, and the batch if it is one."""
+        return self.size if self.batch == 1 else f"{self.batch}x{self.size}"
+
+    @property
+    def rounds(self) -> int:
+        """Timed rounds, those of the warm-up included."""
+        return len(next(iter(self.samples.values()), ()))
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Configuration":
+        for samples in (self.samples, self.cold):
+            if len({len(values) for values in samples.values()}) > 1:
+                raise ValueError("stages with different numbers of samples")
+        if self.warmup > self.rounds:
+            raise ValueError(f"{self.warmup} samples of warm-up, but {self.rounds} in all")
+        if not self.summary.keys() <= self.samples.keys():
+            raise ValueError("a summary of a stage without samples")
+        return self
+
+
+class GpuState(Part):
+    """What NVML said after a round: clocks in MHz, power in watts, temperature in °C."""
+
+    name: str
+    sm_clock: Count | None = None
+    memory_clock: Count | None = None
+    power: float | None = None
+    temperature: Count | None = None
+
+
+class LatencyReport(Result):
+    """`lorair-bench latency`. gpu_states: one for each GPU and round. yardstick: None without."""
+
+    kind: Literal["latency"] = "latency"
+    configurations: tuple[Configuration, ...]
+    gpu_states: tuple[GpuState, ...] = ()
+    yardstick: Yardstick | None = None
+
+    @model_validator(mode="after")
+    def _unique(self) -> "LatencyReport":
+        names = [(c.bundle, c.backend, c.size, c.batch) for c in self.configurations]
+        if len(set(names)) < len(names):
+            raise ValueError("a configuration is there twice")
+        if not {c.bundle for c in self.configurations} <= {b.label for b in self.bundles}:
+            raise ValueError("a configuration of a bundle that is not listed")
+        return self
