@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 work=.build/bench
 results=${RESULTS:-benchmarks/results}
 weights=(--ir-weights $work/weights/setting1_ir.pth --router-weights $work/weights/setting1_router.pth)
-all=(build latency fp32 accuracy restorer sizes small throughput large tiles video verify experts serve install)
+all=(build latency fp32 accuracy restorer sizes small throughput large tiles video verify experts serve ray install)
 export PATH="$PWD/.venv/bin:$PATH" LORAIR_CACHE="$PWD/$work/cache"
 mkdir -p $work "$results"
 
@@ -136,6 +136,23 @@ serve() {  # the server under load, its end, hostile bodies
   local check="python tests/support/serve_check.py"
   bench serve-check-cpu2 commands --rounds 1 \
     "$check load $work/default" "$check term $work/default" "$check fuzz $work/default"
+}
+
+ray() {  # what Ray costs: by the slope between 240 and 480 pictures, its start left out
+  local count copy picture runs=()
+  for count in 10 20; do
+    mkdir -p $work/pieces$count
+    for copy in $(seq $count); do
+      for picture in $work/photos/*.png; do
+        ln -f "$picture" "$work/pieces$count/$copy-$(basename "$picture")"
+      done
+    done
+    runs+=(
+      "lorair-run infer $work/pieces$count -o $work/by-infer --overwrite --jobs 2 --bundle $work/default"
+      "lorair-run batch $work/pieces$count -o $work/by-ray --overwrite --ray --num-actors 2 --bundle $work/default"
+    )
+  done
+  bench ray-default-cpu2 commands --rounds 2 "${runs[@]}"
 }
 
 install() {  # what a machine that only restores gets
