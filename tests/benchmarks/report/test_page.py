@@ -222,6 +222,7 @@ def drawn_texts(figure: Figure) -> list[Text]:
     return [text for text in found if text.get_text()]
 
 
+@pytest.mark.filterwarnings("ignore:Glyph .* missing from font")  # as in `draw.style`
 def test_no_text_lies_over_another(sections: list[Section]) -> None:
     found = {plot.name: pairs for plot in plots(sections) if (pairs := overlaps(plot.figure))}
     assert not found
