@@ -144,9 +144,9 @@ def test_two_files_and_what_else_differs(lorair_bench: Command, runs: Run, tmp_p
 @pytest.mark.parametrize(
     ("reports", "arguments", "words"),
     [
-        ([[("x", 32, 20)]], (), "wanted the same backend and size twice"),
-        ([[("x", 32, 20)], [("y", 32, 20)]], (), "wanted the same backend and size twice"),
-        ([[("x", 32, 20)], [("x", 64, 20)]], (), "wanted the same backend and size twice"),
+        ([[("x", 32, 20)]], (), "wanted the same backend, size and batch twice"),
+        ([[("x", 32, 20)], [("y", 32, 20)]], (), "wanted the same backend, size and batch twice"),
+        ([[("x", 32, 20)], [("x", 64, 20)]], (), "wanted the same backend, size and batch twice"),
         ([[("x", 32, 20)], [("x", 32, 7)]], (), "wanted at least 8 after the warm-up, found 7"),
         ([[("x", 32, 20)]], ("--fail-over", "much"), "wanted a percentage, found much"),
         ([], ("nowhere.json",), "found nothing there"),
