@@ -56,10 +56,11 @@ fp32() {  # the same with the router in float32
 }
 
 accuracy() {  # every precision and backend: the 8-bit picture against fp32 on ONNX Runtime
-  bench accuracy-setting1-cpu2 latency --reuse-route --size 512x512 --iterations 3 \
-    --bundle $work/bundle --bundle $work/int8 --bundle $work/fp16 \
-    --backend onnxruntime --backend openvino --backend openvino-bf16 \
-    --budget-ms 60000 --min-psnr 40
+  local shared=(latency --reuse-route --size 512x512 --iterations 3 --budget-ms 60000 --min-psnr 40)
+  bench accuracy-setting1-onnxruntime-cpu2 "${shared[@]}" \
+    --bundle $work/bundle --bundle $work/int8 --bundle $work/fp16 --backend onnxruntime
+  bench accuracy-setting1-openvino-cpu2 "${shared[@]}" \
+    --bundle $work/bundle --backend openvino --backend openvino-bf16
 }
 
 restorer() {  # the restoration network by itself

@@ -82,15 +82,16 @@ def cold(results: Path, name: str, size: str) -> str:
     return table(["s", "start of the process", *parts, "to the first picture"], rows)
 
 
-def accuracy(results: Path, name: str, size: str) -> str:
+def accuracy(results: Path, size: str, *names: str) -> str:
     """Every bundle and backend: PSNR of the 8-bit picture, and the restorer's time."""
-    report = _read(results, name, LatencyReport)
-    precision = {bundle.label: bundle.precision for bundle in report.bundles}
-    rows = [
-        [precision[c.bundle], c.backend, _decibels(c), milliseconds(c.summary["restorer"].p50),
-         gigabytes(c.memory.host)]
-        for c in report.configurations if c.size == size
-    ]  # fmt: skip
+    rows = []
+    for report in (_read(results, name, LatencyReport) for name in names):
+        precision = {bundle.label: bundle.precision for bundle in report.bundles}
+        rows += [
+            [precision[c.bundle], c.backend, _decibels(c),
+             milliseconds(c.summary["restorer"].p50), gigabytes(c.memory.host)]
+            for c in report.configurations if c.size == size
+        ]  # fmt: skip
     heads = ["bundle", "backend", "PSNR, dB", "restorer, ms", "peak memory, GB"]
     return table(heads, rows, left=2)
 
