@@ -32,7 +32,7 @@ build() {  # the full size in fp32 and fp16, engines, and a picture: as the READ
   ln -f $work/weights/*.pth $work
   local named="--ir-weights setting1_ir.pth --router-weights setting1_router.pth"
   (
-    cd $work; results=$OLDPWD/$results
+    cd $work; results=../../$results
     bench build-setting1-cpu2 commands --rounds 1 \
       --size-of bundle --size-of int8 --size-of fp16 \
       "lorair-export build $named -o bundle" \
