@@ -159,7 +159,7 @@ ray() {  # what Ray costs: by the slope between 240 and 480 pictures, its start 
 install() {  # what a machine that only restores gets
   rm -rf $work/venv
   bench install-cpu2 commands --rounds 1 --size-of $work/venv \
-    "sh -c 'python3 -m venv $work/venv && $work/venv/bin/pip install -q \".[cpu]\"'"
+    "sh -c 'python3 -m venv $work/venv && $work/venv/bin/pip install -qq \".[cpu]\"'"
 }
 
 for part in "${@:-${all[@]}}"; do "$part"; done
