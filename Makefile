@@ -57,7 +57,7 @@ serve-check: $(VENV)/dev  ## the server's long checks: load, SIGTERM under load,
 scale-check: $(VENV)/dev  ## 500 pictures and a server on Ray, with kills and two nodes: ten minutes
 	$(BIN)/pytest -m scale tests/scale
 
-bench: $(VENV)/dev  ## measure again everything in docs/benchmarks.md, full size: an hour
+bench: $(VENV)/dev  ## measure again everything in docs/benchmarks.md, full size: an hour and a half
 	benchmarks/full-size.sh
 	@$(MAKE) -s numbers
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorair.runtime import console
-from lorair.runtime.errors import DependencyError, OptionError
+from lorair.runtime.errors import OptionError
+from lorair.runtime.extras import require
 from lorair.runtime.machine import is_installed
 
 if TYPE_CHECKING:
@@ -36,20 +37,13 @@ def kernels(
     if report is not None:
         console.check_report(report, [])
     shapes = [_size(text) for text in sizes or _SIZES]
-    try:
-        import torch
+    require("measure kernels", "export,kernels", "torch")
+    import torch
 
-        from lorair.exporter.synth import preset as find_preset
-    except ImportError as error:
-        raise DependencyError(
-            "cannot measure kernels",
-            wanted="the package torch",
-            found="it is not installed",
-            hint="pip install 'lorair[export,kernels]'",
-        ) from error
     from lorair.benchmarks.environment import command_line, describe, now
     from lorair.benchmarks.results_file import kept, to_json
     from lorair.benchmarks.schema import KernelsReport
+    from lorair.exporter.synth import preset as find_preset
 
     config = find_preset(preset)
     timed = torch.cuda.is_available()

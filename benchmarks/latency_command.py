@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorair.runtime import console
-from lorair.runtime.errors import DependencyError, OptionError, VerificationError
+from lorair.runtime.errors import OptionError, VerificationError
+from lorair.runtime.extras import require
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -89,7 +90,8 @@ def latency(
         inputs = [file for bundle in opened.values() for file in bundle.path.glob("*")]
         console.check_report(report, [*weights, *inputs])
     _check_weights(len(weights))
-    _check_batches(batches or [1])
+    if max(batches or [1]) > 1:  # a graph for several pictures is written
+        require("time a batch", "verify", "onnx")
     check_budget(budget_ms, min_psnr, opened)
     specs = [
         (label, Spec(bundle.path, name, threads, ir_weights, router_weights, reuse_route, batch))
@@ -240,18 +242,6 @@ def _check_weights(given: int) -> None:
             wanted="both weights files",
             found="only one of them",
             hint="leave both out for random weights",
-        )
-
-
-def _check_batches(batches: list[int]) -> None:
-    from lorair.runtime.machine import is_installed
-
-    if max(batches) > 1 and not is_installed("onnx"):
-        raise DependencyError(
-            "cannot time a batch",
-            wanted="the package onnx, to write a graph for several pictures",
-            found="it is not installed",
-            hint="pip install 'lorair[verify]'",
         )
 
 

@@ -8,7 +8,8 @@ import typer
 
 from lorair.runtime import console
 from lorair.runtime.atomic import atomic_file, check_writable_file
-from lorair.runtime.errors import DependencyError, OutputError
+from lorair.runtime.errors import OutputError
+from lorair.runtime.extras import require
 
 
 def report(
@@ -32,7 +33,7 @@ def report(
     ] = None,
 ) -> None:
     """One page from result files: tables, plots, pictures. It needs no network, now or later."""
-    _check_dependencies()
+    require("make a report", "bench", "jinja2", "matplotlib")
     from lorair.benchmarks.report.build import make, read_sources
 
     printed = markdown == Path("-")
@@ -52,19 +53,6 @@ def report(
     if printed:
         print(made.markdown, end="")
     console.note(f"{output}: {len(made.html) / 1e6:.1f} MB, {len(results)} results")
-
-
-def _check_dependencies() -> None:
-    try:
-        import jinja2  # noqa: F401
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise DependencyError(
-            "cannot make a report",
-            wanted=f"the package {error.name}",
-            found="it is not installed",
-            hint="pip install 'lorair[bench]'",
-        ) from error
 
 
 def _check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from lorair.runtime import console
 from lorair.runtime.errors import BackendError, DependencyError, OptionError, VerificationError
-from lorair.runtime.machine import is_installed
+from lorair.runtime.extras import require
 
 if TYPE_CHECKING:
     from lorair.exporter.verdict import Report
@@ -189,11 +189,5 @@ def _check_weights(bundle: "Bundle", *files: Path) -> None:
 
 def _require(*packages: str) -> None:
     for name in packages:
-        if not is_installed(name):
-            extra = "verify" if name in ("onnx", "onnxruntime") else "export,cpu"
-            raise DependencyError(
-                "cannot verify",
-                wanted=f"the package {name}",
-                found="it is not installed",
-                hint=f"pip install 'lorair[{extra}]'",
-            )
+        extra = "verify" if name in ("onnx", "onnxruntime") else "export,cpu"
+        require("verify", extra, name)

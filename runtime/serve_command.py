@@ -8,7 +8,8 @@ import typer
 
 from lorair.runtime import console, options
 from lorair.runtime.cluster.session import AddressOption
-from lorair.runtime.errors import DependencyError, OptionError
+from lorair.runtime.errors import OptionError
+from lorair.runtime.extras import require
 from lorair.runtime.serve import settings as defaults
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def serve(
     SIGTERM and Ctrl-C: what was taken is answered, new requests are refused. Exit code 0,
     or 1 if the time to end in was too short. The log is JSON lines on stderr.
     """
-    _check_installed()
+    require("serve", "serve", *_PACKAGES)
     from lorair.runtime.machine import default_jobs
     from lorair.runtime.restorer import Restorer
     from lorair.runtime.serve.app import create_app
@@ -88,19 +89,6 @@ def serve(
         _announce(sock.getsockname(), service.restorer.backend.description)
         if not run(create_app(service, limits), service, sock, grace):
             os._exit(1)  # a thread in a library's code would hold up any other end
-
-
-def _check_installed() -> None:
-    from lorair.runtime.machine import is_installed
-
-    missing = [name for name in _PACKAGES if not is_installed(name)]
-    if missing:
-        raise DependencyError(
-            "cannot serve",
-            wanted=f"the packages {', '.join(_PACKAGES)}",
-            found=f"no {', '.join(missing)}",
-            hint="pip install 'lorair[serve]'",
-        )
 
 
 def _check_host(host: str, limits: "Settings") -> None:

@@ -14,11 +14,11 @@ import numpy as np
 
 from lorair.runtime.atomic import atomic_file, check_writable_file
 from lorair.runtime.errors import (
-    DependencyError,
     OptionError,
     OutputError,
     PictureError,
 )
+from lorair.runtime.extras import require
 from lorair.runtime.route_guide import Change, RouteGuide
 
 if TYPE_CHECKING:
@@ -309,15 +309,9 @@ def _writing(av: Any, target: Path) -> Iterator[None]:
 
 
 def _import_av() -> Any:
-    try:
-        import av
-    except ImportError as error:
-        raise DependencyError(
-            "cannot restore a video",
-            wanted="the package av",
-            found="it is not installed",
-            hint="pip install 'lorair[video]'",
-        ) from error
+    require("restore a video", "video", "av")
+    import av
+
     av.logging.set_level(av.logging.PANIC)  # what matters comes as an exception
     return av
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from lorair.runtime.errors import BackendError, DependencyError
-from lorair.runtime.machine import is_installed
+from lorair.runtime.errors import BackendError
+from lorair.runtime.extras import require
 
 AddressOption = Annotated[
     str | None,
@@ -54,14 +54,7 @@ class Resources:
 
 def require_ray(what: str, *packages: str) -> None:
     """Raise DependencyError if Ray or another package of the `ray` extra is not installed."""
-    missing = [name for name in ("ray", *packages) if not is_installed(name)]
-    if missing:
-        raise DependencyError(
-            f"cannot {what} on Ray",
-            wanted=f"the package {missing[0]}",
-            found="none",
-            hint="pip install 'lorair[cpu,ray]'",
-        )
+    require(f"{what} on Ray", "cpu,ray", "ray", *packages)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def test_without_ray_it_names_infer(lorair_run: Command, tmp_path: Path) -> None
 def test_a_missing_package_is_named(
     lorair_run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lorair.runtime.cluster.session.is_installed", lambda name: False)
+    monkeypatch.setattr("lorair.runtime.extras.is_installed", lambda name: False)
     found = lorair_run("batch", tmp_path, "-o", tmp_path / "out", "--ray")
     assert found.code == 2
     assert "pip install 'lorair[cpu,ray]'" in found.error
