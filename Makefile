@@ -27,16 +27,20 @@ format: $(VENV)/dev  ## ruff: repair what can be repaired
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Type checkers do not see through the package-dir map; a tree of links shows them the
-# packages under their real names.
-types: $(VENV)/dev  ## mypy --strict
+# Tools that read the code do not see through the package-dir map; a tree of links shows them
+# the packages under their real names.
+.PHONY: tree
+tree: $(VENV)/dev
 	@rm -rf .typecheck && mkdir -p .typecheck/lorair
+	@ln -s ../../lorair/__init__.py ../../lorair/py.typed .typecheck/lorair/
 	@for d in runtime kernels exporter benchmarks; do ln -s ../../$$d .typecheck/lorair/$$d; done
 	@ln -s ../training .typecheck/training
+
+types: tree  ## mypy --strict
 	cd .typecheck && MYPYPATH=. ../$(BIN)/mypy --config-file ../pyproject.toml -p lorair -p training
 
-contracts: $(VENV)/dev  ## import-linter: who may import whom
-	$(BIN)/lint-imports
+contracts: tree  ## import-linter: who may import whom
+	cd .typecheck && PYTHONPATH=. ../$(BIN)/lint-imports --no-logo --config ../pyproject.toml
 
 unit: $(VENV)/dev  ## pytest, a worker a core
 	$(BIN)/pytest -n auto --dist loadfile
@@ -66,7 +70,7 @@ bench-quick: $(VENV)/export  ## time every stage of the default bundle
 	$(BIN)/lorair-bench latency --bundle $(BUNDLE)
 
 numbers: $(VENV)/dev  ## put the results into README and docs
-	$(BIN)/python -m lorair.benchmarks.documented
+	$(BIN)/python -m lorair.benchmarks.docs.fill
 
 clean:  ## remove everything that make made
 	rm -rf $(VENV) .build .typecheck build *.egg-info .mypy_cache .pytest_cache .ruff_cache

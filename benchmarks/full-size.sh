@@ -14,7 +14,7 @@ mkdir -p $work "$results"
 
 bench() { local name=$1; shift; echo "== $name" >&2; lorair-bench "$@" --report "$results/$name.json"; }
 
-pictures() { python -m lorair.benchmarks.pictures "$@"; }
+pictures() { python -m lorair.benchmarks.docs.pictures "$@"; }
 
 weights() {  # random ones of exactly the released shapes: time does not depend on their values
   test -d $work/weights || lorair-export synth --preset setting1 -o $work/weights

@@ -4,24 +4,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lorair.exporter import photos
-from lorair.exporter.checkpoint import Pair
-from lorair.exporter.compare import Limits
-from lorair.exporter.config import DEFAULT_ROUTE_CHECKS, ModelConfig
-from lorair.exporter.fold import fold
-from lorair.exporter.onnx_export import (
+from lorair.exporter.checkpoint.checkpoint import Pair
+from lorair.exporter.graphs.onnx_export import (
     BOUND_TARGETS,
     export_restorer,
     export_router,
     write_bound,
 )
-from lorair.exporter.probes import probes
-from lorair.exporter.quantize import quantize_router
-from lorair.exporter.tiled_graph import write_tiled
-from lorair.exporter.verify import certify, check_routes, make_references
+from lorair.exporter.graphs.quantize import quantize_router
+from lorair.exporter.graphs.tiled_graph import write_tiled
+from lorair.exporter.model.config import DEFAULT_ROUTE_CHECKS, ModelConfig
+from lorair.exporter.model.fold import fold
+from lorair.exporter.verify.certificate import certify, check_routes, make_references
+from lorair.exporter.verify.compare import Limits
+from lorair.exporter.verify.probes import probes
 from lorair.kernels.aot import compile_kernels
-from lorair.runtime.atomic import atomic_folder, check_writable
 from lorair.runtime.backends import select
-from lorair.runtime.bundle import (
+from lorair.runtime.bundle.manifest import (
     KERNELS,
     RESTORER,
     ROUTER,
@@ -36,8 +35,9 @@ from lorair.runtime.bundle import (
     tiled_restorer,
     write_manifest,
 )
-from lorair.runtime.console import lorair_version, step
 from lorair.runtime.errors import OutputError
+from lorair.runtime.system.atomic import atomic_folder, check_writable
+from lorair.runtime.system.console import lorair_version, step
 
 
 def check_output(path: Path) -> None:

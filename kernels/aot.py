@@ -2,7 +2,7 @@
 
 `compile_kernels` writes a folder: a `.cubin` for each kernel and SM, PTX for GPUs that are
 newer than all of them, and `index.json`, which says how to launch each
-(`lorair.runtime.compiled`). It needs triton, but no GPU, no driver and no torch.cuda.
+(`lorair.runtime.bundle.kernels`). It needs triton, but no GPU, no driver and no torch.cuda.
 """
 
 import json
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lorair.kernels.tiles import FUSION
-from lorair.runtime.compiled import INDEX, SCHEMA, Compiled
+from lorair.runtime.bundle.kernels import INDEX, SCHEMA, Compiled
 from lorair.runtime.errors import DependencyError, OptionError
 
 if TYPE_CHECKING:

@@ -82,7 +82,7 @@ def lora_moe_conv(
         }
         return _symbolic(LORA_MOE_CONV, inputs, attributes, _conv_shape(x, weight, stride, padding))
     if weight.shape[1:] == (x.shape[1], 1, 1) and _by_triton(x) and not torch.is_grad_enabled():
-        from lorair.kernels.triton_conv import lora_moe_conv1x1
+        from lorair.kernels.triton.conv import lora_moe_conv1x1
 
         return lora_moe_conv1x1(x, weight, lora_A, lora_B, gates, bias, scale=scale)
     geometry = {"stride": stride, "padding": padding, "groups": groups}
@@ -201,21 +201,21 @@ def _operator(
 
 
 def _launch_norm_conv(*arguments: Any) -> Tensor:
-    from lorair.kernels.triton_conv import lora_moe_conv1x1
+    from lorair.kernels.triton.conv import lora_moe_conv1x1
 
     *tensors, scale, gate = arguments
     return lora_moe_conv1x1(*tensors, scale=scale, norm=True, gate=gate)
 
 
 def _launch_depthwise_gate(*arguments: Any) -> tuple[Tensor, Tensor]:
-    from lorair.kernels.triton_depthwise import depthwise_gate
+    from lorair.kernels.triton.depthwise import depthwise_gate
 
     *tensors, scale = arguments
     return depthwise_gate(*tensors, scale=scale)
 
 
 def _launch_conv_add(*arguments: Any) -> Tensor:
-    from lorair.kernels.triton_conv import lora_moe_conv1x1
+    from lorair.kernels.triton.conv import lora_moe_conv1x1
 
     x, weight, lora_A, lora_B, gates, bias, residual, channel_scale, scale = arguments
     return lora_moe_conv1x1(
@@ -224,7 +224,7 @@ def _launch_conv_add(*arguments: Any) -> Tensor:
 
 
 def _launch_norm_scale_add(*arguments: Any) -> Tensor:
-    from lorair.kernels import triton_conv
+    from lorair.kernels.triton import conv as triton_conv
 
     return triton_conv.norm_scale_add(*arguments)
 

@@ -1,7 +1,7 @@
 """Which kernels a model needs, in every form they are launched in.
 
 Needs triton: an entry holds the kernel's function. What is compiled from it is described
-by `lorair.runtime.compiled.Compiled`, which needs nothing.
+by `lorair.runtime.bundle.kernels.Compiled`, which needs nothing.
 """
 
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ from lorair.kernels.launches import (
     tilings,
 )
 from lorair.kernels.tiles import DEPTHWISE, NORM, ConvTile
-from lorair.kernels.triton_conv import (
+from lorair.kernels.triton.conv import (
     _lora_moe_conv1x1_kernel,
     _norm_scale_add_kernel,
     expert_constants,
 )
-from lorair.kernels.triton_depthwise import (
+from lorair.kernels.triton.depthwise import (
     MEAN_BLOCK,
     _depthwise_gate_kernel,
     _mean_kernel,
     rank_constants,
 )
-from lorair.kernels.triton_pictures import PICTURE_VARIANTS
+from lorair.kernels.triton.pictures import PICTURE_VARIANTS
 
 
 @dataclass(frozen=True)

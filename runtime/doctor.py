@@ -5,14 +5,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from lorair.runtime import cache, driver
 from lorair.runtime.backends import BACKENDS, BackendKind, choose
-from lorair.runtime.bundle import Bundle
-from lorair.runtime.console import lorair_version
-from lorair.runtime.engine_fit import misfit_here
-from lorair.runtime.engines import Engine, read_engines
+from lorair.runtime.bundle.engines import Engine, read_engines
+from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import DependencyError
-from lorair.runtime.machine import default_threads, processor_name, usable_cores
+from lorair.runtime.gpu import driver
+from lorair.runtime.gpu.engine_fit import misfit_here
+from lorair.runtime.system import cache
+from lorair.runtime.system.console import lorair_version
+from lorair.runtime.system.machine import default_threads, processor_name, usable_cores
 
 _DRIVER: Final = {driver.NO_DRIVER: "with a GPU: install NVIDIA's driver"}
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from lorair.runtime import images
 from lorair.runtime.errors import PictureError
-from lorair.runtime.route import Route
-from lorair.runtime.tiled import Progress
+from lorair.runtime.routing.route import Route
+from lorair.runtime.tiles import Progress
 from lorair.runtime.tiling import Tile
 
 if TYPE_CHECKING:

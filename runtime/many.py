@@ -10,8 +10,8 @@ import numpy as np
 
 from lorair.runtime.errors import LorairError, as_lorair_error
 from lorair.runtime.files import read
-from lorair.runtime.ordered import in_order
-from lorair.runtime.route import Route
+from lorair.runtime.routing.route import Route
+from lorair.runtime.system.ordered import in_order
 
 if TYPE_CHECKING:
     from lorair.runtime.planes import Pixels

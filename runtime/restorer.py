@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lorair.runtime.backends import AUTO, Backend, select, select_auto
-from lorair.runtime.bundle import Bundle
-from lorair.runtime.cuda import device_picture
+from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import (
     BackendError,
     LorairError,
@@ -21,8 +20,10 @@ from lorair.runtime.errors import (
     OutOfMemoryError,
     PictureError,
 )
+from lorair.runtime.gpu.cuda import device_picture
 from lorair.runtime.gpu.kernels import Picture
 from lorair.runtime.images import DEFAULT_MAX_PIXELS, check_size
+from lorair.runtime.pixels import make_views
 from lorair.runtime.planes import (
     PEAKS,
     Pixels,
@@ -32,10 +33,9 @@ from lorair.runtime.planes import (
     no_picture,
     to_planes,
 )
-from lorair.runtime.route import Route
-from lorair.runtime.tiled import Progress, TiledPicture, first_tile, smaller_tile
+from lorair.runtime.routing.route import Route
+from lorair.runtime.tiles import Progress, TiledPicture, first_tile, smaller_tile
 from lorair.runtime.tiling import Tile
-from lorair.runtime.views import make_views
 
 if TYPE_CHECKING:
     from lorair.runtime.files import RestoredFile

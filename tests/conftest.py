@@ -16,10 +16,10 @@ from PIL import Image
 
 from lorair.exporter import photos
 from lorair.exporter.build import build_bundle
-from lorair.exporter.checkpoint import Pair
-from lorair.exporter.synth import random_pair, write_pair
-from lorair.runtime.bundle import Source
-from lorair.runtime.driver import missing_gpu
+from lorair.exporter.checkpoint.checkpoint import Pair
+from lorair.exporter.checkpoint.synth import random_pair, write_pair
+from lorair.runtime.bundle.manifest import Source
+from lorair.runtime.gpu.driver import missing_gpu
 
 # Without a GPU, Triton's kernels run in its interpreter; it must be asked before they are made.
 if not torch.cuda.is_available():

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from lorair.runtime.atomic import atomic_file
-from lorair.runtime.views import make_views
+from lorair.runtime.pixels import make_views
+from lorair.runtime.system.atomic import atomic_file
 from training.degradations import CLASSES, degrade
 from training.scenes import scene
 

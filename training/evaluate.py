@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from lorair.benchmarks.metrics import Scores, mean_scores, psnr, score
-from lorair.exporter.checkpoint import load_pair
+from lorair.benchmarks.quality.metrics import Scores, mean_scores, psnr, score
+from lorair.exporter.checkpoint.checkpoint import load_pair
 from lorair.exporter.model import RestorationNet, Router
+from lorair.runtime.pixels import make_views
 from lorair.runtime.planes import from_planes, to_planes
-from lorair.runtime.views import make_views
 from training.degradations import CLASSES
 from training.pairs import CLEAN, DEFAULT_SEEDS, pairs
 from training.scenes import HELD_OUT_PHOTOS

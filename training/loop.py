@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lorair.runtime.atomic import atomic_file
-from lorair.runtime.console import stderr
+from lorair.runtime.system.atomic import atomic_file
+from lorair.runtime.system.console import stderr
 from training.recipe import Stage
 
 LossOf = Callable[[int], Tensor]

@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 from typing import Final
 
-from lorair.exporter.config import SETTING1_CLASSES, ModelConfig, RestorationConfig, RouterConfig
+from lorair.exporter.model.config import (
+    SETTING1_CLASSES,
+    ModelConfig,
+    RestorationConfig,
+    RouterConfig,
+)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lorair.exporter.model import RestorationNet, Router
-from lorair.runtime.atomic import atomic_file
+from lorair.runtime.system.atomic import atomic_file
 from training.data import CLEAN, KINDS, Scenes
 from training.initial import init_experts, init_router
 from training.loop import Loop

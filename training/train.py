@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lorair.runtime.atomic import atomic_file
-from lorair.runtime.console import stderr
-from lorair.runtime.machine import usable_cores
+from lorair.runtime.system.atomic import atomic_file
+from lorair.runtime.system.console import stderr
+from lorair.runtime.system.machine import usable_cores
 from training.data import Scenes, draw_scenes
 from training.recipe import RECIPES, Recipe
 from training.stages import Trainer

@@ -19,7 +19,7 @@ from lorair.benchmarks.report import (
 )
 from lorair.benchmarks.report.content import Plot, Section, Source, slug
 from lorair.benchmarks.report.files import environments, overview
-from lorair.benchmarks.results_file import read_report
+from lorair.benchmarks.schema.results_file import read_report
 from lorair.runtime.errors import OptionError
 
 _TAKEN: Final = ("files", "environment", "theme")

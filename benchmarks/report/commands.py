@@ -19,7 +19,7 @@ from lorair.benchmarks.report.content import (
 )
 from lorair.benchmarks.report.files import file_section
 from lorair.benchmarks.schema import CommandRun, CommandsReport
-from lorair.benchmarks.statistics import median_interval
+from lorair.benchmarks.schema.statistics import median_interval
 
 TITLE: Final = "Commands"
 

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from matplotlib.lines import Line2D
 
-from lorair.benchmarks.datasets import DATASETS
+from lorair.benchmarks.quality.datasets import DATASETS
 from lorair.benchmarks.report import charts
 from lorair.benchmarks.report.content import (
     Cell,

@@ -1,13 +1,13 @@
 """The restoration network's stages in the form that is exported: a block is six operators.
 
-Made from the checkpoint's form by `exporter/fold.py`; parameters keep their names.
+Made from the checkpoint's form by `exporter/model/fold.py`; parameters keep their names.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorair.exporter.config import LORA_SCALE
+from lorair.exporter.model.config import LORA_SCALE
 from lorair.exporter.model.lora_moe import LoRAMoEConv2d
 from lorair.kernels.torch_ops import (
     lora_moe_conv_add,

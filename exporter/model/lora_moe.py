@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lorair.exporter.config import LORA_SCALE
+from lorair.exporter.model.config import LORA_SCALE
 from lorair.kernels.torch_ops import lora_moe_conv
 
 

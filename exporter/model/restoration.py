@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn, zeros
 
-from lorair.exporter.config import RestorationConfig
+from lorair.exporter.model.config import RestorationConfig
 from lorair.exporter.model.lora_moe import LoRAMoEConv2d
 from lorair.kernels.torch_reference import channel_norm, global_mean, simple_gate
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorair.exporter.config import RouterConfig
+from lorair.exporter.model.config import RouterConfig
 from lorair.exporter.model.lora_moe import gates_from_logits
 
 VIEWS = 5
@@ -158,7 +158,7 @@ class Router(nn.Module):
         """Route a batch of pictures.
 
         Args:
-            views: (B, 5, 3, S, S) float32, normalised; see `lorair.runtime.views`.
+            views: (B, 5, 3, S, S) float32, normalised; see `lorair.runtime.pixels`.
 
         Returns:
             logits (B, E), prior (B, projection / 2) and gates (B, E), float32.

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from lorair.exporter.required import require
-from lorair.runtime import console
+from lorair.exporter.commands.required import require
 from lorair.runtime.errors import OptionError
+from lorair.runtime.system import console
 
 
 def triton(
@@ -28,7 +28,7 @@ def triton(
     """Write a model repository for NVIDIA's Triton Inference Server."""
     require("onnx")
     from lorair.exporter.triton_server.repository import BACKENDS, plan, write
-    from lorair.runtime.bundle import Bundle
+    from lorair.runtime.bundle.manifest import Bundle
 
     chosen = next((known for known in BACKENDS if known == backend), None)
     if chosen is None:

@@ -13,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 
 from lorair.kernels.spec import ONNX_OPSET
-from lorair.runtime.resampling import PRECISION_BITS
-from lorair.runtime.views import MEAN, STD
+from lorair.runtime.gpu.resampling import PRECISION_BITS
+from lorair.runtime.pixels import MEAN, STD
 
 _IR_VERSION: Final = 10
 

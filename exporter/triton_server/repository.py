@@ -18,11 +18,11 @@ from typing import Any, Final, Literal
 
 from lorair.exporter.triton_server import graphs
 from lorair.exporter.triton_server.config import ANY, Ensemble, Model, Step, Tensor
-from lorair.runtime.atomic import atomic_folder, check_writable
-from lorair.runtime.bundle import RESTORER, ROUTER, Bundle, Manifest
-from lorair.runtime.console import lorair_version
-from lorair.runtime.engines import GRAPHS, Branch, Engine, read_engines
+from lorair.runtime.bundle.engines import GRAPHS, Branch, Engine, read_engines
+from lorair.runtime.bundle.manifest import RESTORER, ROUTER, Bundle, Manifest
 from lorair.runtime.errors import BundleError, OptionError, OutputError
+from lorair.runtime.system.atomic import atomic_folder, check_writable
+from lorair.runtime.system.console import lorair_version
 
 Backend = Literal["onnxruntime", "tensorrt"]
 

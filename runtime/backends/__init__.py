@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lorair.runtime.backends.tiles import Means, TileInputs
-from lorair.runtime.bundle import Bundle, Precision
-from lorair.runtime.driver import missing_gpu
-from lorair.runtime.engine_fit import has_engines, unfit
+from lorair.runtime.bundle.manifest import Bundle, Precision
 from lorair.runtime.errors import BackendError, BundleError, DependencyError
-from lorair.runtime.machine import is_installed
+from lorair.runtime.gpu.driver import missing_gpu
+from lorair.runtime.gpu.engine_fit import has_engines, unfit
+from lorair.runtime.system.machine import is_installed
 
 if TYPE_CHECKING:
     from lorair.runtime.gpu.walk import GpuWalk

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lorair.runtime.backends.tiles import PlainTiles
-from lorair.runtime.bundle import KERNELS, Bundle
-from lorair.runtime.compiled import for_gpu, read_index
-from lorair.runtime.cuda import Gpu
+from lorair.runtime.bundle.kernels import for_gpu, read_index
+from lorair.runtime.bundle.manifest import KERNELS, Bundle
+from lorair.runtime.gpu.cuda import Gpu
 from lorair.runtime.gpu.kernels import PictureKernels, has_picture_kernels
 from lorair.runtime.gpu.memory import Block, Layout, Shape
 from lorair.runtime.gpu.network import Branch, Tensor

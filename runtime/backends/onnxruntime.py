@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lorair.runtime import cache as graph_cache
 from lorair.runtime.backends import Branch, Run
 from lorair.runtime.backends.bound import BoundGraphs
 from lorair.runtime.backends.failure import run_failure
-from lorair.runtime.backends.shapes import (
+from lorair.runtime.backends.graphs import (
     Shapes,
     check_shapes,
     restorer_shapes,
@@ -21,9 +20,10 @@ from lorair.runtime.backends.shapes import (
     tiled_shapes,
 )
 from lorair.runtime.backends.tiles import Means, TileInputs
-from lorair.runtime.bundle import Bundle
+from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import BundleError, DependencyError
-from lorair.runtime.machine import available_memory, describe_threads, threads_each
+from lorair.runtime.system import cache as graph_cache
+from lorair.runtime.system.machine import available_memory, describe_threads, threads_each
 
 Array = npt.NDArray[np.float32]
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 import numpy as np
 
 from lorair.runtime.backends.gpu import GpuBackend
+from lorair.runtime.backends.graphs import Shapes, check_shapes, restorer_shapes, router_shapes
 from lorair.runtime.backends.onnxruntime import import_onnxruntime, shapes_of
-from lorair.runtime.backends.shapes import Shapes, check_shapes, restorer_shapes, router_shapes
-from lorair.runtime.bundle import Bundle
-from lorair.runtime.cuda import Gpu
+from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import BackendError, BundleError, InternalError, OutOfMemoryError
+from lorair.runtime.gpu.cuda import Gpu
 from lorair.runtime.gpu.network import Branch, Tensor
 from lorair.runtime.gpu.plan import Size
 

@@ -15,22 +15,22 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from lorair.runtime import cache as graph_cache
 from lorair.runtime.backends import Branch, Run
 from lorair.runtime.backends.bound import BoundGraphs
 from lorair.runtime.backends.failure import run_failure
-from lorair.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from lorair.runtime.backends.shapes import (
+from lorair.runtime.backends.graphs import (
     Shapes,
     check_shapes,
     restorer_shapes,
     router_shapes,
     tiled_shapes,
 )
+from lorair.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from lorair.runtime.backends.tiles import Means, TileInputs
-from lorair.runtime.bundle import Bundle
+from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import BackendError, BundleError, DependencyError, InternalError
-from lorair.runtime.machine import (
+from lorair.runtime.system import cache as graph_cache
+from lorair.runtime.system.machine import (
     available_memory,
     describe_threads,
     is_installed,

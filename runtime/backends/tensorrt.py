@@ -7,12 +7,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from lorair.runtime.atomic import atomic_file
 from lorair.runtime.backends.gpu import GpuBackend
-from lorair.runtime.bundle import Bundle
-from lorair.runtime.cuda import Gpu, Memory
-from lorair.runtime.engine_fit import MODULES, area, fitting, image_range, takes
-from lorair.runtime.engines import Engine, Flavour
+from lorair.runtime.bundle.engines import Engine, Flavour
+from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import (
     BundleError,
     DependencyError,
@@ -20,8 +17,11 @@ from lorair.runtime.errors import (
     LorairError,
     PictureError,
 )
+from lorair.runtime.gpu.cuda import Gpu, Memory
+from lorair.runtime.gpu.engine_fit import MODULES, area, fitting, image_range, takes
 from lorair.runtime.gpu.network import Branch, Tensor
 from lorair.runtime.gpu.plan import Size
+from lorair.runtime.system.atomic import atomic_file
 
 _CACHE: Final = ".runtime-cache"
 

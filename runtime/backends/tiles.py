@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lorair.runtime.errors import InternalError
-from lorair.runtime.machine import available_memory
+from lorair.runtime.system.machine import available_memory
 
 Array = npt.NDArray[np.float32]
 Means = npt.NDArray[np.float32]

@@ -14,7 +14,6 @@ from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from uuid import uuid4
 
-from lorair.runtime import batch, tasks
 from lorair.runtime.errors import (
     DependencyError,
     LorairError,
@@ -22,8 +21,10 @@ from lorair.runtime.errors import (
     OutputError,
     PictureError,
 )
+from lorair.runtime.folders import plan as tasks
+from lorair.runtime.folders import run as batch
+from lorair.runtime.folders.plan import Task
 from lorair.runtime.images import Encoding
-from lorair.runtime.tasks import Task
 
 _STORES: Final = frozenset({"s3", "gcs", "abfs"})
 """File systems of PyArrow whose put is atomic, and whose rename would be a copy."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from lorair.runtime.bundle import Bundle
+from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.cluster.session import Resources
 from lorair.runtime.errors import OptionError
 

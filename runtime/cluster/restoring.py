@@ -6,12 +6,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lorair.runtime.batch import Status
 from lorair.runtime.cluster.places import Item, is_current, source_file, target_file
 from lorair.runtime.errors import LorairError, as_lorair_error
 from lorair.runtime.files import Handling
-from lorair.runtime.guidance import Every, Gates
-from lorair.runtime.route import Route
+from lorair.runtime.folders.guidance import Every
+from lorair.runtime.folders.run import Status
+from lorair.runtime.routing.gates import Gates
+from lorair.runtime.routing.route import Route
 
 if TYPE_CHECKING:
     from lorair.runtime.planes import Pixels
@@ -96,7 +97,7 @@ class RestoreFiles:
         return {name: [row[name] for row in rows] for name in rows[0]}
 
     def _open(self) -> "Restorer":
-        from lorair.runtime.guidance import Guidance
+        from lorair.runtime.folders.guidance import Guidance
         from lorair.runtime.restorer import Restorer
 
         work = self._work

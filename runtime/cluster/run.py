@@ -5,8 +5,6 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from lorair.runtime.atomic import remove_partials
-from lorair.runtime.batch import Status
 from lorair.runtime.cluster.places import is_current
 from lorair.runtime.cluster.pool import Pool
 from lorair.runtime.cluster.restoring import (
@@ -18,6 +16,8 @@ from lorair.runtime.cluster.restoring import (
     failed,
 )
 from lorair.runtime.errors import DiskFullError, InternalError, LorairError
+from lorair.runtime.folders.run import Status
+from lorair.runtime.system.atomic import remove_partials
 
 _TASKS_AN_ACTOR: Final = 16
 _MOST_PICTURES_A_TASK: Final = 16

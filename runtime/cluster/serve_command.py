@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from lorair.runtime import console
 from lorair.runtime.cluster.pool import Pool
 from lorair.runtime.cluster.session import Resources, require_ray, session
 from lorair.runtime.errors import OptionError
 from lorair.runtime.serve.settings import Settings
+from lorair.runtime.system import console
 
 _AUTH: Final = "RAY_AUTH_MODE"
 
@@ -51,9 +51,9 @@ def serve_on_ray(
         OptionError: port 0, or fewer replicas under load than without.
     """
     require_ray("serve", "fastapi")
-    from lorair.runtime.bundle import Bundle
+    from lorair.runtime.bundle.manifest import Bundle
     from lorair.runtime.cluster import serving
-    from lorair.runtime.machine import default_threads
+    from lorair.runtime.system.machine import default_threads
 
     opened = Bundle.open(bundle)
     _check(port, replicas, most)

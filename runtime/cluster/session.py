@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from lorair.runtime.errors import BackendError
-from lorair.runtime.extras import require
+from lorair.runtime.system.extras import require
 
 AddressOption = Annotated[
     str | None,

@@ -1,6 +1,6 @@
 """The compiled kernels at the two ends of the walk, and how they are launched.
 
-They are `kernels/triton_pictures.py`, which says what each computes, compiled into the
+They are `kernels/triton/pictures.py`, which says what each computes, compiled into the
 bundle. All arguments are device addresses; pictures are (H, W, 3) uint8, planes float32.
 """
 
@@ -8,9 +8,9 @@ import math
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from lorair.runtime.compiled import Compiled
+from lorair.runtime.bundle.kernels import Compiled
 from lorair.runtime.errors import BundleError
-from lorair.runtime.resampling import BicubicTable
+from lorair.runtime.gpu.resampling import BicubicTable
 
 RESIZE_ROWS: Final = "resize_rows"
 RESIZE_COLUMNS: Final = "resize_columns_fp32"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lorair.runtime.cuda import Gpu
+from lorair.runtime.gpu.cuda import Gpu
 
 Shape = tuple[int, ...]
 

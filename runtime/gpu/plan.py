@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from lorair.runtime.bundle import ModelInfo
-from lorair.runtime.cuda import Gpu, Graph
+from lorair.runtime.bundle.manifest import ModelInfo
+from lorair.runtime.gpu.cuda import Gpu, Graph
 from lorair.runtime.gpu.kernels import (
     DeviceTable,
     Picture,
@@ -21,8 +21,8 @@ from lorair.runtime.gpu.kernels import (
 )
 from lorair.runtime.gpu.memory import Block, Layout, Shape
 from lorair.runtime.gpu.network import Bound, Branch, Tensor
+from lorair.runtime.gpu.resampling import bicubic_table
 from lorair.runtime.gpu.routing import Routing
-from lorair.runtime.resampling import bicubic_table
 
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]

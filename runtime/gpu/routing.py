@@ -4,11 +4,11 @@ from typing import Final
 
 import numpy as np
 
-from lorair.runtime.bundle import ModelInfo
-from lorair.runtime.cuda import Gpu
+from lorair.runtime.bundle.manifest import ModelInfo
+from lorair.runtime.gpu.cuda import Gpu
 from lorair.runtime.gpu.memory import Block, Layout, Shape
 from lorair.runtime.gpu.network import Bound, Branch, Tensor
-from lorair.runtime.route import Route
+from lorair.runtime.routing.route import Route
 
 _VIEWS: Final = 5
 

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from lorair.runtime.bundle import ModelInfo
-from lorair.runtime.cuda import Gpu
+from lorair.runtime.bundle.manifest import ModelInfo
 from lorair.runtime.errors import OutOfMemoryError
+from lorair.runtime.gpu.cuda import Gpu
 from lorair.runtime.gpu.kernels import Picture, PictureKernels
 from lorair.runtime.gpu.network import Branch
 from lorair.runtime.gpu.plan import Pixels, Plan, Size
 from lorair.runtime.gpu.routing import Routing
-from lorair.runtime.route import Route
+from lorair.runtime.routing.route import Route
 
 
 @dataclass(frozen=True, eq=False)

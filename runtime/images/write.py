@@ -9,13 +9,13 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from lorair.runtime.atomic import atomic_file
 from lorair.runtime.errors import OutputError
 from lorair.runtime.images import png, tiff
 from lorair.runtime.images.exif import PREFIX
 from lorair.runtime.images.formats import DEFAULT_QUALITY, Encoding, Format, check_format
 from lorair.runtime.images.metadata import PNG_COLOUR, PNG_TEXT
 from lorair.runtime.images.picture import Metadata, Picture, to_uint8
+from lorair.runtime.system.atomic import atomic_file
 
 _XMP_KEY: Final = b"XML:com.adobe.xmp"
 

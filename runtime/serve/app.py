@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from lorair.runtime.console import lorair_version
 from lorair.runtime.serve import page, problems
 from lorair.runtime.serve.body import FORM, PICTURES, read_picture
 from lorair.runtime.serve.metrics import MEDIA_TYPE, Metrics
@@ -25,6 +24,7 @@ from lorair.runtime.serve.schema import (
 from lorair.runtime.serve.service import Answer, Service
 from lorair.runtime.serve.settings import Settings
 from lorair.runtime.serve.work import Work
+from lorair.runtime.system.console import lorair_version
 
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 _REFUSALS: Final = problems.answers(400, 401, 408, 413, 415, 422, 503)

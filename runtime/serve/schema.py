@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from lorair.runtime.console import lorair_version
 from lorair.runtime.errors import LorairError
-from lorair.runtime.route import Route
+from lorair.runtime.routing.route import Route
+from lorair.runtime.system.console import lorair_version
 from lorair.runtime.tiling import MIN_TILE
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from lorair.runtime import images
 from lorair.runtime.errors import BusyError, DiskFullError, LorairError, OptionError
 from lorair.runtime.files import Handling, RestoredFile, read, restore_file
-from lorair.runtime.guidance import Gates, one_expert, parse_gates
-from lorair.runtime.route import Route
+from lorair.runtime.routing.gates import Gates, one_expert, parse_gates
+from lorair.runtime.routing.route import Route
 from lorair.runtime.serve.settings import Settings
 from lorair.runtime.serve.work import Work, WorkQueue
 from lorair.runtime.tiling import Tile

@@ -14,8 +14,10 @@ from in_process import InProcess
 from PIL import Image
 from results import configuration, latency_report
 
-from lorair.benchmarks import experts, results_file, runner
-from lorair.benchmarks.results_file import read_report, to_json, write_report
+from lorair.benchmarks.experts import measure as experts
+from lorair.benchmarks.schema import results_file
+from lorair.benchmarks.schema.results_file import read_report, to_json, write_report
+from lorair.benchmarks.timing import runner
 from lorair.runtime import backends
 
 

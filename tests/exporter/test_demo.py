@@ -8,12 +8,12 @@ import pytest
 from command import Command
 from PIL import Image
 
-from lorair.benchmarks.metrics import score
+from lorair.benchmarks.quality.metrics import score
 from lorair.exporter import demo
 from lorair.exporter.build import build_bundle
-from lorair.exporter.checkpoint import Pair, load_pair
-from lorair.exporter.config import SETTING1_CLASSES
-from lorair.runtime.bundle import Bundle, Source
+from lorair.exporter.checkpoint.checkpoint import Pair, load_pair
+from lorair.exporter.model.config import SETTING1_CLASSES
+from lorair.runtime.bundle.manifest import Bundle, Source
 from lorair.runtime.restorer import Restorer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

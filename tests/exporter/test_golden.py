@@ -8,10 +8,10 @@ import pytest
 from command import make_command
 from PIL import Image
 
+from lorair.runtime.pixels import make_views
 from lorair.runtime.planes import from_planes, to_planes
 from lorair.runtime.restorer import Restorer
-from lorair.runtime.route import gates_from_logits
-from lorair.runtime.views import make_views
+from lorair.runtime.routing.route import gates_from_logits
 
 pytestmark = golden.needs_golden
 
@@ -28,7 +28,7 @@ def bundle(case: golden.GoldenCase, tmp_path_factory: pytest.TempPathFactory) ->
     """Built with the command and options that a user would give."""
     from typer.testing import CliRunner
 
-    from lorair.exporter import cli
+    from lorair.exporter.commands import main as cli
 
     path = tmp_path_factory.mktemp("golden") / "bundle"
     arguments = ["build", "--ir-weights", case.folder / "ir.pth"]

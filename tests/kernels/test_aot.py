@@ -12,7 +12,7 @@ import pytest
 
 from lorair.kernels import aot
 from lorair.kernels.aot import parse_sms, write_index
-from lorair.runtime.compiled import INDEX, Compiled, read_index
+from lorair.runtime.bundle.kernels import INDEX, Compiled, read_index
 from lorair.runtime.errors import DependencyError, OptionError
 
 pytest.importorskip("triton")

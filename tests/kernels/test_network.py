@@ -7,12 +7,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lorair.exporter.checkpoint import Pair, load_pair
-from lorair.exporter.fold import fold
+from lorair.exporter.checkpoint.checkpoint import Pair, load_pair
+from lorair.exporter.model.fold import fold
 from lorair.kernels import torch_ops
 from lorair.kernels.tiles import ConvTile, DepthwiseTile
 from lorair.runtime.planes import to_planes
-from lorair.runtime.route import gates_from_logits
+from lorair.runtime.routing.route import gates_from_logits
 
 needs_triton = pytest.mark.skipif(not torch_ops.has_triton(), reason="triton is not installed")
 
@@ -22,7 +22,8 @@ GATES = np.array([0.5, 0.0, 0.5])
 @pytest.fixture
 def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter takes milliseconds a program, whatever its size: make them large."""
-    from lorair.kernels import triton_conv, triton_depthwise
+    from lorair.kernels.triton import conv as triton_conv
+    from lorair.kernels.triton import depthwise as triton_depthwise
 
     monkeypatch.setattr(
         triton_conv, "conv_tile", lambda *_, **__: ConvTile(m=128, n=2048, k=32, warps=4, stages=1)

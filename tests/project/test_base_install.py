@@ -57,9 +57,12 @@ def run(preamble: str, module: str, *arguments: str) -> subprocess.CompletedProc
 @pytest.mark.parametrize(
     ("module", "commands"),
     [
-        ("lorair.runtime.cli", ["batch", "infer", "route", "serve", "video"]),
-        ("lorair.exporter.cli", ["build", "engine", "inspect", "synth", "triton", "verify"]),
-        ("lorair.benchmarks.cli", ["latency", "report"]),
+        ("lorair.runtime.commands.main", ["batch", "infer", "route", "serve", "video"]),
+        (
+            "lorair.exporter.commands.main",
+            ["build", "engine", "inspect", "synth", "triton", "verify"],
+        ),
+        ("lorair.benchmarks.commands.main", ["latency", "report"]),
     ],
 )
 def test_help_works(module: str, commands: list[str], preamble: str) -> None:
@@ -71,7 +74,7 @@ def test_help_works(module: str, commands: list[str], preamble: str) -> None:
 
 
 def test_a_bundle_can_be_inspected(tiny_bundle: Path, preamble: str) -> None:
-    done = run(preamble, "lorair.exporter.cli", "inspect", str(tiny_bundle), "--verify")
+    done = run(preamble, "lorair.exporter.commands.main", "inspect", str(tiny_bundle), "--verify")
     assert done.returncode == 0, done.stderr
     assert "snow, rain, raindrop" in done.stdout
 
@@ -79,12 +82,12 @@ def test_a_bundle_can_be_inspected(tiny_bundle: Path, preamble: str) -> None:
 @pytest.mark.parametrize(
     ("module", "arguments", "extra"),
     [
-        ("lorair.runtime.cli", ["infer", "{picture}", "-b", "{bundle}"], "lorair[cpu]"),
-        ("lorair.runtime.cli", ["serve", "-b", "{bundle}"], "lorair[serve]"),
-        ("lorair.exporter.cli", ["build", "-o", "{bundle}2"], "lorair[export,cpu]"),
-        ("lorair.exporter.cli", ["engine", "{bundle}"], "lorair[export,cpu]"),
-        ("lorair.exporter.cli", ["verify", "{bundle}"], "lorair[verify]"),
-        ("lorair.benchmarks.cli", ["report", "{bundle}/manifest.json"], "lorair[bench]"),
+        ("lorair.runtime.commands.main", ["infer", "{picture}", "-b", "{bundle}"], "lorair[cpu]"),
+        ("lorair.runtime.commands.main", ["serve", "-b", "{bundle}"], "lorair[serve]"),
+        ("lorair.exporter.commands.main", ["build", "-o", "{bundle}2"], "lorair[export,cpu]"),
+        ("lorair.exporter.commands.main", ["engine", "{bundle}"], "lorair[export,cpu]"),
+        ("lorair.exporter.commands.main", ["verify", "{bundle}"], "lorair[verify]"),
+        ("lorair.benchmarks.commands.main", ["report", "{bundle}/manifest.json"], "lorair[bench]"),
         # Not the rest of it: backends open in child processes, where nothing is hidden.
     ],
 )

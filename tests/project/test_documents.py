@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lorair.benchmarks import documented
+from lorair.benchmarks.docs import fill as documented
 
 RECORDS = {"CHANGELOG.md", "CONTRIBUTING.md", "decisions.md"}
 """What was tried once, on the way. Nothing is promised there."""

@@ -7,8 +7,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lorair.exporter.checkpoint import Pair
-from lorair.runtime import Restorer, Route
+from lorair import Restorer, Route
+from lorair.exporter.checkpoint.checkpoint import Pair
 from lorair.runtime.errors import BackendError, InternalError, OptionError, PictureError
 from lorair.runtime.planes import from_planes, to_planes
 
@@ -24,7 +24,7 @@ def crop(photo: np.ndarray) -> np.ndarray:
 
 
 def test_restored_equals_pytorch(restorer: Restorer, tiny_pair: Pair, crop: np.ndarray) -> None:
-    from lorair.runtime.views import make_views
+    from lorair.runtime.pixels import make_views
 
     restored = restorer.restore(crop)
     router, net = tiny_pair.modules()

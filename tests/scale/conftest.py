@@ -38,7 +38,7 @@ class Counted:
 
     def start(self, *arguments: Any, deadly: str = "") -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "-c", "from lorair.runtime.cli import main; main()",
+            [sys.executable, "-c", "from lorair.runtime.commands.main import main; main()",
              *map(str, arguments)],
             env=self.environment(deadly), text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -85,7 +85,7 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def default_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default model, whose pictures take long enough to be interrupted."""
     from lorair.exporter.build import build_bundle
-    from lorair.exporter.cli import _default_model
+    from lorair.exporter.commands.main import _default_model
 
     pair, source = _default_model(None, None, None)
     path = tmp_path_factory.mktemp("default") / "bundle"

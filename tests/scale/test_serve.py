@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from lorair.exporter.build import build_bundle
-from lorair.exporter.synth import random_pair
-from lorair.runtime.bundle import Source
+from lorair.exporter.checkpoint.synth import random_pair
+from lorair.runtime.bundle.manifest import Source
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.scale

@@ -23,9 +23,9 @@ class Result:
 Command = Callable[..., Result]
 
 _MODULES = {
-    "lorair-run": "lorair.runtime.cli",
-    "lorair-export": "lorair.exporter.cli",
-    "lorair-bench": "lorair.benchmarks.cli",
+    "lorair-run": "lorair.runtime.commands.main",
+    "lorair-export": "lorair.exporter.commands.main",
+    "lorair-bench": "lorair.benchmarks.commands.main",
 }
 
 

@@ -4,8 +4,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from lorair.runtime.bundle import Bundle
-from lorair.runtime.engines import GRAPHS, Depends, EngineRecord, Proof, Range
+from lorair.runtime.bundle.engines import GRAPHS, Depends, EngineRecord, Proof, Range
+from lorair.runtime.bundle.manifest import Bundle
 
 VERSION = "1.7.1"
 

@@ -6,7 +6,7 @@ from typing import Any
 from results import ENVIRONMENT
 
 from lorair.benchmarks.schema import ExpertRow, ExpertsReport
-from lorair.benchmarks.statistics import summarize
+from lorair.benchmarks.schema.statistics import summarize
 
 
 def row(form: str, experts: int, seconds: Sequence[float], **fields: Any) -> ExpertRow:

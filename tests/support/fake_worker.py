@@ -1,4 +1,4 @@
-"""Stands in for `lorair.exporter.engine_worker`: writes a small file, or fails as told.
+"""Stands in for `lorair.exporter.engines.worker`: writes a small file, or fails as told.
 
     fake_worker.py MODE FOLDER
 

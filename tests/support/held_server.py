@@ -6,7 +6,8 @@ from typing import Any
 
 from stub_restorer import StubRestorer
 
-from lorair.runtime import cli, restorer
+from lorair.runtime import restorer
+from lorair.runtime.commands import main as cli
 
 stub = StubRestorer()
 stub.open.clear()

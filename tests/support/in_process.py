@@ -4,8 +4,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from lorair.benchmarks.runner import Work
 from lorair.benchmarks.schema import Memory
+from lorair.benchmarks.timing.runner import Work
 
 
 class InProcess:

@@ -14,9 +14,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from lorair.runtime import batch, images, tasks
-from lorair.runtime.guidance import Guidance
-from lorair.runtime.route import Route
+from lorair.runtime import images
+from lorair.runtime.folders import plan as tasks
+from lorair.runtime.folders import run as batch
+from lorair.runtime.folders.guidance import Guidance
+from lorair.runtime.routing.route import Route
 
 _SLOW = 0.002
 

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from lorair.runtime.bundle import RESTORER, Bundle, Manifest, list_files, write_manifest
+from lorair.runtime.bundle.manifest import RESTORER, Bundle, Manifest, list_files, write_manifest
 
 
 def wrong_weight(bundle: Path, copy: Path, graph: str, tensor: str) -> Path:

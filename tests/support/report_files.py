@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 from results import ENVIRONMENT, configuration, latency_report
 
-from lorair.benchmarks.kernel_floors import KNOWN_DEVICES, Timed, layers, row
-from lorair.benchmarks.results_file import to_json
-from lorair.exporter.config import PRESETS
+from lorair.benchmarks.kernels.floors import KNOWN_DEVICES, Timed, layers, row
+from lorair.benchmarks.schema.results_file import to_json
+from lorair.exporter.model.config import PRESETS
 
 HOSTILE = "</script><script>alert(1)</script><img src='http://x.invalid/y.png'> $x_{"
 

@@ -9,7 +9,7 @@ from lorair.benchmarks.schema import (
     Environment,
     LatencyReport,
 )
-from lorair.benchmarks.statistics import summarize_all
+from lorair.benchmarks.schema.statistics import summarize_all
 
 ENVIRONMENT = Environment(
     cpu="abacus", cores=2, memory=10**9, system="none", python="3.11", versions={"lorair": "0"}

@@ -1,6 +1,6 @@
 """A GPU made of host memory: networks run in ONNX Runtime, the picture ends in NumPy.
 
-It takes the place of `lorair.runtime.cuda.Gpu`. Every address is checked to lie in memory
+It takes the place of `lorair.runtime.gpu.cuda.Gpu`. Every address is checked to lie in memory
 that is allocated; what is captured is recorded with its arguments and run again as it was.
 With `interpret` the picture ends are the real kernels in Triton's interpreter, a hundred
 times slower.
@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from lorair.runtime.compiled import Compiled
-from lorair.runtime.cuda import Memory
-from lorair.runtime.driver import GpuInfo
+from lorair.runtime.bundle.kernels import Compiled
 from lorair.runtime.errors import OutOfMemoryError
+from lorair.runtime.gpu.cuda import Memory
+from lorair.runtime.gpu.driver import GpuInfo
 from lorair.runtime.gpu.network import Tensor
-from lorair.runtime.resampling import PRECISION_BITS
-from lorair.runtime.views import MEAN, STD
+from lorair.runtime.gpu.resampling import PRECISION_BITS
+from lorair.runtime.pixels import MEAN, STD
 
 _DTYPES = {"fp32": np.float32, "fp16": np.float16, "i32": np.int32, "u8": np.uint8}
 
@@ -232,7 +232,7 @@ _IN_NUMPY: dict[str, Callable[..., None]] = {
 @cache
 def picture_kernels() -> dict[str, Any]:
     """The picture ends' variants by name, made for the interpreter."""
-    from lorair.kernels.triton_pictures import PICTURE_VARIANTS
+    from lorair.kernels.triton.pictures import PICTURE_VARIANTS
 
     return {variant.name: variant for variant in PICTURE_VARIANTS}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lorair.runtime import Restorer, Route
+from lorair import Restorer, Route
 from lorair.runtime.backends.tiles import PlainTiles
 from lorair.runtime.errors import OutOfMemoryError
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lorair.runtime import Route
+from lorair import Route
 from lorair.runtime.restorer import Restored
 
 CLASSES = ("snow", "rain", "raindrop")

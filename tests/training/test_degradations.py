@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from lorair.exporter.config import SETTING1_CLASSES
+from lorair.exporter.model.config import SETTING1_CLASSES
 from lorair.runtime.errors import PictureError
 from training.degradations import CLASSES, DEGRADATIONS, degrade
 from training.degradations.fields import streak

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lorair.benchmarks.metrics import Scores
+from lorair.benchmarks.quality.metrics import Scores
 from lorair.exporter import demo
-from lorair.exporter.checkpoint import load_pair
+from lorair.exporter.checkpoint.checkpoint import load_pair
 from training.degradations import CLASSES
 from training.evaluate import NO_EXPERT, Model, evaluate, summarise
 from training.pairs import CLEAN, pairs

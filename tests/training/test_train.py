@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lorair.exporter.checkpoint import Pair, load_pair
+from lorair.exporter.checkpoint.checkpoint import Pair, load_pair
 from training.data import CLEAN, KINDS, Scenes, draw_scenes, versions
 from training.loop import Loop, schedule
 from training.recipe import FULL, SHORT, Stage

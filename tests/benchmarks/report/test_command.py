@@ -11,7 +11,7 @@ from PIL import Image
 from report_files import HOSTILE, Page, kernels, latency, throughput, write
 from results import configuration, latency_report
 
-from lorair.benchmarks.results_file import to_json
+from lorair.benchmarks.schema.results_file import to_json
 
 ROOT = Path(__file__).parents[3]
 INT8 = ROOT / "benchmarks" / "results" / "latency-setting1-int8-cpu2.json"

@@ -10,9 +10,9 @@ from command import Command
 from engine_files import add_engine
 from triton_ensemble import EnsembleModel, agree, inner_shape, messages, read_config
 
-from lorair.exporter.quantize import quantize_router
-from lorair.runtime import Restorer
-from lorair.runtime.bundle import Bundle, list_files, write_manifest
+from lorair import Restorer
+from lorair.exporter.graphs.quantize import quantize_router
+from lorair.runtime.bundle.manifest import Bundle, list_files, write_manifest
 
 NAMES = {"lorair", "lorair_prepare", "lorair_router", "lorair_restorer", "lorair_finish"}
 

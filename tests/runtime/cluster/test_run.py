@@ -12,8 +12,7 @@ from PIL import Image
 ray = pytest.importorskip("ray")
 
 from lorair.runtime import images  # noqa: E402
-from lorair.runtime.batch import Status  # noqa: E402
-from lorair.runtime.bundle import Bundle  # noqa: E402
+from lorair.runtime.bundle.manifest import Bundle  # noqa: E402
 from lorair.runtime.cluster import run as module  # noqa: E402
 from lorair.runtime.cluster.places import Item, plan  # noqa: E402
 from lorair.runtime.cluster.pool import Pool, memory_of  # noqa: E402
@@ -21,6 +20,7 @@ from lorair.runtime.cluster.restoring import RestoreFiles, Work  # noqa: E402
 from lorair.runtime.cluster.session import Resources  # noqa: E402
 from lorair.runtime.errors import BundleError, DiskFullError, InternalError, OptionError  # noqa: E402
 from lorair.runtime.files import Handling  # noqa: E402
+from lorair.runtime.folders.run import Status  # noqa: E402
 
 POOL = Pool(actors=1, cpus=1, gpus=0)
 GIGABYTE = 10**9

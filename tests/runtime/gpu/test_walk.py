@@ -10,13 +10,13 @@ import onnxruntime
 import pytest
 from simulated_gpu import SimulatedBranch, SimulatedGpu, compiled_pictures
 
-from lorair.runtime import Route
-from lorair.runtime.bundle import Bundle
+from lorair import Route
+from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import OutOfMemoryError
 from lorair.runtime.gpu.kernels import Picture, PictureKernels
 from lorair.runtime.gpu.walk import GpuWalk
+from lorair.runtime.pixels import make_views
 from lorair.runtime.planes import from_planes, to_planes
-from lorair.runtime.views import make_views
 
 pytest.importorskip("triton")
 

@@ -16,9 +16,9 @@ from serve_check import Server
 
 from lorair.exporter import demo
 from lorair.exporter.build import build_bundle
-from lorair.exporter.checkpoint import load_pair
-from lorair.exporter.config import SETTING1_CLASSES
-from lorair.runtime.bundle import Source
+from lorair.exporter.checkpoint.checkpoint import load_pair
+from lorair.exporter.model.config import SETTING1_CLASSES
+from lorair.runtime.bundle.manifest import Source
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")

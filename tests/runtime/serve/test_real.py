@@ -14,7 +14,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from serve_check import mutated, seeds
 
-from lorair.runtime import Restorer
+from lorair import Restorer
 from lorair.runtime.serve.app import create_app
 from lorair.runtime.serve.service import Service
 from lorair.runtime.serve.settings import Settings

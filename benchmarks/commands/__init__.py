@@ -1,0 +1,1 @@
+"""The commands of lorair-bench, one file each."""

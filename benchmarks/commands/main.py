@@ -1,0 +1,28 @@
+"""lorair-bench: time a bundle, and measure how well it restores."""
+
+from lorair.benchmarks.commands.commands import commands
+from lorair.benchmarks.commands.compare import compare
+from lorair.benchmarks.commands.experts import experts
+from lorair.benchmarks.commands.kernels import kernels
+from lorair.benchmarks.commands.latency import latency
+from lorair.benchmarks.commands.quality import quality
+from lorair.benchmarks.commands.report import report
+from lorair.benchmarks.commands.throughput import throughput
+from lorair.benchmarks.commands.tiles import tiles
+from lorair.runtime.system import console
+
+app = console.make_app("Measure lorair bundles: time and quality.")
+app.command()(latency)
+app.command()(throughput)
+app.command()(commands)
+app.command()(experts)
+app.command()(compare)
+app.command()(quality)
+app.command()(tiles)
+app.command()(kernels)
+app.command()(report)
+
+
+def main() -> None:
+    """The console script."""
+    console.run(app)

@@ -1,0 +1,1 @@
+"""Numbers in the documents, filled in from result files."""

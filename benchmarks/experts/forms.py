@@ -1,0 +1,109 @@
+"""The forms in which a mixture of experts can run, as graphs of one backend.
+
+`merged`: the experts were merged into the weights for one route, before the graph was
+loaded: an ordinary network. It is what a backend makes of the first route that it meets.
+`gates`: the gates are an input, and the weights are merged at every run: what a backend runs
+for every other route.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lorair.benchmarks.schema import Memory
+from lorair.benchmarks.timing.graphs import write_merged
+from lorair.exporter.graphs.inlined import GATES
+from lorair.runtime import images
+from lorair.runtime.backends import Backend, Run, RunsGraphs
+from lorair.runtime.planes import to_planes
+from lorair.runtime.restorer import Restorer
+from lorair.runtime.system.machine import peak_memory
+
+
+@dataclass(frozen=True)
+class FormSpec:
+    """A form to time. gates: of its route (E); None where the graph is merged."""
+
+    bundle: Path
+    backend: str
+    graph: Path
+    gates: tuple[float, ...] | None = None
+    threads: int | None = None
+
+    def runner(self) -> "FormRunner":
+        """Load it."""
+        return FormRunner(self)
+
+
+@dataclass(frozen=True)
+class MergeSpec:
+    """Switching to another route, to time. graph: of `write_gates`."""
+
+    bundle: Path
+    backend: str
+    graph: Path
+    threads: int | None = None
+
+    def runner(self) -> "MergeRunner":
+        """Open the backend, and load nothing yet."""
+        return MergeRunner(self)
+
+
+class _Opened:
+    """A backend in this process; a `runner.Runner` but for `run`."""
+
+    batch = 1
+
+    def __init__(self, spec: FormSpec | MergeSpec) -> None:
+        restorer = Restorer.open(spec.bundle, spec.backend, spec.threads)
+        self.name, self.description = restorer.backend.name, restorer.backend.description
+        self.model = restorer.bundle.manifest.model
+        self._backend: Backend = restorer.backend
+
+    def load(self, graph: Path) -> Run:
+        assert isinstance(self._backend, RunsGraphs)
+        return self._backend.open_graph("restorer", graph)
+
+    def peak_memory(self) -> Memory:
+        """Of this process."""
+        return Memory(host=peak_memory())
+
+
+class FormRunner(_Opened):
+    """The restoration network in one form, without its router."""
+
+    def __init__(self, spec: FormSpec) -> None:
+        super().__init__(spec)
+        # Time does not depend on values; those of a trained prior are of this size.
+        draw = np.random.default_rng(0).normal
+        self.inputs = {"prior": draw(0, 0.3, (1, self.model.prior)).astype(np.float32)}
+        if spec.gates is not None:
+            self.inputs[GATES] = np.array(spec.gates, np.float32)
+        self._graph = self.load(spec.graph)
+
+    def run(self, source: Path, target: Path) -> dict[str, float]:
+        """Restore a picture into `.npy`, (1, 3, H, W) float32; seconds of the network alone."""
+        image = to_planes(images.read(source).pixels, self.model.stride)
+        start, cpu = time.perf_counter(), time.process_time()
+        (restored,) = self._graph({"image": image, **self.inputs})
+        end = time.perf_counter()
+        np.save(target, restored)
+        return {"restorer": end - start, "cpu": time.process_time() - cpu}
+
+
+class MergeRunner(_Opened):
+    """Merges experts and loads the network that results."""
+
+    def __init__(self, spec: MergeSpec) -> None:
+        super().__init__(spec)
+        self._graph = spec.graph
+
+    def run(self, source: Path, target: Path) -> dict[str, float]:
+        """Merge for the gates in `source`, `.npy`, into the graph `target`, and load that."""
+        gates = np.load(source)
+        start, cpu = time.perf_counter(), time.process_time()
+        write_merged(self._graph, gates, target)
+        self.load(target)
+        return {"switch": time.perf_counter() - start, "cpu": time.process_time() - cpu}

@@ -1,0 +1,258 @@
+"""What a mixture costs: the same drawn network in each form, for numbers of experts and top_k.
+
+All forms and routes of one number of experts take turns within each round, each in a process
+of its own, so that ratios between them hold on a noisy machine.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from lorair.benchmarks.experts.forms import FormSpec, MergeSpec
+from lorair.benchmarks.schema import ExpertRow
+from lorair.benchmarks.schema.statistics import summarize
+from lorair.benchmarks.sizes import Size
+from lorair.benchmarks.timing.graphs import size_on_disk, write_gates
+from lorair.benchmarks.timing.latency import in_turn, write_photograph
+from lorair.benchmarks.timing.runner import ProcessRunner
+from lorair.exporter import photos
+from lorair.exporter.build import build_bundle
+from lorair.exporter.checkpoint.synth import draw_pair, preset
+from lorair.exporter.model.config import TINY, ModelConfig, default_classes
+from lorair.runtime.bundle.manifest import Source
+from lorair.runtime.errors import VerificationError
+from lorair.runtime.system import console
+
+SWITCHES: Final = 3
+"""How often each route is merged and loaded; the median counts."""
+
+MAX_ERROR: Final = {"onnxruntime": 1e-5, "openvino": 1e-5, "openvino-bf16": 0.05}
+"""Between forms of one network, of values in [0, 1]. bfloat16 rounds merged weights too."""
+
+NOT_FUSED: Final = (
+    "not timed: the kernels need a GPU; on a CPU the operators run as their bodies, as in `gates`"
+)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is asked for. mixtures: numbers of experts, and for each the top_k in turn."""
+
+    preset: str
+    mixtures: dict[int, tuple[int, ...]]
+    sizes: tuple[Size, ...]
+    rounds: int
+    backend: str
+    threads: int | None = None
+
+
+@dataclass
+class Timed:
+    """A row in the making; its runner is alive as long as its group is timed."""
+
+    row: ExpertRow
+    runner: ProcessRunner | None = None
+    samples: list[float] = field(default_factory=list)
+
+    def to_row(self) -> ExpertRow:
+        """With what follows from the samples."""
+        if not self.samples:
+            return self.row
+        summary = summarize(self.samples)
+        return self.row.model_copy(
+            update={
+                "samples": tuple(self.samples),
+                "p50": summary.p50,
+                "interval": summary.interval,
+            }
+        )
+
+
+@dataclass
+class Session:
+    """What has been measured so far. description: of the backend, once one was opened."""
+
+    timed: list[Timed] = field(default_factory=list)
+    description: str = ""
+
+    def rows(self) -> tuple[ExpertRow, ...]:
+        """Those that were timed at least once, or cannot be."""
+        return tuple(t.to_row() for t in self.timed if t.samples or t.row.form == "fused")
+
+
+def measure(sweep: Sweep, session: Session) -> None:
+    """Time every mixture, into `session`.
+
+    Raises:
+        VerificationError: two forms give different pictures.
+    """
+    with tempfile.TemporaryDirectory(prefix="lorair-bench-") as name:
+        bundle = Path(name) / "bundle"
+        build_network(sweep.preset, max(sweep.mixtures), bundle)
+        for experts, top_ks in sweep.mixtures.items():
+            with (
+                tempfile.TemporaryDirectory(prefix="experts-", dir=name) as folder,
+                console.step(f"time {experts} expert{'s'[: experts != 1]}"),
+            ):
+                _Group(sweep, bundle, experts, Path(folder), session).measure(top_ks)
+
+
+def draw_route(experts: int, top_k: int) -> tuple[float, ...]:
+    """Gates (E) that sum to 1, top_k of them not 0."""
+    draw = np.random.default_rng(experts * 1000 + top_k)
+    gates = np.zeros(experts)
+    gates[draw.permutation(experts)[:top_k]] = draw.dirichlet(np.full(top_k, 4.0))
+    return tuple(float(g) for g in gates)
+
+
+def mixture(name: str, experts: int) -> ModelConfig:
+    """A preset's restoration network with so many experts, beside the smallest router."""
+    config = preset(name)
+    return ModelConfig(
+        replace(config.restoration, num_experts=experts),
+        # The router is the same for all forms, and at full size four times the network.
+        replace(TINY.router, num_classes=experts, projection=2 * config.restoration.prior),
+        top_k=1,
+        classes=default_classes(experts, setting1=False),
+    )
+
+
+def build_network(preset: str, experts: int, path: Path) -> None:
+    """A drawn network as a bundle; with fewer experts it is the same, less the last ones."""
+    source = Source(kind="synthetic", detail=f"{preset}, {experts} experts, seed 0")
+    drawn = draw_pair(mixture(preset, experts), seed=0)
+    build_bundle(drawn, source, path, photographs=photos.paths()[:1])
+
+
+class _Group:
+    """All that is timed with one number of experts."""
+
+    def __init__(
+        self, sweep: Sweep, bundle: Path, experts: int, folder: Path, session: Session
+    ) -> None:
+        self.sweep, self.bundle, self.session = sweep, bundle, session
+        self.experts, self.folder = experts, folder
+        self.graph = folder / "gates.onnx"
+        write_gates(bundle, sweep.backend, experts, self.graph)
+
+    def measure(self, top_ks: Sequence[int]) -> None:
+        """Merge, then time all forms in turn."""
+        switches = self._merge(top_ks)
+        with ExitStack() as stack:
+            runners = [
+                (top_k, form, stack.enter_context(ProcessRunner(spec)))
+                for top_k in top_ks
+                for form, spec in self._specs(top_k)
+            ]
+            for size in self.sweep.sizes:
+                timed = [
+                    Timed(self._row(top_k, form, size, switches[top_k]), runner)
+                    for top_k, form, runner in runners
+                ]
+                self.session.timed += timed
+                self.session.timed += (Timed(self._fused(top_k, size)) for top_k in top_ks)
+                self._time(timed, size)
+
+    def _merge(self, top_ks: Sequence[int]) -> dict[int, float]:
+        """The merged graph of each route; seconds of merging and loading, by top_k."""
+        spec = MergeSpec(self.bundle, self.sweep.backend, self.graph, self.sweep.threads)
+        seconds = {}
+        with ProcessRunner(spec) as runner:
+            self.session.description = runner.description
+            for top_k in top_ks:
+                route = self.folder / "route.npy"
+                np.save(route, np.array(draw_route(self.experts, top_k), np.float32))
+                runs = [runner.run(route, self._merged(top_k)) for _ in range(SWITCHES)]
+                seconds[top_k] = float(np.median([run["switch"] for run in runs]))
+        return seconds
+
+    def _merged(self, top_k: int) -> Path:
+        return self.folder / f"merged{top_k}.onnx"
+
+    def _specs(self, top_k: int) -> Iterator[tuple[str, FormSpec]]:
+        gates = draw_route(self.experts, top_k)
+        form = FormSpec(
+            self.bundle, self.sweep.backend, self._merged(top_k), None, self.sweep.threads
+        )
+        yield "merged", form
+        yield "gates", replace(form, graph=self.graph, gates=gates)
+
+    def _row(self, top_k: int, form: str, size: Size, switch: float) -> ExpertRow:
+        graph = self.graph if form == "gates" else self._merged(top_k)
+        return ExpertRow.model_validate(
+            {
+                **self._mixture(top_k, size),
+                "form": form,
+                "bundle_bytes": size_on_disk(graph),
+                "switch_seconds": self._switch(form, switch),
+                "note": "" if self.experts > 1 else "one expert has one route",
+            }
+        )
+
+    def _switch(self, form: str, seconds: float) -> float | None:
+        if self.experts == 1:
+            return None
+        return 0.0 if form == "gates" else seconds
+
+    def _fused(self, top_k: int, size: Size) -> ExpertRow:
+        return ExpertRow.model_validate(
+            {**self._mixture(top_k, size), "form": "fused", "note": NOT_FUSED}
+        )
+
+    def _mixture(self, top_k: int, size: Size) -> dict[str, int]:
+        rank = preset(self.sweep.preset).restoration.r
+        return {
+            "experts": self.experts,
+            "top_k": top_k,
+            "rank": rank,
+            "height": size.height,
+            "width": size.width,
+        }
+
+    def _time(self, timed: list[Timed], size: Size) -> None:
+        source = write_photograph(size, self.folder)
+        targets = [self.folder / f"{index}.npy" for index in range(len(timed))]
+        for one, target in zip(timed, targets, strict=True):
+            _run(one, source, target)
+        compare_pictures(timed, targets, self.sweep.backend)
+        for number in range(self.sweep.rounds):
+            for one in in_turn(timed, number):
+                one.samples.append(_run(one, source, targets[0]))
+        for one in timed:
+            assert one.runner is not None
+            memory = one.runner.peak_memory().host
+            one.row = one.row.model_copy(update={"peak_memory": memory})
+
+
+def compare_pictures(timed: Sequence[Timed], pictures: Sequence[Path], backend: str) -> None:
+    """A form that computes something else would be timed for nothing.
+
+    Args:
+        timed: forms of one number of experts and one size.
+        pictures: what each restored, `.npy`.
+        backend: that restored.
+
+    Raises:
+        VerificationError: merged weights and gates give different pictures.
+    """
+    found = {(t.row.top_k, t.row.form): p for t, p in zip(timed, pictures, strict=True)}
+    for top_k in {t.row.top_k for t in timed}:
+        merged, gates = (np.load(found[top_k, form]) for form in ("merged", "gates"))
+        error = float(abs(merged - gates).max())
+        if not error <= MAX_ERROR[backend]:
+            raise VerificationError(
+                f"merged weights give another picture than gates, top {top_k}",
+                wanted=f"a difference of at most {MAX_ERROR[backend]:g}",
+                found=f"{error:.2g}",
+                hint=f"try another --backend than {backend}",
+            )
+
+
+def _run(one: Timed, source: Path, target: Path) -> float:
+    assert one.runner is not None
+    return one.runner.run(source, target)["restorer"]

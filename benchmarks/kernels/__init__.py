@@ -1,0 +1,1 @@
+"""The fused kernels, counted and timed."""

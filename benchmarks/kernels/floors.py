@@ -1,0 +1,173 @@
+"""The fused operators one by one: what they must move and multiply; plain arithmetic.
+
+A kernel's floor is the longer of two times: its bytes at the device's copy bandwidth, its
+operations at the device's matmul rate. Bytes are counted once each way: the picture read,
+the result written, the residual, the weights and the chosen expert read.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from lorair.exporter.model.config import RestorationConfig
+from lorair.kernels import spec
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a floor is computed from.
+
+    name: as people say it.
+    bandwidth: of a copy, reading plus writing, in bytes a second.
+    rate: of large fp16 matrix products with fp32 sums, in operations a second (a
+        multiply-add is two).
+    """
+
+    name: str
+    bandwidth: float
+    rate: float
+
+
+KNOWN_DEVICES: Final = (
+    Device("H200", 4.3e12, 788e12),
+    Device("RTX 4090", 0.92e12, 165e12),
+)
+"""H200: measured. RTX 4090: 91 % of its 1.008 TB/s, and NVIDIA's figure for dense fp16 with
+fp32 sums."""
+
+_ELEMENT: Final = 2
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operator as the network runs it.
+
+    operator: of `spec.py`. inputs, outputs: channels of X, and of the convolution (before
+    its gate). height, width: of X. count: how often the network has it.
+    """
+
+    operator: str
+    inputs: int
+    outputs: int
+    height: int
+    width: int
+    rank: int
+    count: int
+
+    @property
+    def pixels(self) -> int:
+        """Of one plane."""
+        return self.height * self.width
+
+    @property
+    def made(self) -> int:
+        """Channels of the result."""
+        gated = {spec.NORM_LORA_MOE_CONV_GATE, spec.LORA_MOE_DEPTHWISE_GATE}
+        return self.outputs // 2 if self.operator in gated else self.outputs
+
+    @property
+    def bytes(self) -> int:
+        """That must move: fp16, one expert chosen."""
+        planes = self.inputs + self.made
+        if self.operator in {spec.LORA_MOE_CONV_ADD, spec.SCALE_LORA_MOE_CONV_ADD}:
+            planes += self.outputs
+        return _ELEMENT * (planes * self.pixels + self._weights())
+
+    @property
+    def operations(self) -> int:
+        """Of the convolution, a multiply-add being two; the merging comes on top."""
+        if self.operator == spec.NORM_SCALE_ADD:
+            return 0
+        taps = 9 if self.operator == spec.LORA_MOE_DEPTHWISE_GATE else self.inputs
+        return 2 * taps * self.outputs * self.pixels
+
+    def floor(self, device: Device) -> float:
+        """Seconds that nothing can beat."""
+        # Depthwise and elementwise work does not run on tensor cores; it is bound by memory.
+        products = 0 if self._elementwise() else self.operations
+        return max(self.bytes / device.bandwidth, products / device.rate)
+
+    def bound_by(self, device: Device) -> str:
+        """`memory` or `products`."""
+        memory = self.bytes / device.bandwidth
+        return "memory" if self.floor(device) <= memory else "products"
+
+    def _elementwise(self) -> bool:
+        return self.operator in {spec.NORM_SCALE_ADD, spec.LORA_MOE_DEPTHWISE_GATE}
+
+    def _weights(self) -> int:
+        if self.operator == spec.NORM_SCALE_ADD:
+            return 2 * self.inputs
+        if self.operator == spec.LORA_MOE_DEPTHWISE_GATE:
+            return 10 * self.outputs + 3 * self.rank * (3 + 3 * self.outputs)
+        return self.outputs * (self.inputs + 1) + self.rank * (self.outputs + self.inputs)
+
+
+def layers(config: RestorationConfig, height: int, width: int) -> list[Layer]:
+    """The fused operators of a network on a padded picture, equal ones together."""
+    depth, stride = len(config.enc_blk_nums), config.stride
+    height, width = height + -height % stride, width + -width % stride
+    counted: dict[tuple[str, int, int, int], int] = {}
+
+    def add(operator: str, level: int, outputs: int, count: int) -> None:
+        key = operator, level, config.width << level, outputs
+        counted[key] = counted.get(key, 0) + count
+
+    blocks = [*config.enc_blk_nums, config.middle_blk_num]
+    for level in range(depth + 1):
+        c = config.width << level
+        add(spec.NORM_SCALE_ADD, level, c, 1)
+        decoded = config.dec_blk_nums[depth - 1 - level] if level < depth else 0
+        count = blocks[level] + decoded
+        add(spec.NORM_LORA_MOE_CONV, level, 2 * c, count)
+        add(spec.LORA_MOE_DEPTHWISE_GATE, level, 2 * c, count)
+        add(spec.SCALE_LORA_MOE_CONV_ADD, level, c, count)
+        add(spec.NORM_LORA_MOE_CONV_GATE, level, 2 * c, count)
+        add(spec.LORA_MOE_CONV_ADD, level, c, count)
+        if level:
+            add(spec.LORA_MOE_CONV, level, 2 * c, 1)
+    return [
+        Layer(
+            operator,
+            2 * c if operator == spec.LORA_MOE_DEPTHWISE_GATE else c,
+            outputs,
+            height >> level,
+            width >> level,
+            config.r,
+            count,
+        )
+        for (operator, level, c, outputs), count in counted.items()
+    ]
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Milliseconds of one layer.
+
+    fused: one kernel. unfused: PyTorch's separate operators. merged: those with weights
+    that were merged beforehand.
+    """
+
+    fused: float
+    unfused: float
+    merged: float
+
+
+def row(layer: Layer, device: Device, timed: Timed | None) -> dict[str, Any]:
+    """One line of the report; times in milliseconds."""
+    floor = layer.floor(device) * 1e3
+    out: dict[str, Any] = {
+        **asdict(layer),
+        "bytes": layer.bytes,
+        "operations": layer.operations,
+        "floor_ms": floor,
+        "bound_by": layer.bound_by(device),
+    }
+    if timed is not None:
+        out |= {f"{name}_ms": value for name, value in asdict(timed).items()}
+        out["of_floor"] = floor / timed.fused
+    return out
+
+
+def total(rows: list[dict[str, Any]], name: str) -> float:
+    """A column summed over the network, each layer as often as it is there."""
+    return float(sum(line[name] * line["count"] for line in rows))

@@ -1,0 +1,199 @@
+"""The fused operators timed on the GPU at hand, beside PyTorch's separate ones.
+
+Every call is captured as a CUDA graph, so that what is timed is the GPU's work and not
+Python's; the second-level cache is emptied before each.
+"""
+
+import copy
+from collections.abc import Callable
+from statistics import median
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lorair.benchmarks.kernels.floors import Device, Layer, Timed
+from lorair.exporter.model import RestorationNet
+from lorair.exporter.model.config import LORA_SCALE, RestorationConfig
+from lorair.exporter.model.fold import fold
+from lorair.exporter.model.lora_moe import LoRAMoEConv2d
+from lorair.kernels import spec, torch_ops, torch_reference
+
+Call = Callable[[], Any]
+
+_ROUNDS: Final = 30
+_CACHE: Final = 1 << 28
+"""Bytes written before each round: more than any second-level cache."""
+
+
+def measure_device() -> Device:
+    """Copy bandwidth and matmul rate."""
+    with torch.inference_mode():
+        source = torch.empty(1 << 29, dtype=torch.float16, device="cuda")
+        target = torch.empty_like(source)
+        copied = seconds(lambda: target.copy_(source))
+        a = torch.randn(8192, 8192, dtype=torch.float16, device="cuda")
+        multiplied = seconds(lambda: a @ a)
+    bandwidth = 2 * source.numel() * source.element_size() / copied
+    return Device(torch.cuda.get_device_name(), bandwidth, 2 * 8192**3 / multiplied)
+
+
+def time_layer(layer: Layer, experts: int) -> Timed:
+    """In fp16 with one expert chosen."""
+    with torch.inference_mode():
+        inputs = _Inputs(layer, experts)
+        fused, unfused = inputs.calls(torch_ops), inputs.calls(torch_reference)
+        return Timed(*(seconds(call) * 1e3 for call in (fused, unfused, inputs.merged())))
+
+
+class _Inputs:
+    """A layer's arguments, drawn in fp16."""
+
+    def __init__(self, layer: Layer, experts: int) -> None:
+        self.layer = layer
+        self.depthwise = layer.operator == spec.LORA_MOE_DEPTHWISE_GATE
+        c, out, k = layer.inputs, layer.outputs, 3 if self.depthwise else 1
+        self.x = _draw(1, c, layer.height, layer.width)
+        self.weight, self.bias = _draw(out, 1 if self.depthwise else c, k, k), _draw(out)
+        self.A = _draw(experts, layer.rank * k, c * k)
+        self.B = _draw(experts, k if self.depthwise else out, layer.rank * k)
+        self.lora_bias = _draw(experts, out)
+        self.factors, self.shifts = _draw(1, c, 1, 1), _draw(1, c, 1, 1)
+        self.residual = _draw(1, out, layer.height, layer.width)
+        self.gates = torch.zeros(experts, device="cuda")
+        self.gates[0] = 1
+
+    def calls(self, home: Any) -> Call:
+        """The operator of `torch_ops` or of `torch_reference`."""
+        full = self.x, self.weight, self.A, self.B, self.gates
+        add = home.lora_moe_conv_add
+        table: dict[str, Call] = {
+            spec.LORA_MOE_CONV: lambda: home.lora_moe_conv(
+                *full, None, stride=1, padding=0, groups=1, scale=LORA_SCALE
+            ),
+            spec.NORM_LORA_MOE_CONV: lambda: home.norm_lora_moe_conv(
+                *full, self.bias, self.lora_bias, scale=LORA_SCALE, gate=False
+            ),
+            spec.NORM_LORA_MOE_CONV_GATE: lambda: home.norm_lora_moe_conv(
+                *full, self.bias, self.lora_bias, scale=LORA_SCALE, gate=True
+            ),
+            spec.LORA_MOE_DEPTHWISE_GATE: lambda: home.lora_moe_depthwise_gate(
+                *full, self.bias, scale=LORA_SCALE
+            ),
+            spec.LORA_MOE_CONV_ADD: lambda: add(
+                *full, self.bias, self.residual, channel_scale=None, scale=LORA_SCALE
+            ),
+            spec.SCALE_LORA_MOE_CONV_ADD: lambda: add(
+                *full, self.bias, self.residual, channel_scale=self.factors, scale=LORA_SCALE
+            ),
+            spec.NORM_SCALE_ADD: lambda: home.norm_scale_add(self.x, self.factors, self.shifts),
+        }
+        return table[self.layer.operator]
+
+    def merged(self) -> Call:
+        """PyTorch's separate operators with weights merged beforehand."""
+        norm, gate = torch_reference.channel_norm, torch_reference.simple_gate
+        x = self.x
+
+        def conv(v: Tensor, bias: Tensor | None = self.bias) -> Tensor:
+            if self.depthwise:
+                return F.conv2d(v, self.weight, bias, padding=1, groups=len(self.weight))
+            return F.conv2d(v, self.weight, bias)
+
+        def gated_mean() -> tuple[Tensor, Tensor]:
+            y = gate(conv(x))
+            return y, torch_reference.global_mean(y)
+
+        table: dict[str, Call] = {
+            spec.LORA_MOE_CONV: lambda: conv(x, None),
+            spec.NORM_LORA_MOE_CONV: lambda: conv(norm(x)),
+            spec.NORM_LORA_MOE_CONV_GATE: lambda: gate(conv(norm(x))),
+            spec.LORA_MOE_DEPTHWISE_GATE: gated_mean,
+            spec.LORA_MOE_CONV_ADD: lambda: self.residual + conv(x),
+            spec.SCALE_LORA_MOE_CONV_ADD: lambda: self.residual + conv(x * self.factors),
+            spec.NORM_SCALE_ADD: self.calls(torch_reference),
+        }
+        return table[self.layer.operator]
+
+
+def time_network(config: RestorationConfig, height: int, width: int) -> dict[str, float]:
+    """Milliseconds of the whole restoration network in fp16, each as one CUDA graph.
+
+    Returns:
+        fused (one expert chosen), fused_mixed (all), eager (PyTorch, channels last, weights
+        merged beforehand), compiled (torch.compile of that).
+    """
+    torch.manual_seed(0)
+    net = RestorationNet(config).eval().requires_grad_(False).cuda()
+    gates = torch.zeros(config.num_experts, device="cuda")
+    gates[0] = 1
+    mixed = torch.full_like(gates, 1 / config.num_experts)
+    image, prior = _draw(1, 3, height, width), _draw(1, config.prior)
+    channels_last = image.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        folded = fold(net).half()
+        plain = merged_network(net).half()
+        plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
+        compiled = torch.compile(plain)
+        calls = {
+            "fused": lambda: folded(image, prior, gates),
+            "fused_mixed": lambda: folded(image, prior, mixed),
+            "eager": lambda: plain(channels_last, prior, gates),
+            "compiled": lambda: compiled(channels_last, prior, gates),
+        }
+        return {name: seconds(call) * 1e3 for name, call in calls.items()}
+
+
+class _Plain(nn.Module):
+    """A convolution that takes gates and has no use for them."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor, gates: Tensor) -> Tensor:
+        del gates
+        return self.conv(x)
+
+
+def merged_network(net: RestorationNet) -> RestorationNet:
+    """A copy whose convolutions have no experts: what merging beforehand leaves."""
+    merged = copy.deepcopy(net)
+    for module in list(merged.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, LoRAMoEConv2d):
+                setattr(module, name, _Plain(child.conv))
+    return merged
+
+
+def seconds(call: Call) -> float:
+    """Of a call, captured as a CUDA graph: the median of rounds."""
+    replay = _capture(call)
+    cache = torch.empty(_CACHE, dtype=torch.uint8, device="cuda")
+    times = []
+    for _ in range(_ROUNDS):
+        cache.zero_()
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        replay()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end) / 1e3)
+    return median(times)
+
+
+def _capture(call: Call) -> Call:
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            call()
+    stream.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph.replay
+
+
+def _draw(*shape: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float16, device="cuda") * 0.05

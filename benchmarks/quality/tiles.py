@@ -1,0 +1,77 @@
+"""What tiles cost in quality: pictures restored in tiles against the same restored at once."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lorair.benchmarks.quality.metrics import PEAK, Plane, psnr
+from lorair.benchmarks.schema import TileRow
+from lorair.runtime import images
+from lorair.runtime.restorer import Restorer
+from lorair.runtime.routing.route import Route
+from lorair.runtime.tiles import Pixels
+from lorair.runtime.tiling import Tile
+
+
+class _Run(NamedTuple):
+    image: Plane
+    seconds: float
+
+
+def measure(
+    restorer: Restorer,
+    pictures: Sequence[Path],
+    sides: Sequence[int],
+    rows: list[TileRow],
+    done: Callable[[], None] = lambda: None,
+) -> None:
+    """Restore each picture at once and in tiles of each side, under one route.
+
+    Args:
+        restorer: whose backend takes the largest picture at once.
+        pictures: RGB files.
+        sides: of the tiles, pixels. Pictures no larger than one are left out.
+        rows: gets one for each picture and side.
+        done: called after each picture.
+    """
+    folder = os.path.commonpath([path.parent for path in pictures])
+    for path in pictures:
+        pixels = images.read(path).pixels.astype(np.float32) / np.float32(PEAK)
+        route = restorer.route(pixels)
+        whole = _restore(restorer, pixels, route, "off")
+        height, width = pixels.shape[:2]
+        for side in (side for side in sides if max(height, width) > side):
+            tiled = _restore(restorer, pixels, route, side)
+            rows.append(
+                TileRow(
+                    picture=path.relative_to(folder).as_posix(),
+                    width=width,
+                    height=height,
+                    tile=side,
+                    psnr_db=psnr(tiled.image, whole.image),
+                    seam=seam(tiled.image - whole.image),
+                    seconds=tiled.seconds,
+                    untiled_seconds=whole.seconds,
+                )
+            )
+        done()
+
+
+def seam(difference: Plane) -> float:
+    """The largest step of the difference between two neighbouring pixels, in its unit.
+
+    Args:
+        difference: (H, W, 3), tiled minus untiled. What varies slowly is no seam.
+    """
+    steps = (np.abs(np.diff(difference, axis=axis)) for axis in (0, 1))
+    return max(float(step.max(initial=0.0)) for step in steps)
+
+
+def _restore(restorer: Restorer, pixels: Pixels, route: Route, tile: Tile) -> _Run:
+    start = time.perf_counter()
+    image = restorer.restore(pixels, route, tile).image
+    return _Run(image.astype(np.float64) * PEAK, time.perf_counter() - start)

@@ -1,0 +1,80 @@
+"""What a measurement was made on and of, so that it can be compared or not."""
+
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from lorair.benchmarks.schema import BundleRecord, Environment, Gpu, nvml
+from lorair.runtime.bundle.manifest import Bundle
+from lorair.runtime.gpu.driver import DriverInfo, examine
+from lorair.runtime.system.machine import affinity, cpu_quota, processor_name, usable_cores
+
+_PACKAGES = (
+    "lorair",
+    "numpy",
+    "pillow",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "tensorrt",
+    "tensorrt-rtx",
+    "torch",
+    "triton",
+)
+
+
+def describe() -> Environment:
+    """Machine, system and versions of the libraries that matter."""
+    driver = examine()
+    found = None if isinstance(driver, str) else driver
+    return Environment(
+        cpu=processor_name(),
+        cores=usable_cores(),
+        affinity=tuple(sorted(affinity())) or None,
+        cpu_quota=cpu_quota(),
+        memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        system=platform.platform(),
+        python=platform.python_version(),
+        versions={name: installed for name in _PACKAGES if (installed := _version(name))},
+        gpus=_gpus(found),
+        gpu_driver=nvml.driver_version(),
+        cuda=found.cuda if found else None,
+    )
+
+
+def _gpus(driver: DriverInfo | None) -> tuple[Gpu, ...]:
+    found = driver.gpus if driver else ()
+    return tuple(Gpu(name=gpu.name, sm=gpu.sm, memory=gpu.memory) for gpu in found)
+
+
+def describe_bundle(bundle: Bundle, label: str) -> BundleRecord:
+    """What names a bundle's content."""
+    manifest = bundle.manifest
+    model = manifest.model
+    return BundleRecord(
+        label=label,
+        digest=manifest.digest,
+        precision=manifest.precisions,
+        source=manifest.source.detail,
+        model={"experts": model.experts, "top_k": model.top_k, "classes": ", ".join(model.classes)},
+    )
+
+
+def command_line() -> tuple[str, ...]:
+    """The arguments of this process, the script's name without its folder."""
+    return (Path(sys.argv[0]).name, *sys.argv[1:])
+
+
+def now() -> str:
+    """Date and time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

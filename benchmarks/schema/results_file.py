@@ -1,0 +1,113 @@
+"""Result files: written whole, checked when they are read."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lorair.benchmarks.schema import MODELS, SCHEMA_VERSION, LatencyReport, Report
+from lorair.runtime.errors import ResultError
+from lorair.runtime.system import console
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write a result file, atomically. Raises OutputError."""
+    console.write_json(path, to_json(report))
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """The report as plain values."""
+    return report.model_dump(mode="json")
+
+
+@contextmanager
+def kept(path: Path | None, make: Callable[[bool], Report | None]) -> Iterator[None]:
+    """Write a report at the end of the block, also if it is interrupted or fails.
+
+    Args:
+        path: where to; None writes nothing.
+        make: given whether the block ended well, the report; None if there is nothing yet.
+    """
+    try:
+        yield
+    except BaseException:  # Ctrl-C and SIGTERM too: what has been measured is worth keeping
+        if path is not None and (partial := make(False)) is not None:
+            write_report(path, partial)
+            console.note(f"not complete: {path} has what was measured by now, and says so")
+        raise
+    if path is not None and (whole := make(True)) is not None:
+        write_report(path, whole)
+
+
+def read_report(path: Path) -> Report:
+    """Read a result file of any kind.
+
+    Raises:
+        ResultError: it is not there, not JSON, not of lorair-bench, of another schema
+            version, or contradicts the schema.
+    """
+    content = _content(path)
+    _check_version(path, content)
+    kind = content["kind"]
+    model = MODELS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        raise _unreadable(path, f"kind {' or '.join(MODELS)}", repr(kind))
+    try:
+        return model.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the top level"
+        raise _unreadable(
+            path, f"a result as in docs/results.md at {place}", first["msg"]
+        ) from None
+
+
+def read_latency(path: Path) -> LatencyReport:
+    """`read_report` for what must be a latency result. Raises ResultError."""
+    report = read_report(path)
+    if isinstance(report, LatencyReport):
+        return report
+    raise ResultError(
+        f"cannot compare {path}",
+        wanted="a result of lorair-bench latency",
+        found=f"one of lorair-bench {report.kind}",
+        hint="only latency results have samples to compare",
+    )
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        found = "nothing there" if isinstance(error, FileNotFoundError) else str(error)
+        raise _unreadable(path, "a file", found) from error
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, "JSON", str(error)) from error
+    if not isinstance(content, dict) or not {"schema_version", "kind"} <= content.keys():
+        raise _unreadable(path, "a result of lorair-bench", "other JSON")
+    return content
+
+
+def _check_version(path: Path, content: dict[str, Any]) -> None:
+    version = content["schema_version"]
+    if version == SCHEMA_VERSION and not isinstance(version, bool):
+        return
+    newer = isinstance(version, int) and version > SCHEMA_VERSION
+    raise ResultError(
+        f"cannot read the result {path}",
+        wanted=f"schema version {SCHEMA_VERSION}",
+        found=repr(version),
+        hint="upgrade lorair" if newer else "measure again with this version",
+    )
+
+
+def _unreadable(path: Path, wanted: str, found: str) -> ResultError:
+    return ResultError(
+        f"cannot read the result {path}",
+        wanted=wanted,
+        found=found,
+        hint="name a file that lorair-bench wrote with --report",
+    )

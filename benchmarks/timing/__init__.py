@@ -1,0 +1,1 @@
+"""How long each stage takes, each backend in a process of its own."""

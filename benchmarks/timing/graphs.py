@@ -1,0 +1,130 @@
+"""A bundle's restorer as other graphs: fewer experts, merged experts, several pictures a run."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from lorair.exporter.graphs.inlined import GATES, inlined
+from lorair.kernels.onnx_functions import Target
+from lorair.runtime.backends.onnxruntime import import_onnxruntime
+from lorair.runtime.bundle.manifest import RESTORER
+from lorair.runtime.errors import InternalError
+
+Array = npt.NDArray[np.float32]
+
+TARGETS: Final[dict[str, Target]] = {
+    "onnxruntime": "cpu",
+    "openvino": "reduce",
+    "openvino-bf16": "reduce",
+}
+"""Backends that load any graph, and the operators' bodies that each likes best."""
+
+_PER_EXPERT: Final = ("lora_A_list", "lora_B_list", "lora_bias")
+"""Ends of the names of weights whose first axis are the experts."""
+
+
+def write_gates(bundle: Path, backend: str, experts: int, path: Path) -> None:
+    """A bundle's restorer with the gates as an input, bodies written out.
+
+    Args:
+        bundle: of at least as many experts.
+        backend: that likes its bodies.
+        experts: how many of the bundle's to keep, the first ones.
+        path: the new graph; its weights are in `PATH.data`.
+    """
+    import onnx
+
+    model = inlined(bundle / RESTORER, TARGETS[backend])
+    onnx.load_external_data_for_model(model, str(bundle))
+    _keep_experts(model.graph, experts)
+    onnx.save(
+        model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024
+    )
+
+
+def _keep_experts(graph: Any, experts: int) -> None:
+    from onnx import numpy_helper
+
+    gates = next(value for value in graph.input if value.name == GATES)
+    gates.type.tensor_type.shape.dim[0].dim_value = experts
+    del graph.value_info[:]
+    for tensor in graph.initializer:
+        if tensor.name.endswith(_PER_EXPERT):
+            kept = np.ascontiguousarray(numpy_helper.to_array(tensor)[:experts])
+            tensor.CopyFrom(numpy_helper.from_array(kept, tensor.name))
+
+
+def write_merged(graph: Path, gates: Array, path: Path) -> None:
+    """The network that is left when a route's experts are merged: standard ONNX.
+
+    Args:
+        graph: of `write_gates`.
+        gates: (E), the route.
+        path: the new graph, in the same folder; its weights are in `PATH.data`.
+
+    Raises:
+        InternalError: ONNX Runtime could not fold the graph.
+    """
+    import onnx
+
+    library = import_onnxruntime()
+    options = library.SessionOptions()
+    options.log_severity_level = 4
+    # Basic: constants are folded, and nothing becomes a runtime's own operator.
+    options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(path)
+    for key, value in (("file_name", f"{path.name}.data"), ("min_size_in_bytes", "1024")):
+        options.add_session_config_entry(
+            f"session.optimized_model_external_initializers_{key}", value
+        )
+    bound = path.with_name(f"bound.{path.name}")
+    model = onnx.load(graph, load_external_data=False)
+    _bind(model.graph, gates)
+    onnx.save(model, bound)
+    try:
+        library.InferenceSession(bound, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions share no base class but this
+        raise InternalError(f"cannot merge the experts of {graph}", found=str(error)) from error
+    finally:
+        bound.unlink()
+
+
+def write_batch(bundle: Path, backend: str, batch: int, gates: Array | None, path: Path) -> None:
+    """A bundle's restorer for `batch` pictures at once, which share the gates.
+
+    Args:
+        bundle: any.
+        backend: that likes its bodies.
+        batch: how many. A free number would cost OpenVINO a part of its speed.
+        gates: (E) to bind; None for gates as an input.
+        path: the new graph; its weights are read from beside it, by the bundle's name.
+    """
+    import onnx
+
+    model = inlined(bundle / RESTORER, TARGETS[backend])
+    for value in (*model.graph.input, *model.graph.output):
+        if value.name != GATES:
+            value.type.tensor_type.shape.dim[0].dim_value = batch
+    del model.graph.value_info[:]
+    if gates is not None:
+        _bind(model.graph, gates)
+    onnx.save(model, path)
+
+
+def _bind(graph: Any, gates: Array) -> None:
+    """Make the gates a constant."""
+    from onnx import numpy_helper
+
+    graph.input.remove(next(value for value in graph.input if value.name == GATES))
+    graph.initializer.append(numpy_helper.from_array(gates, GATES))
+
+
+def size_on_disk(graph: Path) -> int:
+    """Bytes of a graph and of its weights."""
+    import onnx
+
+    tensors = onnx.load(graph, load_external_data=False).graph.initializer
+    places = {entry.value for t in tensors for entry in t.external_data if entry.key == "location"}
+    return sum(path.stat().st_size for path in (graph, *(graph.parent / p for p in places)))

@@ -1,0 +1,193 @@
+"""Where the time goes, stage by stage, file to file.
+
+Each backend has a process of its own; they run in turn within each round, so that a noisy
+machine hurts all alike.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from PIL import Image
+
+from lorair.benchmarks.schema import Configuration, GpuState, Memory, nvml
+from lorair.benchmarks.schema.statistics import count_warmup, summarize_all
+from lorair.benchmarks.sizes import Size
+from lorair.benchmarks.timing.runner import ProcessRunner, Runner, Spec
+from lorair.exporter import photos
+
+T = TypeVar("T")
+
+STAGES = ("decode", "views", "router", "prepare", "restorer", "finish", "encode")
+TOTAL = "total"
+"""The sum of the stages."""
+CPU = "cpu"
+"""The process's CPU time in one run, all threads together; not a part of the total."""
+START = "start"
+
+
+@dataclass
+class Series:
+    """One configuration while it is timed: seconds of every stage, in the order of the rounds.
+
+    bundle: its label. first: the untimed run's stages, with the loading of the graphs.
+    cold: the stages of runs in fresh processes.
+    """
+
+    bundle: str
+    runner: Runner
+    size: Size
+    first: dict[str, float] = field(default_factory=dict)
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    cold: dict[str, list[float]] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
+    psnr_db: float | None = None
+
+    def to_configuration(self) -> Configuration:
+        """Samples and what follows from them."""
+        warmup = count_warmup(self.samples.get(TOTAL, []))
+        return Configuration(
+            bundle=self.bundle,
+            backend=self.runner.name,
+            description=self.runner.description,
+            height=self.size.height,
+            width=self.size.width,
+            batch=self.runner.batch,
+            first=self.first,
+            samples={stage: tuple(values) for stage, values in self.samples.items()},
+            warmup=warmup,
+            summary=summarize_all(self.samples, warmup),
+            cold={stage: tuple(values) for stage, values in self.cold.items()},
+            cold_summary=summarize_all(self.cold),
+            memory=self.memory,
+            psnr_db=self.psnr_db,
+        )
+
+
+@dataclass
+class Session:
+    """What has been measured so far; whoever interrupts finds everything up to then here.
+
+    gpu_states: of each GPU after each round. yardstick: one series a size.
+    """
+
+    series: list[Series] = field(default_factory=list)
+    gpu_states: list[GpuState] = field(default_factory=list)
+    yardstick: list[Series] = field(default_factory=list)
+
+    def configurations(self) -> tuple[Configuration, ...]:
+        """Those that have run at least once."""
+        return tuple(s.to_configuration() for s in self.series if s.first)
+
+
+def measure(
+    runners: Sequence[tuple[str, Runner]],
+    sizes: Sequence[Size],
+    iterations: int,
+    session: Session,
+    on_run: Callable[[], None] = lambda: None,
+    yardstick: Runner | None = None,
+) -> None:
+    """Time each backend at each size, into `session`.
+
+    One untimed run of each backend and size comes first: it loads graphs, allocates, and is
+    reported as `first`.
+
+    Args:
+        runners: bundle's label and what runs it.
+        sizes: a shipped photograph is resized to each; memory is known for each if they
+            come in ascending order.
+        iterations: timed rounds, at least 1.
+        session: gets every run's durations at once.
+        on_run: called after each run.
+        yardstick: takes its turn in every round.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for size in sizes:
+            source, target = write_photograph(size, Path(folder)), Path(folder) / "restored.png"
+            series = [Series(label, runner, size) for label, runner in runners]
+            session.series += series
+            beside = [Series("", yardstick, size)] if yardstick else []
+            session.yardstick += beside
+            for one in (*series, *beside):
+                one.first = one.runner.run(source, target)
+                on_run()
+            for number in range(iterations):
+                for one in in_turn([*series, *beside], number):
+                    stages = STAGES if one in series else ()
+                    append(one.samples, one.runner.run(source, target), stages)
+                    on_run()
+                session.gpu_states += nvml.gpu_states()
+            for one in series:
+                one.memory = one.runner.peak_memory()
+
+
+def measure_cold(
+    specs: Sequence[Spec],
+    runs: int,
+    session: Session,
+    on_run: Callable[[], None] = lambda: None,
+) -> None:
+    """Time the first picture of fresh processes, for every size in `session`, into it.
+
+    `start` is from the process's creation until it can take a picture: Python, imports, the
+    bundle's check. What is kept between processes (compiled graphs, the system's file cache)
+    is warm.
+
+    Args:
+        specs: one a runner, in the order `measure` had them.
+        runs: processes for each configuration.
+        session: as `measure` left it.
+        on_run: called after each process.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "restored.png"
+        for _ in range(runs):
+            for position, one in enumerate(session.series):
+                source = write_photograph(one.size, Path(folder))
+                begin = time.perf_counter()
+                with ProcessRunner(specs[position % len(specs)]) as runner:
+                    start = time.perf_counter() - begin
+                    seconds = {START: start, **runner.run(source, target)}
+                append(one.cold, seconds, (START, "load", *STAGES))
+                on_run()
+
+
+def in_turn(series: Sequence[T], number: int) -> list[T]:
+    """The order of a round: who begins moves on, and every second round goes backwards.
+
+    A library's idle threads spin for a while after a run, and on a busy machine whoever
+    comes right behind is slower: by a fifth, measured with equal processes in fixed order.
+    """
+    first = number // 2 % len(series)
+    order = [*series[first:], *series[:first]]
+    return order[::-1] if number % 2 else order
+
+
+def append(
+    samples: dict[str, list[float]], seconds: dict[str, float], stages: Sequence[str]
+) -> None:
+    """Add one run's stages, its total and its CPU time; a stage that did not run took 0."""
+    values = {TOTAL: whole(seconds), CPU: seconds[CPU]}
+    for stage in (*stages, TOTAL, CPU):
+        samples.setdefault(stage, []).append(values.get(stage, seconds.get(stage, 0.0)))
+
+
+def whole(seconds: dict[str, float]) -> float:
+    """The sum of one run's stages."""
+    return sum(value for stage, value in seconds.items() if stage != CPU)
+
+
+def write_photograph(size: Size, folder: Path) -> Path:
+    """A real photograph, resized, as a PNG; written once."""
+    path = folder / f"{size}.png"
+    if not path.exists():
+        with Image.open(photos.paths()[0]) as image:
+            resized = image.convert("RGB").resize(
+                (size.width, size.height), Image.Resampling.BICUBIC
+            )
+        resized.save(path)
+    return path

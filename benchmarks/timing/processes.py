@@ -1,0 +1,130 @@
+"""Whole commands, from start to exit: time, processor time and peak memory.
+
+Users wait for commands, which also start Python, load graphs and compile. Commands take
+turns within each round, so that a noisy machine hurts them alike.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from lorair.benchmarks.schema import CommandRun
+from lorair.benchmarks.schema.statistics import summarize
+from lorair.runtime.errors import OptionError, VerificationError
+from lorair.runtime.system.machine import peak_memory
+
+_ERROR: Final = 400  # characters of a failed command's output that its error shows
+_OUTPUT: Final = 4000  # characters that the result keeps
+
+
+@dataclass
+class Timed:
+    """A command and what its runs took so far: seconds, and the most bytes held.
+
+    output: what the last run printed, its end.
+    """
+
+    argv: tuple[str, ...]
+    seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    memory: int = 0
+    output: str = ""
+
+    def run(self) -> None:
+        """Run it once more. Raises VerificationError if it fails."""
+        with tempfile.TemporaryFile() as output:
+            start = time.perf_counter()
+            process = subprocess.Popen(
+                self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+            try:
+                _, status, usage = os.wait4(process.pid, 0)
+            except BaseException:
+                _end(process)
+                raise
+            seconds = time.perf_counter() - start
+            process.returncode = os.waitstatus_to_exitcode(status)
+            output.seek(0)
+            self.output = output.read().decode(errors="replace")[-_OUTPUT:]
+        if process.returncode != 0:
+            raise _failed(self.argv, process.returncode, self.output)
+        self.seconds.append(seconds)
+        self.cpu.append(usage.ru_utime + usage.ru_stime)
+        self.memory = max(self.memory, usage.ru_maxrss * 1024)
+
+    def result(self) -> CommandRun:
+        """For the report."""
+        return CommandRun(
+            command=self.argv,
+            seconds=tuple(self.seconds),
+            cpu_seconds=tuple(self.cpu),
+            p50=summarize(self.seconds).p50,
+            # Linux begins a child's peak with its parent's: below that nothing is known.
+            peak_memory=self.memory if self.memory > (peak_memory() or 0) else None,
+            output=self.output,
+        )
+
+
+def check(commands: list[tuple[str, ...]]) -> list[Timed]:
+    """Raise OptionError for a command that is not there."""
+    for argv in commands:
+        if not argv or shutil.which(argv[0]) is None:
+            raise OptionError(
+                "COMMAND",
+                wanted="a program and its arguments in one string",
+                found=" ".join(argv) or "nothing",
+                hint="such as 'lorair-run infer photo.jpg'",
+            )
+    return [Timed(argv) for argv in commands]
+
+
+def measure(timed: list[Timed], rounds: int, done: Callable[[], None] = lambda: None) -> None:
+    """Run each command once a round."""
+    for _ in range(rounds):
+        for command in timed:
+            command.run()
+            done()
+
+
+def sizes(paths: list[Path]) -> dict[str, int]:
+    """Bytes of files, and of folders with all that is in them."""
+    return {str(path): _size(path) for path in paths}
+
+
+def _size(path: Path) -> int:
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    if path.is_file():
+        return path.stat().st_size
+    raise OptionError("--size-of", wanted="a file or folder", found=f"nothing at {path}")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a command and what it started; first so that it can clean up."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, sign)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+            return
+
+
+def _failed(argv: tuple[str, ...], code: int, output: str) -> VerificationError:
+    return VerificationError(
+        f"cannot time {' '.join(argv)}",
+        wanted="exit code 0",
+        found=f"{code}: {' '.join(output.split())[-_ERROR:]}",
+        hint="run it by itself first",
+    )

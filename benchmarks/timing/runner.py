@@ -1,0 +1,210 @@
+"""What is timed: one backend, in a process of its own.
+
+So a backend's idle threads, arenas and caches are not another's, and each one's peak memory
+is its own. The parent decides who runs when.
+"""
+
+import multiprocessing
+import os
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Protocol
+
+from lorair.benchmarks.schema import Memory, nvml
+from lorair.runtime import images
+from lorair.runtime.bundle.manifest import Bundle
+from lorair.runtime.errors import DependencyError, InternalError, LorairError, as_lorair_error
+from lorair.runtime.restorer import Restorer
+from lorair.runtime.routing.route import Route
+from lorair.runtime.system.machine import peak_memory
+
+TORCH_EAGER: Final = "torch-eager"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A backend to time.
+
+    backend: as `--backend` takes it, or `torch-eager`.
+    ir, router: weights for torch-eager; None for random ones of the same shapes.
+    reuse_route: whether only the first picture is routed, and the others take its route.
+    batch: pictures in one run.
+    """
+
+    bundle: Path
+    backend: str
+    threads: int | None = None
+    ir: Path | None = None
+    router: Path | None = None
+    reuse_route: bool = False
+    batch: int = 1
+
+    def runner(self) -> "Runner":
+        """What is timed, in this process. Raises what `open` raises, and BackendError."""
+        if self.batch == 1:
+            return LocalRunner(self.open(), reuse_route=self.reuse_route)
+        from lorair.benchmarks.timing.batch import BatchRunner
+
+        return BatchRunner(self.open(), self.batch, reuse_route=self.reuse_route)
+
+    def open(self) -> Restorer:
+        """The restorer, in this process. Raises what `Restorer.open` raises."""
+        if self.backend != TORCH_EAGER:
+            return Restorer.open(self.bundle, self.backend, self.threads)
+        try:
+            from lorair.benchmarks.timing.torch_eager import EagerWeights, TorchEagerBackend
+        except ImportError as error:
+            raise DependencyError(
+                "cannot time torch-eager",
+                wanted="the export extra",
+                found=f"{error.name} is not installed",
+                hint="pip install 'lorair[export]'",
+            ) from error
+        bundle = Bundle.open(self.bundle)
+        weights = EagerWeights(self.ir, self.router)
+        return Restorer(bundle, TorchEagerBackend(bundle.manifest.model, weights, self.threads))
+
+
+class Work(Protocol):
+    """What a child process is told to open: a `Spec`, the yardstick, a form of the experts."""
+
+    @property
+    def backend(self) -> str:
+        """What an error calls it."""
+
+    def runner(self) -> "Runner":
+        """Open it, in the process that runs it."""
+
+
+class Runner(Protocol):
+    """Restores a file when it is told to."""
+
+    @property
+    def name(self) -> str:
+        """The backend's name; `auto` is resolved."""
+
+    @property
+    def description(self) -> str:
+        """Library, version, device and threads."""
+
+    @property
+    def batch(self) -> int:
+        """Pictures in one run."""
+
+    def run(self, source: Path, target: Path) -> dict[str, float]:
+        """Restore one file; seconds of each stage, and `cpu`, the CPU time of all threads."""
+
+    def peak_memory(self) -> Memory:
+        """The most it has held so far: RAM, and memory of the GPUs after its last run."""
+
+
+class LocalRunner:
+    """A restorer in this process."""
+
+    batch = 1
+
+    def __init__(self, restorer: Restorer, *, reuse_route: bool = False) -> None:
+        self.restorer = restorer
+        self.reuse_route = reuse_route
+        self._route: Route | None = None
+        self.name = restorer.backend.name
+        self.description = restorer.backend.description
+
+    def run(self, source: Path, target: Path) -> dict[str, float]:
+        """Restore one file; seconds of each stage."""
+        start, cpu = time.perf_counter(), time.process_time()
+        picture = images.read(source)
+        decoded = time.perf_counter()
+        restored = self.restorer.restore(picture.pixels, self._route)
+        if self.reuse_route:
+            self._route = restored.route
+        encoding = time.perf_counter()
+        images.write(target, picture.with_pixels(restored.image))
+        end = time.perf_counter()
+        return {
+            "decode": decoded - start,
+            **restored.seconds,
+            "encode": end - encoding,
+            "cpu": time.process_time() - cpu,
+        }
+
+    def peak_memory(self) -> Memory:
+        """Of this process."""
+        return Memory(host=peak_memory(), device=nvml.process_memory(os.getpid()))
+
+
+class ProcessRunner:
+    """The same in a child process, which ends with the block."""
+
+    def __init__(self, work: Work) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.name, self.description, self.batch = self._receive()
+
+    def __enter__(self) -> "ProcessRunner":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+        self._process.join(5)
+        if self._process.is_alive():
+            self._process.terminate()
+
+    def run(self, source: Path, target: Path) -> dict[str, float]:
+        """Restore one file; seconds of each stage."""
+        seconds: dict[str, float] = self._ask((source, target))
+        return seconds
+
+    def peak_memory(self) -> Memory:
+        """Of the child."""
+        peak: Memory = self._ask(None)
+        return peak
+
+    def _ask(self, task: tuple[Path, Path] | None) -> Any:
+        # A dead child is noticed, and explained, where its answer is awaited.
+        with suppress(OSError):
+            self._connection.send(task)
+        return self._receive()
+
+    def _receive(self) -> Any:
+        try:
+            answer = self._connection.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            raise InternalError(
+                "a backend's process ended while it was timed",
+                found=f"exit code {self._process.exitcode}",
+                hint="if memory ran out, time smaller pictures",
+            ) from None
+        if isinstance(answer, LorairError):
+            raise answer
+        return answer
+
+
+def _serve(connection: Connection, work: Work) -> None:
+    """The child: answer until the parent hangs up."""
+    # Ctrl-C reaches the whole process group; it is the parent that ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        runner = work.runner()
+        connection.send((runner.name, runner.description, runner.batch))
+        while True:
+            task = connection.recv()
+            connection.send(runner.peak_memory() if task is None else runner.run(*task))
+    except (EOFError, BrokenPipeError):
+        return
+    except Exception as error:  # the parent says what became of it
+        connection.send(as_lorair_error(error, f"cannot time {work.backend}"))

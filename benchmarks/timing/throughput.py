@@ -1,0 +1,119 @@
+"""Pictures a second over a folder, with decoding, restoring and encoding overlapped.
+
+What is timed is what `lorair-run infer` does: the same batch, file to file. Every number of
+pictures at once has a restorer of its own; they take turns within each round.
+"""
+
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from lorair.runtime import images
+from lorair.runtime.errors import PictureError
+from lorair.runtime.folders import plan as tasks
+from lorair.runtime.folders.guidance import Guidance
+from lorair.runtime.folders.run import Batch
+from lorair.runtime.restorer import Restorer
+
+PARTS: Final = {
+    "decode": "decoding",
+    "route": "routing",
+    "views": "routing",
+    "router": "routing",
+    "encode": "encoding",
+}
+"""What a stage counts to when the bottleneck is named; all others are restoring."""
+
+
+@dataclass
+class Sweep:
+    """The rounds of one number of pictures at once.
+
+    seconds: of each round, all pictures together. cpu: processor time of each round, of all
+    threads. stages: seconds of each part, summed over pictures and rounds.
+    """
+
+    jobs: int
+    seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    stages: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @property
+    def bottleneck(self) -> str:
+        """The part on which pictures spend most of their time."""
+        return max(self.stages, key=lambda part: self.stages[part])
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Pictures that are restored again and again. megapixels: of all of them."""
+
+    sources: tuple[Path, ...]
+    megapixels: float
+
+    @classmethod
+    def of(cls, sources: Sequence[Path]) -> "Folder":
+        """Decode each once: the files are in the system's cache afterwards, for all alike.
+
+        Raises:
+            PictureError: one cannot be read.
+        """
+        shapes = [images.read(source).pixels.shape for source in sources]
+        return cls(tuple(sources), sum(height * width for height, width, *_ in shapes) / 1e6)
+
+
+def measure(
+    restorers: Sequence[Restorer],
+    folder: Folder,
+    rounds: int,
+    keep: list[Sweep],
+    report: Callable[[float, str], None] = lambda done, what: None,
+) -> None:
+    """Restore the folder with each restorer in each round.
+
+    Args:
+        restorers: of one bundle, each opened for another number of pictures at once.
+        folder: the pictures.
+        rounds: timed ones; one more before them is not counted.
+        keep: is filled as rounds end, a sweep a restorer.
+        report: takes the fraction done, and what is being done.
+
+    Raises:
+        PictureError: a picture failed.
+    """
+    keep.extend(Sweep(restorer.jobs) for restorer in restorers)
+    total = (rounds + 1) * len(restorers)
+    for number in range(rounds + 1):
+        # In a fixed order the later ones would always meet the same leftovers.
+        order = range(len(restorers)) if number % 2 == 0 else reversed(range(len(restorers)))
+        for place, index in enumerate(order):
+            sweep = keep[index]
+            report((number * len(restorers) + place) / total, f"{sweep.jobs} at once")
+            seconds, cpu, stages = _round(restorers[index], folder)
+            if number > 0:
+                sweep.seconds.append(seconds)
+                sweep.cpu.append(cpu)
+                for part, spent in stages.items():
+                    sweep.stages[part] += spent
+
+
+def _round(restorer: Restorer, folder: Folder) -> tuple[float, float, dict[str, float]]:
+    stages: dict[str, float] = defaultdict(float)
+    with tempfile.TemporaryDirectory(prefix="lorair-bench-") as output:
+        planned = [
+            tasks.Task(source, Path(output) / f"{index}.png")
+            for index, source in enumerate(folder.sources)
+        ]
+        batch = Batch(planned, skip_existing=False)
+        guidance = Guidance(restorer, list(folder.sources), lambda path: images.read(path).pixels)
+        start, cpu = time.perf_counter(), time.process_time()
+        for outcome in batch.run(restorer, guidance, restorer.jobs):
+            if outcome.result is None:
+                raise outcome.error or PictureError(f"cannot restore {outcome.task.source}")
+            for stage, seconds in outcome.result.seconds.items():
+                stages[PARTS.get(stage, "restoring")] += seconds
+        return time.perf_counter() - start, time.process_time() - cpu, stages

@@ -1,0 +1,113 @@
+"""The baseline: the network run the way the released code runs it.
+
+At every call each convolution is copied and the chosen experts are added to the copy one
+by one, with a look at each gate on the host; the router runs under bfloat16 autocast.
+Reimplemented from the description of that behaviour, on this project's modules.
+"""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from lorair.exporter.checkpoint.checkpoint import Pair, load_pair
+from lorair.exporter.checkpoint.synth import draw_pair
+from lorair.exporter.model.config import LORA_SCALE, ModelConfig, RestorationConfig, RouterConfig
+from lorair.exporter.model.lora_moe import LoRAMoEConv2d
+from lorair.runtime.backends.tiles import PlainTiles
+from lorair.runtime.bundle.manifest import ModelInfo
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class EagerWeights:
+    """Where the baseline's weights come from: files, or drawn for the bundle's network."""
+
+    ir: Path | None = None
+    router: Path | None = None
+
+    def load(self, model: ModelInfo) -> Pair:
+        """The pair; random weights take the same time as trained ones."""
+        if self.ir is not None and self.router is not None:
+            return load_pair(self.ir, self.router, top_k=model.top_k, classes=model.classes)
+        return draw_pair(_config(model), seed=0)
+
+
+class TorchEagerBackend(PlainTiles):
+    """PyTorch eager as in the released code; a `lorair.runtime.backends.Backend`."""
+
+    name = "torch-eager"
+    walk = None
+
+    def __init__(self, model: ModelInfo, weights: EagerWeights, threads: int | None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._router, self._net = weights.load(model).modules()
+        self._router.to(torch.bfloat16)
+        _release_style(self._net)
+
+    @property
+    def description(self) -> str:
+        """Library, version, device and threads."""
+        return f"PyTorch {torch.__version__} eager, CPU, {torch.get_num_threads()} threads"
+
+    def load_router(self) -> None:
+        """Loaded from the start."""
+
+    def load_restorer(self, gates: Array) -> None:
+        """Loaded from the start."""
+
+    def route(self, views: Array) -> tuple[Array, Array, Array]:
+        """Views (B, 5, 3, S, S) -> logits (B, E), prior (B, P), gates (B, E)."""
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            logits, prior, gates = self._router(torch.from_numpy(views))
+        return logits.float().numpy(), prior.float().numpy(), gates.float().numpy()
+
+    def restore(self, image: Array, prior: Array, gates: Array) -> Array:
+        """Image (1, 3, H, W), prior (1, P), gates (E) -> restored (1, 3, H, W)."""
+        with torch.no_grad():
+            tensors = (torch.from_numpy(a) for a in (image, prior, gates))
+            restored: Array = self._net(*tensors).numpy()
+        return restored
+
+
+class _CopiedAndMergedConv(nn.Module):
+    """A convolution that is copied and merged again at every call."""
+
+    def __init__(self, mixture: LoRAMoEConv2d) -> None:
+        super().__init__()
+        self.conv = mixture.conv
+        self.lora_A_list, self.lora_B_list = mixture.lora_A_list, mixture.lora_B_list
+
+    def forward(self, x: Tensor, gates: Tensor) -> Tensor:
+        """(1, in, H, W) and gates (E) -> (1, out, H', W')."""
+        merged = copy.deepcopy(self.conv)
+        for gate, A, B in zip(gates, self.lora_A_list, self.lora_B_list, strict=True):
+            if gate > 1e-8:
+                update = (B @ A).view(merged.weight.shape) * LORA_SCALE
+                merged.weight.data += gate * update
+        out: Tensor = merged(x)
+        return out
+
+
+def _release_style(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, LoRAMoEConv2d):
+            module.register_module(name, _CopiedAndMergedConv(child))
+        else:
+            _release_style(child)
+
+
+def _config(model: ModelInfo) -> ModelConfig:
+    lists: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in model.restoration.items()
+    }
+    return ModelConfig(
+        RestorationConfig(**lists), RouterConfig(**model.router), model.top_k, model.classes
+    )

@@ -1,0 +1,1 @@
+"""Checkpoints: files of weights, the YAML beside them, the hub, drawn ones."""

@@ -1,0 +1,228 @@
+"""Checkpoints: configuration from the tensors, every tensor checked, modules filled.
+
+Everything but top_k and the classes' names follows from the tensors' names and shapes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lorair.exporter.checkpoint.options_file import check_options
+from lorair.exporter.checkpoint.weights_file import read_tensors
+from lorair.exporter.model import RestorationNet, Router
+from lorair.exporter.model.config import (
+    SETTING1,
+    ModelConfig,
+    RestorationConfig,
+    RouterConfig,
+    default_classes,
+)
+from lorair.runtime.errors import CheckpointError
+
+StateDict = Mapping[str, Tensor]
+
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_TOWER = "clip_model.vision_tower."
+_VISION = f"{_TOWER}vision_model."
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both branches' weights and the configuration that they have in common."""
+
+    config: ModelConfig
+    ir: StateDict
+    router: StateDict
+
+    def modules(self) -> tuple[Router, RestorationNet]:
+        """Both branches in float32, in evaluation mode."""
+        router = _filled(Router, self.router, self.config.router, self.config.top_k)
+        net = _filled(RestorationNet, self.ir, self.config.restoration)
+        return router, net
+
+
+def load_pair(
+    ir_path: Path,
+    router_path: Path,
+    *,
+    top_k: int | None = None,
+    yaml_path: Path | None = None,
+    classes: tuple[str, ...] | None = None,
+) -> Pair:
+    """Read and check both checkpoints.
+
+    Args:
+        ir_path: the restoration network's weights.
+        router_path: the router's weights.
+        top_k: experts that get a gate; None for the YAML's, or 1.
+        yaml_path: the authors' options file, checked against the tensors.
+        classes: a name for each expert; None for Setting I's or plain numbers.
+
+    Raises:
+        CheckpointError: a file that is missing, damaged, unsafe or not this network's.
+        ConfigError: files or options that contradict each other.
+    """
+    ir = read_tensors(ir_path)
+    restoration = infer_restoration(ir, ir_path)
+    check_tensors(RestorationNet, ir, ir_path, restoration)
+    router_tensors = read_tensors(router_path)
+    router = infer_router(router_tensors, router_path)
+    check_tensors(Router, router_tensors, router_path, router, 1)
+    if yaml_path is not None:
+        yaml_top_k = check_options(yaml_path, restoration, router)
+        top_k = yaml_top_k if top_k is None else top_k
+    if classes is None:
+        is_setting1 = (restoration, router) == (SETTING1.restoration, SETTING1.router)
+        classes = default_classes(restoration.num_experts, setting1=is_setting1)
+    top_k = 1 if top_k is None else top_k
+    return Pair(ModelConfig(restoration, router, top_k, classes), ir, router_tensors)
+
+
+def infer_restoration(tensors: StateDict, path: Path) -> RestorationConfig:
+    """The restoration network's configuration from its tensors' names and shapes."""
+    if any(name.startswith(_TOWER) for name in tensors):
+        raise CheckpointError(
+            f"{path} is not a restoration checkpoint",
+            wanted="the restoration network's tensors (intro.*, encoders.*, …)",
+            found="a router's (clip_model.*)",
+            hint="were --ir-weights and --router-weights swapped?",
+        )
+    width = _shape(tensors, "intro.conv.weight", 4, path)[0]
+    experts, rank3, _ = _shape(tensors, "intro.lora_A_list", 3, path)
+    kernel = _shape(tensors, "intro.conv.weight", 4, path)[-1]
+    return RestorationConfig(
+        width=width,
+        enc_blk_nums=_block_counts(tensors, "encoders", path),
+        middle_blk_num=_numbered(tensors, "middle_blks.blocks.", path),
+        dec_blk_nums=_block_counts(tensors, "decoders", path),
+        prior=_shape(tensors, "intro_de.0.conv.weight", 4, path)[1],
+        r=rank3 // kernel,
+        num_experts=experts,
+    )
+
+
+def infer_router(tensors: StateDict, path: Path) -> RouterConfig:
+    """The router's configuration from its tensors' names and shapes."""
+    if "intro.conv.weight" in tensors:
+        raise CheckpointError(
+            f"{path} is not a router checkpoint",
+            wanted="a router's tensors (clip_model.*, de_extractor.*, cls_head.*)",
+            found="the restoration network's (intro.*, encoders.*, …)",
+            hint="were --ir-weights and --router-weights swapped?",
+        )
+    embeddings = f"{_VISION}embeddings."
+    hidden, _, patch, _ = _shape(tensors, f"{embeddings}patch_embedding.weight", 4, path)
+    tokens = _shape(tensors, f"{embeddings}position_embedding.weight", 2, path)[0]
+    grid = round((tokens - 1) ** 0.5)
+    if grid * grid != tokens - 1:
+        raise CheckpointError(
+            f"{path}: {embeddings}position_embedding.weight",
+            wanted="a square number of patches and one more",
+            found=f"{tokens} positions",
+        )
+    return RouterConfig(
+        hidden=hidden,
+        layers=_numbered(tensors, f"{_VISION}encoder.layers.", path),
+        mlp=_shape(tensors, f"{_VISION}encoder.layers.0.mlp.fc1.weight", 2, path)[0],
+        side=grid * patch,
+        patch=patch,
+        projection=_shape(tensors, f"{_TOWER}visual_projection.weight", 2, path)[0],
+        num_classes=_shape(tensors, "cls_head.weight", 2, path)[0],
+    )
+
+
+def check_tensors(kind: type[nn.Module], tensors: StateDict, path: Path, *config: Any) -> None:
+    """Names, shapes, types and values against what the configuration implies.
+
+    Raises:
+        CheckpointError: naming the first few that differ.
+    """
+    try:
+        with torch.device("meta"):
+            wanted = {name: tuple(t.shape) for name, t in kind(*config).state_dict().items()}
+    except (RuntimeError, OverflowError) as error:
+        raise _unfit(path, "a network that can exist", str(error).splitlines()[0]) from error
+    missing = [name for name in wanted if name not in tensors]
+    extra = [name for name in tensors if name not in wanted]
+    if missing or extra:
+        parts = [f"{_first(missing)} missing"] if missing else []
+        parts += [f"{_first(extra)} unknown"] if extra else []
+        raise _unfit(path, f"{len(wanted)} tensors", "; ".join(parts))
+    shapes = {name: tuple(tensors[name].shape) for name in wanted}
+    if wrong := [name for name in wanted if shapes[name] != wanted[name]]:
+        some = wrong[:3]
+        raise _unfit(
+            path,
+            ", ".join(f"{name} of shape {wanted[name]}" for name in some),
+            f"{', '.join(str(shapes[name]) for name in some)}; {len(wrong)} differ",
+        )
+    if wrong := [name for name, t in tensors.items() if t.dtype not in _FLOATS]:
+        raise _unfit(path, "floating point", f"{tensors[wrong[0]].dtype} in {_first(wrong)}")
+    # As float32: a float64 value may become infinite there.
+    if wrong := [name for name, t in tensors.items() if not t.float().isfinite().all()]:
+        raise _unfit(path, "finite weights", f"NaN or infinity in {_first(wrong)}")
+
+
+def _unfit(path: Path, wanted: str, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"checkpoint {path} does not fit the network",
+        wanted=wanted,
+        found=found,
+        hint="give the file as it was released or saved by the training code",
+    )
+
+
+def _filled(kind: type[Any], tensors: StateDict, *config: Any) -> Any:
+    """The module with these weights in float32; parameters are not initialised first."""
+    with torch.device("meta"):
+        module = kind(*config)
+    module.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=True, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def _shape(tensors: StateDict, name: str, dims: int, path: Path) -> tuple[int, ...]:
+    if name not in tensors:
+        raise CheckpointError(
+            f"checkpoint {path} is not of this network",
+            wanted=f"a tensor {name}",
+            found=f"{len(tensors)} tensors without it, the first {next(iter(tensors))}",
+        )
+    shape = tuple(tensors[name].shape)
+    if len(shape) != dims or 0 in shape:
+        raise _unfit(path, f"{name} with {dims} dimensions", f"shape {shape}")
+    return shape
+
+
+def _numbered(tensors: StateDict, prefix: str, path: Path) -> int:
+    """How many children a module list has: they are numbered from 0 without a gap."""
+    rests = (name.removeprefix(prefix) for name in tensors if name.startswith(prefix))
+    numbers = {rest.partition(".")[0] for rest in rests}
+    gap = sorted(numbers - {str(i) for i in range(len(numbers))})
+    if gap:
+        raise CheckpointError(
+            f"checkpoint {path} does not fit the network",
+            wanted=f"{prefix}0, {prefix}1 and so on without a gap",
+            found=_first([prefix + number for number in gap]),
+            hint="tensors are missing, or it is another network's",
+        )
+    return len(numbers)
+
+
+def _block_counts(tensors: StateDict, stage: str, path: Path) -> tuple[int, ...]:
+    levels = _numbered(tensors, f"{stage}.", path)
+    if levels == 0:
+        raise CheckpointError(
+            f"checkpoint {path} is not of this network",
+            wanted=f"tensors {stage}.0.*",
+            found="none",
+        )
+    return tuple(_numbered(tensors, f"{stage}.{i}.blocks.", path) for i in range(levels))
+
+
+def _first(names: list[str], limit: int = 3) -> str:
+    shown = ", ".join(names[:limit])
+    return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown

@@ -1,0 +1,1 @@
+"""The commands of lorair-export, one file each, and what they share."""

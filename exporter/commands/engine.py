@@ -1,0 +1,81 @@
+"""The command `lorair-export engine`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorair.exporter.commands.required import require
+from lorair.exporter.model.config import DEFAULT_ENGINE_TIMEOUT
+from lorair.runtime.system import console
+
+
+def engine(
+    bundle: Annotated[Path, typer.Argument(help="The bundle that the engines are added to.")],
+    flavour: Annotated[
+        str, typer.Option(help="tensorrt-rtx, tensorrt, or auto: the first that is installed.")
+    ] = "auto",
+    minimum: Annotated[
+        str | None, typer.Option("--min", metavar="HxW", help="Least picture. [the stride]")
+    ] = None,
+    optimum: Annotated[
+        str | None, typer.Option("--opt", metavar="HxW", help="Picture tuned for. [512x512]")
+    ] = None,
+    maximum: Annotated[
+        str | None, typer.Option("--max", metavar="HxW", help="Largest picture. [1024x1024]")
+    ] = None,
+    batch: Annotated[
+        int,
+        typer.Option(min=1, help="Most pictures at once, which is tuned for. They share a route."),
+    ] = 1,
+    sms: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--sm",
+            metavar="86",
+            help="Compute capability to build for, TensorRT-RTX only. Repeat for several. "
+            "[RTX cards from Ampere on]",
+        ),
+    ] = None,
+    plugin: Annotated[
+        bool,
+        typer.Option(
+            "--plugin/--no-plugin",
+            help="Launch the bundle's compiled kernels from the restorer's engine; TensorRT only, "
+            "not yet run on a GPU.",
+        ),
+    ] = False,
+    timing_cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Timings of earlier builds, read if it is there and written; TensorRT only.",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds that each build may take.")
+    ] = DEFAULT_ENGINE_TIMEOUT,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Build TensorRT-RTX or TensorRT engines of both branches into BUNDLE/engines."""
+    require("onnx", "filelock")
+    from lorair.exporter.commands.inspect import print_engines
+    from lorair.exporter.engines.build import build_engines
+    from lorair.exporter.engines.sizes import Size, Sizes
+    from lorair.runtime.bundle.manifest import Bundle
+
+    options = {"min": minimum, "opt": optimum, "max": maximum}
+    given = {name: Size.parse(f"--{name}", text) for name, text in options.items() if text}
+    built = build_engines(
+        Bundle.open(bundle),
+        flavour=flavour,
+        sizes=Sizes(**given, batch=batch),
+        sms=tuple(sms or ()),
+        plugin=plugin,
+        timing_cache=timing_cache,
+        timeout=timeout,
+    )
+    if as_json:
+        console.print_json([one.to_dict() for one in built])
+    else:
+        print_engines(built)

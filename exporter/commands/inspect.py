@@ -1,0 +1,120 @@
+"""What `lorair-export inspect` shows. A bundle needs no PyTorch."""
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorair.runtime.bundle.engines import read_engines
+from lorair.runtime.bundle.manifest import ENGINES, Bundle
+from lorair.runtime.system import console
+
+if TYPE_CHECKING:
+    from lorair.exporter.engines.build import Built
+
+
+def describe_checkpoint(path: Path) -> dict[str, Any]:
+    """Branch, configuration, and the tensors' number, values, types and shapes."""
+    from lorair.exporter.checkpoint.checkpoint import check_tensors, infer_restoration, infer_router
+    from lorair.exporter.checkpoint.weights_file import read_tensors
+    from lorair.exporter.model import RestorationNet, Router
+
+    tensors = read_tensors(path)
+    config: Any
+    if "cls_head.weight" in tensors:
+        branch, config = "router", infer_router(tensors, path)
+        check_tensors(Router, tensors, path, config, 1)
+    else:
+        branch, config = "restoration", infer_restoration(tensors, path)
+        check_tensors(RestorationNet, tensors, path, config)
+    types = Counter(str(t.dtype).removeprefix("torch.") for t in tensors.values())
+    return {
+        "path": str(path),
+        "branch": branch,
+        "config": asdict(config),
+        "tensors": len(tensors),
+        "values": sum(t.numel() for t in tensors.values()),
+        "types": dict(types),
+        "shapes": {name: list(t.shape) for name, t in tensors.items()},
+    }
+
+
+def print_checkpoint(description: dict[str, Any]) -> None:
+    """The description as a table, without the single tensors."""
+    rows = {
+        "branch": description["branch"],
+        **description["config"],
+        "tensors": description["tensors"],
+        "values": f"{description['values'] / 1e6:.2f} M",
+        "types": ", ".join(f"{k} ({n})" for k, n in description["types"].items()),
+    }
+    _print_rows(description["path"], rows)
+
+
+def print_bundle(bundle: Bundle) -> None:
+    """The manifest as tables."""
+    manifest = bundle.manifest
+    model = manifest.model
+    rows: dict[str, Any] = {
+        "made by": manifest.created_by,
+        "precision": manifest.precisions,
+        "classes": ", ".join(model.classes),
+        "top_k": f"{model.top_k} of {model.experts}",
+        "weights from": manifest.source.detail,
+        **{f"restoration {k}": v for k, v in model.restoration.items()},
+        **{f"router {k}": v for k, v in model.router.items()},
+    }
+    _print_rows(str(bundle.path), rows)
+    files = console.table("file", ">size", "sha256")
+    for name, info in manifest.files.items():
+        files.add_row(name, f"{info.size / 1e6:.2f} MB", info.sha256[:16])
+    console.stdout().print(files)
+    _print_engines_in(bundle)
+    certificate = manifest.certificate
+    if certificate is None:
+        console.stdout().print("not verified")
+        return
+    parity = console.table("picture", ">size", ">largest error", ">PSNR", "route")
+    for p in certificate.pictures:
+        parity.add_row(
+            p.name,
+            f"{p.width}x{p.height}",
+            f"{p.restored_error:.1e}",
+            f"{p.psnr_db:.1f} dB",
+            "changed" if p.route_changed else "same",
+        )
+    console.stdout().print(f"{certificate.backend} against {certificate.reference}")
+    console.stdout().print(parity)
+    if certificate.routes is not None:
+        console.stdout().print(f"routes {certificate.routes.summary()}")
+
+
+def _print_engines_in(bundle: Bundle) -> None:
+    out = console.stdout()
+    for engine in read_engines(bundle):
+        record = engine.record
+        needs = f"needs {record.depends.needs}" if record else str(engine.error)
+        out.print(f"{ENGINES}/{engine.path.name}\n  {needs}", soft_wrap=True)
+
+
+def print_engines(engines: "list[Built]") -> None:
+    """What was built, or was there already, and in which types it computes."""
+    out = console.stdout()
+    for engine in engines:
+        record = engine.record
+        peak = f", peak memory {record.peak_memory / 1e9:.1f} GB" if record.peak_memory else ""
+        built = f"built in {record.seconds:.1f} s{peak}"
+        out.print(f"{engine.path}", soft_wrap=True)
+        out.print(f"  needs      {record.depends.needs}", soft_wrap=True)
+        out.print(f"  products   {record.proof.summary()}", soft_wrap=True)
+        out.print(f"  size       {record.size / 1e6:.1f} MB")
+        out.print(f"  built      {built if engine.fresh else 'already there: nothing to do'}")
+
+
+def _print_rows(title: str, rows: dict[str, Any]) -> None:
+    out = console.table("", "", title=title)
+    out.show_header = False
+    for key, value in rows.items():
+        text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        out.add_row(key, text)
+    console.stdout().print(out)

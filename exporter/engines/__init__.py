@@ -1,0 +1,1 @@
+"""TensorRT engines from graphs: sizes, the process that builds, the proof of precision."""

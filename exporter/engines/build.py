@@ -1,0 +1,236 @@
+"""Graphs to engines of TensorRT-RTX or TensorRT, beside the graphs in `BUNDLE/engines/`.
+
+TensorRT-RTX builds on any machine and for several GPUs at once; TensorRT builds on the GPU
+that is to run the engine, and for no other. Both take the same graphs: bodies for compilers
+with good reductions of their own written out, gates an input, precision in the types.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
+
+from lorair.exporter.engines.library import AUTO, checked_sms, choose, device, load
+from lorair.exporter.engines.process import run_worker
+from lorair.exporter.engines.sizes import Sizes
+from lorair.exporter.engines.worker import Job
+from lorair.exporter.graphs.inlined import give_batch, inlined
+from lorair.exporter.model.config import DEFAULT_ENGINE_TIMEOUT
+from lorair.kernels.onnx_functions import Target, bodies
+from lorair.runtime.bundle.engines import (
+    GRAPHS,
+    Depends,
+    EngineRecord,
+    Flavour,
+    engine_path,
+    read_engines,
+)
+from lorair.runtime.bundle.kernels import INDEX
+from lorair.runtime.bundle.manifest import ENGINES, KERNELS, Bundle, sha256
+from lorair.runtime.errors import BundleError, OptionError
+from lorair.runtime.gpu.engine_fit import MODULES
+from lorair.runtime.system import console
+from lorair.runtime.system.atomic import atomic_file, check_writable, check_writable_file
+
+_TARGET: Final[Target] = "reduce"
+_RECIPE: Final = 1
+"""Raise it with every change in how engines are built, so that none is taken for another."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """An engine that is there. fresh: whether it was built just now."""
+
+    path: Path
+    record: EngineRecord
+    fresh: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        record = self.record.model_dump(mode="json")
+        return {"path": str(self.path), "fresh": self.fresh, "record": record}
+
+
+def build_engines(
+    bundle: Bundle,
+    *,
+    flavour: str = AUTO,
+    sizes: Sizes | None = None,
+    sms: tuple[int, ...] = (),
+    plugin: bool = False,
+    timing_cache: Path | None = None,
+    timeout: float = DEFAULT_ENGINE_TIMEOUT,
+) -> list[Built]:
+    """Build the engines of both branches; those that are there already are left alone.
+
+    Args:
+        bundle: that they are added to.
+        flavour: `tensorrt`, `tensorrt-rtx`, or `auto` for what is installed.
+        sizes: of pictures or tiles that the engines take; None for the default.
+        sms: compute capabilities (86 is 8.6), TensorRT-RTX only; empty for its own choice.
+        plugin: whether the restorer's engine launches the bundle's compiled kernels,
+            TensorRT only.
+        timing_cache: a file of timings, read if it is there and written, TensorRT only.
+        timeout: of each build, in seconds.
+
+    Raises:
+        DependencyError: the library is not installed.
+        OptionError: options that cannot be.
+        BundleError: the bundle cannot become engines.
+        EngineError: the library failed, or the precision is not the bundle's.
+    """
+    chosen = choose(flavour)
+    if timing_cache is not None:
+        _require_tensorrt(chosen, "--timing-cache", "it times nothing at the build")
+        check_writable_file(timing_cache)
+    wanted = dependencies(bundle, chosen, sizes or Sizes(), sms, plugin=plugin)
+    with _one_at_a_time(bundle):
+        return [_ensure(bundle, depends, timeout, timing_cache) for depends in wanted]
+
+
+def dependencies(
+    bundle: Bundle,
+    flavour: Flavour,
+    sizes: Sizes,
+    sms: tuple[int, ...],
+    *,
+    plugin: bool = False,
+) -> list[Depends]:
+    """What the engines of both branches depend on.
+
+    Raises:
+        OptionError: sizes, compute capabilities or plugins that cannot be.
+        BundleError: its router is quantized, or it has no kernels for plugins.
+        DependencyError: the library, or the GPU it needs to build, is not there.
+    """
+    manifest = bundle.manifest
+    if manifest.router_precision is not None:
+        raise BundleError(
+            f"cannot build engines for {bundle.path}",
+            wanted="a router in fp32 or fp16",
+            found=manifest.router_precision,
+            hint="an int8 router is for CPUs; build the bundle without --router-int8",
+        )
+    profiles = sizes.profiles(manifest.model)
+    kernels = _kernels(bundle, flavour) if plugin else None
+    library = load(flavour)
+    return [
+        Depends(
+            branch=branch,
+            graph=manifest.files[graph].sha256,
+            weights=manifest.files[f"{graph}.data"].sha256,
+            bodies=_bodies(bundle) if branch == "restorer" else None,
+            precision=manifest.precision,
+            flavour=flavour,
+            version=library.__version__,
+            recipe=_RECIPE,
+            sms=checked_sms(library, flavour, sms),
+            device=device() if flavour == "tensorrt" else None,
+            profile=profiles[branch],
+            kernels=kernels if branch == "restorer" else None,
+        )
+        for branch, graph in GRAPHS.items()
+    ]
+
+
+def _bodies(bundle: Bundle) -> str:
+    functions = bodies(_TARGET, float32=bundle.manifest.precision == "fp32")
+    text = b"".join(f.SerializeToString(deterministic=True) for f in functions)
+    return hashlib.sha256(text).hexdigest()
+
+
+def _kernels(bundle: Bundle, flavour: Flavour) -> str:
+    """The index of the kernels that plugins launch, which holds all that they depend on."""
+    _require_tensorrt(flavour, "--plugin", "it has no plugins")
+    index = bundle.manifest.files.get(f"{KERNELS}/{INDEX}")
+    if index is None:
+        raise BundleError(
+            f"cannot build engines with plugins for {bundle.path}",
+            wanted="a bundle with compiled kernels",
+            found="none",
+            hint="build the bundle again with --kernels",
+        )
+    return index.sha256
+
+
+def _require_tensorrt(flavour: Flavour, option: str, because: str) -> None:
+    if flavour != "tensorrt":
+        raise OptionError(
+            option,
+            wanted="TensorRT",
+            found=f"{flavour}: {because}",
+            hint="use --flavour tensorrt, or leave it out",
+        )
+
+
+@contextmanager
+def _one_at_a_time(bundle: Bundle) -> Iterator[None]:
+    """Of two builds into one bundle the second waits; a killed one's remains are removed."""
+    folder = bundle.path / ENGINES
+    check_writable(folder / "any")
+    folder.mkdir(exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        console.note(f"another build is at work in {folder}; waiting for it")
+        lock.acquire()
+    try:
+        for remains in folder.glob(".*.partial.*"):
+            remains.unlink()
+        yield
+    finally:
+        lock.release()
+
+
+def _ensure(bundle: Bundle, depends: Depends, timeout: float, timing_cache: Path | None) -> Built:
+    """The engine of this name, built if it is not there or not whole."""
+    path = engine_path(bundle, depends.name)
+    for engine in read_engines(bundle):
+        if engine.path == path and engine.record and sha256(path) == engine.record.sha256:
+            return Built(path, engine.record, fresh=False)
+    bundle.verify()  # large files are not hashed on opening, and the name vouches for them
+    with atomic_file(path) as partial:
+        record = _build(bundle, depends, partial, timeout, timing_cache)
+    # The record comes last: an engine without one counts as never finished.
+    console.write_json(path.with_suffix(".json"), record.model_dump(mode="json"))
+    return Built(path, record, fresh=True)
+
+
+def _build(
+    bundle: Bundle, depends: Depends, output: Path, timeout: float, timing_cache: Path | None
+) -> EngineRecord:
+    model = bundle.path / GRAPHS[depends.branch]
+    text = f"build the {depends.branch}'s engine ({depends.precision}, {depends.flavour})"
+    with tempfile.TemporaryDirectory(prefix="lorair-") as folder, console.progress(text) as report:
+        graph = Path(folder) / "graph.onnx"
+        graph.write_bytes(_graph(model, depends).SerializeToString())
+        job = Job(
+            library=MODULES[depends.flavour],
+            graph=str(graph),
+            model=str(model),
+            output=str(output),
+            depends=depends.model_dump(mode="json"),
+            kernels=str(bundle.path / KERNELS) if depends.kernels else None,
+            timing_cache=str(timing_cache.resolve()) if timing_cache else None,
+        )
+        done = run_worker(job, timeout, report)
+    return EngineRecord(
+        created_by=f"lorair {console.lorair_version()}",
+        depends=depends,
+        sha256=sha256(output),
+        size=output.stat().st_size,
+        **done,
+    )
+
+
+def _graph(model: Path, depends: Depends) -> Any:
+    graph = inlined(model, _TARGET, plugin=depends.kernels is not None)
+    if depends.branch == "restorer" and depends.batch > 1:
+        give_batch(graph)
+    return graph

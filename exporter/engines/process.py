@@ -1,0 +1,122 @@
+"""The parent's side of building an engine: start the child, show its progress, end it."""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Timer
+from typing import IO, Any
+
+from lorair.exporter.engines.worker import Job
+from lorair.runtime.errors import EngineError
+
+WORKER = (sys.executable, "-P", "-m", "lorair.exporter.engines.worker")
+
+Report = Callable[[float, str], None]
+
+
+def run_worker(job: Job, timeout: float, report: Report) -> dict[str, Any]:
+    """Build one engine in a child process. However this function ends, so does the child.
+
+    Args:
+        job: what to build.
+        timeout: in seconds.
+        report: called with the fraction done and the name of the phase.
+
+    Returns:
+        what the worker's `build` returns.
+
+    Raises:
+        EngineError: the child failed, died or took too long; its log is kept and named.
+    """
+    with _log() as log, _child(log) as child:
+        start = time.monotonic()
+        late = Timer(timeout, child.kill)
+        late.start()
+        try:
+            answer = _converse(child, job, report)
+        finally:
+            late.cancel()
+        if "done" in answer:
+            done: dict[str, Any] = answer["done"]
+            return done
+        if "error" in answer:
+            raise EngineError(**answer["error"])
+        if time.monotonic() - start >= timeout:
+            raise EngineError(
+                f"building the {job.branch}'s engine took too long",
+                wanted=f"at most {timeout:g} s",
+                found="no end",
+                hint="give it more with --timeout",
+            )
+        raise EngineError(
+            f"{job.library} ended its process while building the {job.branch}'s engine",
+            found=_ending(child.wait()),
+            hint="nothing was written",
+        )
+
+
+def _converse(child: subprocess.Popen[str], job: Job, report: Report) -> dict[str, Any]:
+    """Send the job, report its progress; the last answer, or {} if the child died."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    with suppress(BrokenPipeError):  # a dead child is noticed below
+        child.stdin.write(job.to_line())
+        child.stdin.flush()
+    for line in child.stdout:
+        answer: dict[str, Any] = json.loads(line)
+        if "progress" not in answer:
+            return answer
+        report(*answer["progress"])
+    return {}
+
+
+@contextmanager
+def _child(log: IO[bytes]) -> Iterator[subprocess.Popen[str]]:
+    """The worker. Its stdin stays open while it is wanted: it ends when that closes."""
+    child = subprocess.Popen(
+        WORKER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+    )
+    try:
+        yield child
+    finally:
+        child.kill()
+        for pipe in filter(None, (child.stdin, child.stdout)):
+            with suppress(OSError):  # what it never read cannot be flushed
+                pipe.close()
+        child.wait()
+
+
+@contextmanager
+def _log() -> Iterator[IO[bytes]]:
+    """A file for what the library prints; kept, and named in the message, if it fails."""
+    with tempfile.NamedTemporaryFile(prefix="lorair-engine-", suffix=".log", delete=False) as log:
+        path = Path(log.name)
+        try:
+            yield log
+        except EngineError as error:
+            hints = (error.hint, f"the builder's log is {path}")
+            raise EngineError(
+                error.what,
+                wanted=error.wanted,
+                found=error.found,
+                hint="; ".join(hint for hint in hints if hint is not None),
+            ) from None
+        except BaseException:
+            path.unlink()
+            raise
+        path.unlink()
+
+
+def _ending(code: int) -> str:
+    """An exit code in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    with suppress(ValueError):
+        return f"signal {signal.Signals(-code).name}"
+    return f"signal {-code}"

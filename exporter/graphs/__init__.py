@@ -1,0 +1,1 @@
+"""From modules to ONNX graphs, and from one graph to another."""

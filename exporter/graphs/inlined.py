@@ -1,0 +1,96 @@
+"""Graphs with the operators' bodies written out, for libraries that know standard ONNX only.
+
+TensorRT's parser mishandles attributes that a body takes by reference, so it never gets to
+see a function. PyTorch is not needed here.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import onnx
+from onnx import inliner
+
+from lorair.kernels.forms import FORMS
+from lorair.kernels.onnx_functions import Target, bodies
+from lorair.kernels.spec import DOMAIN, LORA_MOE_CONV
+from lorair.kernels.tensorrt.plugin import NAMESPACE, VERSION
+
+GATES: Final = "gates"
+_KEPT: Final = "kept"
+"""An overload that no function has, so that the inliner leaves the node alone."""
+
+
+def inlined(graph: Path, target: Target, *, plugin: bool = False) -> onnx.ModelProto:
+    """A graph with each operator's body for one target in its place; weights stay outside.
+
+    Args:
+        graph: of the exporter, its functions for whatever target.
+        target: of the bodies.
+        plugin: whether operators that have a kernel stay as nodes, which TensorRT's parser
+            gives to the plugins of the namespace `lorair`.
+    """
+    return inline(onnx.load(graph, load_external_data=False), target, plugin=plugin)
+
+
+def inline(model: onnx.ModelProto, target: Target, *, plugin: bool = False) -> onnx.ModelProto:
+    """The same for a graph that is loaded; it may be changed."""
+    if model.functions:
+        is_float32 = model.graph.initializer[0].data_type == onnx.TensorProto.FLOAT
+        del model.functions[:]
+        model.functions.extend(bodies(target, float32=is_float32))
+        kept = _keep(model) if plugin else []
+        model = inliner.inline_local_functions(model)
+        _release(model, kept)
+    _drop_absent_inputs(model)
+    return model
+
+
+def give_batch(model: onnx.ModelProto) -> None:
+    """Let a restorer's graph of one picture take several, which share the gates.
+
+    Nothing else in it has the number of pictures in its shape.
+    """
+    for value in (*model.graph.input, *model.graph.output):
+        if value.name != GATES:
+            value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    del model.graph.value_info[:]
+
+
+def _keep(model: onnx.ModelProto) -> list[str]:
+    """Mark the nodes that have a kernel; their first results' names."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    kept = [node for node in model.graph.node if has_kernel(node, shapes)]
+    for node in kept:
+        node.overload = _KEPT
+        node.attribute.append(onnx.helper.make_attribute("plugin_namespace", NAMESPACE))
+        node.attribute.append(onnx.helper.make_attribute("plugin_version", VERSION))
+    return [node.output[0] for node in kept]
+
+
+def _release(model: onnx.ModelProto, kept: list[str]) -> None:
+    for node in model.graph.node:
+        if node.output[0] in kept:
+            node.ClearField("overload")
+
+
+def has_kernel(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether a fused kernel computes this node.
+
+    Args:
+        node: of a graph.
+        shapes: of its initializers.
+    """
+    if node.domain != DOMAIN or len(node.input) != len(FORMS[node.op_type].inputs):
+        return False
+    return node.op_type != LORA_MOE_CONV or shapes[node.input[1]][2:] == (1, 1)
+
+
+def _drop_absent_inputs(model: onnx.ModelProto) -> None:
+    """An optional input that is absent at the end of a list is dropped instead of named "".
+
+    Both are ONNX; TensorRT's parser takes only the first for a convolution's bias.
+    """
+    for node in model.graph.node:
+        while node.input and not node.input[-1]:
+            node.input.pop()

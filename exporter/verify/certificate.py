@@ -1,0 +1,121 @@
+"""Parity: a bundle's pictures against PyTorch float32, on real photographs."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lorair.exporter.model import RestorationNet, Router
+from lorair.exporter.verify.compare import Limits, Reference, compare, cosine, violation
+from lorair.runtime import images
+from lorair.runtime.backends import Backend
+from lorair.runtime.bundle.manifest import Certificate, Precision, RouteParity
+from lorair.runtime.errors import VerificationError
+from lorair.runtime.pixels import make_views
+from lorair.runtime.planes import to_planes
+
+
+def make_references(
+    router: Router, net: RestorationNet, photographs: Sequence[Path], side: int
+) -> list[Reference]:
+    """Run float32 modules on each photograph.
+
+    Args:
+        router: in float32.
+        net: in float32.
+        photographs: files of any size.
+        side: of a router's view.
+    """
+    return [_reference(router, net, path, side) for path in photographs]
+
+
+def certify(
+    backend: Backend,
+    references: Sequence[Reference],
+    side: int,
+    stride: int,
+    precision: Precision,
+    limits: Limits,
+    routes: RouteParity | None = None,
+) -> Certificate:
+    """Compare a backend with the references and check the limits.
+
+    Args:
+        backend: of the bundle.
+        references: what it should come to.
+        side: of a router's view.
+        stride: of the restoration network.
+        precision: of the bundle.
+        limits: that it must keep to.
+        routes: from `check_routes` if the router is quantized; the pictures are then
+            measured by PSNR whatever the precision.
+
+    Raises:
+        VerificationError: outside the limits, saying by how much and on which picture.
+    """
+    compared = (compare(backend, reference, side, stride) for reference in references)
+    pictures = tuple(one.parity for one in compared)
+    certificate = Certificate(
+        reference=f"PyTorch {torch.__version__} float32, CPU",
+        backend=backend.description,
+        max_error=max(p.restored_error for p in pictures),
+        psnr_db=min(p.psnr_db for p in pictures),
+        route_changes=sum(p.route_changed for p in pictures),
+        limits=limits.active(precision, quantized=routes is not None),
+        pictures=pictures,
+        routes=routes,
+    )
+    broken = violation(pictures, certificate.limits)
+    if broken is not None:
+        raise VerificationError(
+            f"the exported network differs from PyTorch ({broken.limit})",
+            wanted=broken.wanted,
+            found=f"{broken.found} on {broken.picture}",
+            hint="nothing was written; try --fp32, or set the limit if the loss is acceptable",
+        )
+    return certificate
+
+
+def check_routes(
+    backend: Backend, router: Router, pictures: Iterable[npt.NDArray[np.uint8]], side: int
+) -> RouteParity:
+    """Compare a backend's routes with the float32 router's.
+
+    Args:
+        backend: whose router is checked.
+        router: in float32.
+        pictures: (H, W, 3).
+        side: of a router's view.
+
+    Raises:
+        VerificationError: another expert is chosen for some picture.
+    """
+    changes, cosines = 0, []
+    for pixels in pictures:
+        views = make_views(pixels, side)
+        with torch.inference_mode():
+            _, prior, gates = (t.numpy() for t in router(torch.from_numpy(views)))
+        _, found, found_gates = backend.route(views)
+        changes += bool(((found_gates > 0) != (gates > 0)).any())
+        cosines.append(cosine(found[0], prior[0]))
+    if changes:
+        raise VerificationError(
+            "the quantized router chooses other experts",
+            wanted="no change",
+            found=f"{changes} of {len(cosines)} pictures changed",
+            hint="nothing was written; build without --router-int8",
+        )
+    return RouteParity(pictures=len(cosines), changes=changes, prior_cosine=min(cosines))
+
+
+def _reference(router: Router, net: RestorationNet, path: Path, side: int) -> Reference:
+    pixels = images.to_uint8(images.read(path).pixels)
+    planes = to_planes(pixels, net.stride)
+    with torch.inference_mode():
+        logits, prior, gates = router(torch.from_numpy(make_views(pixels, side)))
+        restored = net(torch.from_numpy(planes), prior, gates[0])
+    height, width = pixels.shape[:2]
+    cropped = restored[:, :, :height, :width].numpy()
+    return Reference(path.name, pixels, logits.numpy(), prior.numpy(), gates.numpy(), cropped)

@@ -1,0 +1,1 @@
+"""What is deployed: the manifest, and the engines and kernels beside the graphs."""

@@ -1,0 +1,174 @@
+"""`lorair-run batch --ray`: restore folders on a Ray cluster."""
+
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from lorair.runtime.cluster.session import AddressOption, require_ray
+from lorair.runtime.commands import options
+from lorair.runtime.commands.conclusion import conclude, exit_code
+from lorair.runtime.errors import OptionError
+from lorair.runtime.system import console
+
+if TYPE_CHECKING:
+    from lorair.runtime.bundle.manifest import Bundle
+    from lorair.runtime.cluster.pool import Pool
+    from lorair.runtime.cluster.run import Run
+
+_INTERRUPTED: Final = 130
+
+
+def batch(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT...", help="Pictures and folders; paths or URIs."),
+    ],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="A folder, as a path or URI.", metavar="FOLDER")
+    ],
+    on_ray: Annotated[
+        bool, typer.Option("--ray", help="On Ray; on one machine without it, use `infer`.")
+    ] = False,
+    address: AddressOption = None,
+    num_actors: Annotated[
+        int | None,
+        typer.Option(min=1, help="Restorers. Default: as many as CPUs, GPUs and memory allow."),
+    ] = None,
+    num_gpus: Annotated[
+        float, typer.Option(min=0, help="GPUs of each actor, such as 1 or 0.5.")
+    ] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each actor.")] = 1,
+    format_: options.FormatOption = None,
+    quality: options.QualityOption = None,
+    compare: options.CompareOption = False,
+    bundle: options.BundleOption = options.DEFAULT_BUNDLE,
+    backend: options.BackendOption = "auto",
+    recursive: options.RecursiveOption = False,
+    pattern: options.GlobOption = None,
+    skip_existing: options.SkipOption = None,
+    route: options.RouteOption = None,
+    route_from: options.RouteFromOption = None,
+    expert: options.ExpertOption = None,
+    gates: options.GatesOption = None,
+    tile: options.TileOption = "auto",
+    max_pixels: options.MaxPixelsOption = options.MAX_PIXELS,
+    report: options.ReportOption = None,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Restore folders of pictures on Ray: the files that `infer` writes, from many machines.
+
+    What was done before is gone on with. The bundle, and inputs and outputs that are paths,
+    must be the same on every machine. Exit code 1 if some pictures failed, 130 after Ctrl-C.
+    """
+    _check_ray(on_ray)
+    require_ray("restore", "pyarrow")
+    from lorair.runtime.bundle.manifest import Bundle
+    from lorair.runtime.cluster.places import plan
+    from lorair.runtime.cluster.restoring import Work
+    from lorair.runtime.cluster.run import Run
+    from lorair.runtime.files import Handling
+    from lorair.runtime.images import Encoding
+    from lorair.runtime.tiling import parse_tile
+
+    start = time.perf_counter()
+    every = options.check_guidance(route, route_from, expert, gates)
+    handling = Handling(max_pixels, Encoding(format_, quality), parse_tile(tile))
+    opened = Bundle.open(bundle)
+    given, own_gates = options.guidance_of(opened, route, expert, gates)
+    planned = plan(
+        inputs, output, recursive=recursive, pattern=pattern,
+        encoding=handling.encoding, compare=compare,
+    )  # fmt: skip
+    if report is not None:
+        used = [name for item in planned.items for name in (item.source, *item.written)]
+        console.check_report(report, [*map(Path, used), *bundle.glob("*")])
+    skip = planned.is_folder if skip_existing is None else skip_existing
+    work = Work(
+        planned.items, str(bundle.resolve()), backend, threads, handling, skip,
+        planned.is_remote, given, every, own_gates,
+    )  # fmt: skip
+    run = Run(work)
+    ray = _run(run, address, num_actors, num_gpus, opened, quiet=as_json)
+    document = {
+        "lorair": console.lorair_version(),
+        "bundle": str(bundle),
+        "ray": ray.document,
+        "seconds": time.perf_counter() - start,
+        "counts": run.counts,
+        "pictures": [record.entry for record in run.records],
+    }
+    if report is not None:
+        console.write_json(report, document)
+    if as_json:
+        console.print_json(document)
+    conclude(run.counts, run.errors, time.perf_counter() - start)
+    if code := ray.code or exit_code(run.errors, len(run.records)):
+        raise typer.Exit(code)
+
+
+def _check_ray(on_ray: bool) -> None:
+    if not on_ray:
+        raise OptionError(
+            "batch",
+            wanted="--ray",
+            found="none",
+            hint="`lorair-run infer` restores folders on one machine without Ray",
+        )
+
+
+@dataclass
+class _Ended:
+    """How Ray ended. code: an exit code if it was interrupted, else 0. document: for reports."""
+
+    code: int = 0
+    document: dict[str, Any] = field(default_factory=dict)
+
+
+def _run(
+    run: "Run",
+    address: str | None,
+    num_actors: int | None,
+    num_gpus: float,
+    bundle: "Bundle",
+    *,
+    quiet: bool,
+) -> _Ended:
+    """Do what is pending, on Ray if anything is."""
+    from lorair.runtime.cluster.pool import Pool
+    from lorair.runtime.cluster.session import session
+    from lorair.runtime.system.machine import default_threads
+
+    ended, threads = _Ended(), run.work.threads
+    if not run.pending:
+        return ended
+    start = time.perf_counter()
+    cpus = max(default_threads(), (num_actors or 1) * threads)
+    try:
+        with session(address, cpus) as found:
+            seconds = time.perf_counter() - start
+            pool = Pool.fitting(found, num_actors, threads, num_gpus, bundle)
+            where = f"a cluster of {found.nodes}" if address else "this machine"
+            if not quiet:
+                console.note(f"Ray on {where}, {pool.actors} actors; started in {seconds:.1f} s")
+            ended.document = {"nodes": found.nodes, "actors": pool.actors, "start": seconds}
+            _restore(run, pool, quiet=quiet)
+    except KeyboardInterrupt:
+        ended.code = _INTERRUPTED
+    except SystemExit as stop:  # SIGTERM
+        ended.code = int(stop.code or 0)
+    return ended
+
+
+def _restore(run: "Run", pool: "Pool", *, quiet: bool) -> None:
+    with console.counter(len(run.pending)) as advance, closing(run.run(pool)) as records:
+        for record in records:
+            advance()
+            entry = record.entry
+            if record.error is None and not quiet:
+                console.say(f"{entry['input']} -> {entry['output']}")
+                for note in entry.get("notes", ()):
+                    console.note(f"{entry['input']}: {note}")

@@ -1,0 +1,191 @@
+"""`lorair-run infer`: restore pictures and folders of pictures."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from lorair.runtime.commands import options
+from lorair.runtime.commands.conclusion import conclude, exit_code
+from lorair.runtime.system import console
+
+if TYPE_CHECKING:
+    from lorair.runtime.files import RestoredFile
+    from lorair.runtime.folders.guidance import Every, Guidance
+    from lorair.runtime.folders.plan import Task
+    from lorair.runtime.folders.run import Batch
+    from lorair.runtime.restorer import Restorer
+    from lorair.runtime.routing.gates import Gates
+    from lorair.runtime.routing.route import Route
+    from lorair.runtime.tiles import Progress
+
+_INTERRUPTED: Final = 130
+
+
+def infer(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="INPUT...", help="Pictures and folders.", parser=options.input_path),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File, or a folder. Default: STEM.restored.png beside each input.",
+        ),
+    ] = None,
+    format_: options.FormatOption = None,
+    quality: options.QualityOption = None,
+    compare: options.CompareOption = False,
+    bundle: options.BundleOption = options.DEFAULT_BUNDLE,
+    backend: options.BackendOption = "auto",
+    threads: options.ThreadsOption = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Pictures in work at once. Default: one a CPU thread, at most 4."),
+    ] = None,
+    recursive: options.RecursiveOption = False,
+    pattern: options.GlobOption = None,
+    skip_existing: options.SkipOption = None,
+    route: options.RouteOption = None,
+    route_from: options.RouteFromOption = None,
+    expert: options.ExpertOption = None,
+    gates: options.GatesOption = None,
+    tile: options.TileOption = "auto",
+    max_pixels: options.MaxPixelsOption = options.MAX_PIXELS,
+    report: options.ReportOption = None,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Restore pictures: route each, repair it, write it beside the original.
+
+    A folder that was begun before is gone on with. Never overwrites an input. Exit code 1
+    if some of several pictures failed, 130 after Ctrl-C.
+    """
+    from lorair.runtime.files import Handling
+    from lorair.runtime.folders import plan as tasks
+    from lorair.runtime.folders.run import Batch
+    from lorair.runtime.images import Encoding
+    from lorair.runtime.tiling import parse_tile
+
+    start = time.perf_counter()
+    every = options.check_guidance(route, route_from, expert, gates)
+    is_folder = tasks.has_folder(inputs)
+    handling = Handling(max_pixels, Encoding(format_, quality), parse_tile(tile))
+    planned = tasks.plan(
+        inputs, output, recursive=recursive, pattern=pattern,
+        encoding=handling.encoding, compare=compare,
+    )  # fmt: skip
+    if report is not None:
+        used = [path for task in planned for path in (task.source, *task.written)]
+        console.check_report(report, [*used, *bundle.glob("*")])
+    skip = is_folder if skip_existing is None else skip_existing
+    batch = Batch(planned, skip_existing=skip, handling=handling)
+    restorer = _open(bundle, backend, threads, jobs, len(planned))
+    if not as_json:
+        console.note(f"backend {restorer.backend.description}{restorer.reason}")
+    given, own_gates = options.guidance_of(restorer.bundle, route, expert, gates)
+    guidance = _guide(restorer, planned, max_pixels, given, every, own_gates)
+    code = _run(batch, restorer, guidance, in_full=not is_folder, quiet=as_json)
+    document = _document(batch, restorer, start)
+    if report is not None:
+        console.write_json(report, document)
+    if as_json:
+        console.print_json(document)
+    if len(planned) > 1 or is_folder or code:
+        conclude(batch.counts, batch.errors, time.perf_counter() - start)
+    elif batch.errors:
+        raise batch.errors[0]
+    if code := code or exit_code(batch.errors, len(batch.outcomes)):
+        raise typer.Exit(code)
+
+
+def _open(
+    bundle: Path, backend: str, threads: int | None, jobs: int | None, pictures: int
+) -> "Restorer":
+    from lorair.runtime.restorer import Restorer
+    from lorair.runtime.system.machine import default_jobs
+
+    if jobs is None:
+        jobs = 1 if pictures == 1 else default_jobs(threads)
+    return Restorer.open(bundle, backend, threads, jobs)
+
+
+def _guide(
+    restorer: "Restorer",
+    planned: "list[Task]",
+    max_pixels: int,
+    given: "Route | None",
+    every: "Every",
+    gates: "Gates | None",
+) -> "Guidance":
+    from lorair.runtime.files import read
+    from lorair.runtime.folders.guidance import Guidance
+
+    sources = [task.source for task in planned]
+    return Guidance(
+        restorer, sources, lambda source: read(source, max_pixels).pixels, given, every, gates
+    )
+
+
+def _run(
+    batch: "Batch",
+    restorer: "Restorer",
+    guidance: "Guidance",
+    *,
+    in_full: bool,
+    quiet: bool,
+) -> int:
+    """Do it all; an exit code if it was interrupted, else 0."""
+    try:
+        with (
+            _shown(batch) as (advance, progress),
+            closing(batch.run(restorer, guidance, restorer.jobs, progress)) as outcomes,
+        ):
+            for outcome in outcomes:
+                advance()
+                if outcome.result is not None and not quiet:
+                    _print_result(outcome.result, in_full=in_full)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except SystemExit as stop:  # SIGTERM
+        return int(stop.code or 0)
+    return 0
+
+
+@contextmanager
+def _shown(batch: "Batch") -> "Iterator[tuple[Callable[[], object], Progress | None]]":
+    """How far it is: within the one picture, or in pictures."""
+    if len(batch.pending) == 1:
+        with console.bar("restoring " + batch.outcomes[batch.pending[0]].task.source.name) as bar:
+            yield lambda: None, bar
+    else:
+        with console.counter(len(batch.pending)) as advance:
+            yield advance, None
+
+
+def _document(batch: "Batch", restorer: "Restorer", start: float) -> dict[str, Any]:
+    return {
+        "lorair": console.lorair_version(),
+        "bundle": str(restorer.bundle.path),
+        "backend": restorer.backend.description,
+        "jobs": restorer.jobs,
+        "seconds": time.perf_counter() - start,
+        "counts": batch.counts,
+        "pictures": [outcome.to_dict() for outcome in batch.outcomes],
+    }
+
+
+def _print_result(result: "RestoredFile", *, in_full: bool) -> None:
+    console.say(f"{result.source} -> {result.target}")
+    if in_full:
+        stages = ", ".join(f"{k} {t * 1000:.0f}" for k, t in result.seconds.items() if t > 0.0005)
+        width, height = result.size
+        console.say(f"  size   {width}x{height}")
+        console.say(f"  route  {result.route.summary()}")
+        console.say(f"  time   {sum(result.seconds.values()) * 1000:.0f} ms ({stages})")
+    for note in result.notes:
+        console.note(f"{result.source}: {note}")

@@ -1,0 +1,18 @@
+"""lorair-run: restore pictures with a bundle."""
+
+from lorair.runtime.commands.batch import batch
+from lorair.runtime.commands.doctor import doctor
+from lorair.runtime.commands.infer import infer
+from lorair.runtime.commands.route import route
+from lorair.runtime.commands.serve import serve
+from lorair.runtime.commands.video import video
+from lorair.runtime.system import console
+
+app = console.make_app("Restore pictures with a lorair bundle. No PyTorch needed.")
+for command in (infer, batch, route, video, serve, doctor):
+    app.command()(command)
+
+
+def main() -> None:
+    """The console script."""
+    console.run(app)

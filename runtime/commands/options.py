@@ -1,0 +1,134 @@
+"""Options that several of lorair-run's commands take."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lorair.runtime.errors import OptionError
+
+if TYPE_CHECKING:
+    from lorair.runtime.bundle.manifest import Bundle
+    from lorair.runtime.folders.guidance import Every
+    from lorair.runtime.routing.gates import Gates
+    from lorair.runtime.routing.route import Route
+
+
+def _backend_names() -> list[str]:
+    from lorair.runtime.backends import AUTO, BACKENDS
+
+    return [AUTO, *BACKENDS]
+
+
+def input_path(text: str) -> Path:
+    """A path; an empty text, of an unset variable say, is not the current folder.
+
+    Raises:
+        OptionError: the text is empty.
+    """
+    if not text:
+        raise OptionError("INPUT", wanted="a path", found="an empty text", hint="check the command")
+    return Path(text)
+
+
+BundleOption = Annotated[
+    Path, typer.Option("--bundle", "-b", envvar="LORAIR_BUNDLE", help="The bundle's folder.")
+]
+BackendOption = Annotated[
+    str,
+    typer.Option(
+        help="What runs the network; `lorair-run doctor` lists them.",
+        autocompletion=_backend_names,
+    ),
+]
+ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads, for all pictures in work.")]
+MaxPixelsOption = Annotated[
+    int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")
+]
+
+# Of the commands that restore pictures into files.
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="png, jpg, webp, tiff, bmp or avif. Default: by the output's ending, or png.",
+    ),
+]
+QualityOption = Annotated[
+    int | None, typer.Option(help="1 to 100, of jpg, webp and avif. [default: 95]")
+]
+CompareOption = Annotated[
+    bool, typer.Option("--compare", help="Write before and after too: STEM.compare.png.")
+]
+RecursiveOption = Annotated[
+    bool, typer.Option("--recursive", "-r", help="Enter folders in folders.")
+]
+GlobOption = Annotated[
+    str | None, typer.Option("--glob", help="Which files of a folder, such as 'frame_*.png'.")
+]
+SkipOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--skip-existing/--overwrite",
+        help="Leave results that are there already. Default: for folders, not for files.",
+    ),
+]
+RouteOption = Annotated[
+    Path | None, typer.Option(help="Restore under this route, saved by `lorair-run route`.")
+]
+RouteFromOption = Annotated[
+    str | None, typer.Option(help="Route `each` picture (default), only the `first`, or every Nth.")
+]
+ExpertOption = Annotated[
+    str | None, typer.Option(help="This expert alone, instead of the router's gates.")
+]
+GatesOption = Annotated[str | None, typer.Option(help="These gates, such as rain=0.7,snow=0.3.")]
+TileOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|N|off",
+        help="Restore in tiles of N pixels a side; auto: if memory asks for it.",
+    ),
+]
+ReportOption = Annotated[
+    Path | None, typer.Option(help="Write routes and times as JSON to this file.")
+]
+
+DEFAULT_BUNDLE = Path("lorair-bundle")
+MAX_PIXELS = 200_000_000
+
+
+def check_guidance(
+    route: Path | None, route_from: str | None, expert: str | None, gates: str | None
+) -> "Every":
+    """What `--route-from` says, checked before anything is opened.
+
+    Raises:
+        OptionError: it is no such thing, or two options contradict each other.
+    """
+    from lorair.runtime.folders.guidance import parse_every
+
+    if route is not None and route_from is not None:
+        raise OptionError("--route-from", wanted="no --route beside it", found=str(route))
+    if expert is not None and gates is not None:
+        raise OptionError("--expert", wanted="no --gates beside it", found=gates)
+    return parse_every(route_from) if route_from is not None else "each"
+
+
+def guidance_of(
+    bundle: "Bundle", route: Path | None, expert: str | None, gates: str | None
+) -> "tuple[Route | None, Gates | None]":
+    """The route and the gates that were asked for.
+
+    Raises:
+        RouteError: the route cannot be read, or is another router's.
+        OptionError: the bundle has no such class, or the gates are none.
+    """
+    from lorair.runtime.routing.file import load
+    from lorair.runtime.routing.gates import one_expert, parse_gates
+
+    classes = bundle.manifest.model.classes
+    given = load(route, bundle) if route is not None else None
+    if expert is not None:
+        return given, one_expert(expert, classes)
+    return given, parse_gates(gates, classes) if gates is not None else None

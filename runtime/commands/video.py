@@ -1,0 +1,130 @@
+"""lorair-run video."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lorair.runtime.errors import OptionError
+from lorair.runtime.system import console
+from lorair.runtime.video.guide import DEFAULT_CUT, DEFAULT_EASE, DEFAULT_EVERY, RouteGuide
+from lorair.runtime.video.restore import (
+    DEFAULT_CODEC,
+    DEFAULT_CRF,
+    Encoding,
+    Summary,
+    restore_video,
+)
+
+
+def video(
+    source: Annotated[Path, typer.Argument(metavar="VIDEO", help="Anything that FFmpeg reads.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="[STEM.restored.mp4, or .mkv for an .mkv]"),
+    ] = None,
+    bundle: Annotated[
+        Path, typer.Option("--bundle", "-b", envvar="LORAIR_BUNDLE", help="The bundle's folder.")
+    ] = Path("lorair-bundle"),
+    backend: Annotated[str, typer.Option(help="What runs the network.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    every: Annotated[
+        int,
+        typer.Option(
+            "--route-every", help="Frames between two questions to the router; 0: at cuts only."
+        ),
+    ] = DEFAULT_EVERY,
+    ease: Annotated[
+        int, typer.Option(help="Frames over which a new route within a scene is mixed in.")
+    ] = DEFAULT_EASE,
+    cut: Annotated[
+        float, typer.Option("--scene-cut", help="Difference of two frames that makes a cut.")
+    ] = DEFAULT_CUT,
+    codec: Annotated[str, typer.Option(help="FFmpeg's video encoder.")] = DEFAULT_CODEC,
+    crf: Annotated[
+        int | None, typer.Option(help=f"Constant quality, less is better. [{DEFAULT_CRF}]")
+    ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--encoder-option", metavar="NAME=VALUE", help="Such as preset=slow."),
+    ] = None,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Restore a video; sound, subtitles, times and metadata are copied."""
+    from lorair.runtime.restorer import Restorer
+
+    encoding = Encoding(codec, _quality(codec, crf), _pairs(options or []))
+    target = output or source.with_name(f"{source.stem}.restored{_container(source)}")
+    restorer = Restorer.open(bundle, backend, threads)
+    guide = RouteGuide(restorer.route, every, ease, cut)
+    if not as_json:
+        console.note(f"backend {restorer.backend.description}{restorer.reason}")
+    start = time.perf_counter()
+    with console.progress(f"restore {source.name}") as report:
+        done = restore_video(
+            restorer, source, target, guide, encoding,
+            lambda frame, frames: report(frame / (frames or frame), _detail(frame, frames, start)),
+        )  # fmt: skip
+    seconds = time.perf_counter() - start
+    if as_json:
+        console.print_json(_document(source, target, done, seconds))
+    else:
+        _print(source, target, done, seconds)
+
+
+def _quality(codec: str, crf: int | None) -> int | None:
+    """The default is x264's; other encoders count differently and have defaults of their own."""
+    return DEFAULT_CRF if crf is None and codec == DEFAULT_CODEC else crf
+
+
+def _container(source: Path) -> str:
+    return ".mkv" if source.suffix.lower() in (".mkv", ".webm") else ".mp4"
+
+
+def _pairs(options: list[str]) -> tuple[tuple[str, str], ...]:
+    pairs = [tuple(option.partition("=")[::2]) for option in options]
+    for option, (name, value) in zip(options, pairs, strict=True):
+        if not name or not value:
+            raise OptionError(
+                "--encoder-option", wanted="NAME=VALUE", found=option, hint="such as preset=slow"
+            )
+    return tuple((name, value) for name, value in pairs)
+
+
+def _detail(frame: int, frames: int | None, start: float) -> str:
+    rate = frame / (time.perf_counter() - start)
+    if frames is None:
+        return f"{frame} frames, {rate:.1f} a second"
+    left = (frames - frame) / rate
+    return f"{frame} of {frames}, {rate:.1f} a second, {left:.0f} s left"
+
+
+def _document(source: Path, target: Path, done: Summary, seconds: float) -> dict[str, Any]:
+    changes = [
+        {"frame": change.index, "reason": change.reason, **change.route.to_dict()}
+        for change in done.changes
+    ]
+    return {
+        "lorair": console.lorair_version(),
+        "input": str(source),
+        "output": str(target),
+        "frames": done.frames,
+        "seconds": seconds,
+        "routed": done.asked,
+        "changes": changes,
+        "notes": list(done.notes),
+    }
+
+
+def _print(source: Path, target: Path, done: Summary, seconds: float) -> None:
+    out = console.stdout()
+    out.print(f"{source} -> {target}", soft_wrap=True)
+    rate = done.frames / seconds
+    out.print(f"  frames  {done.frames}, {rate:.1f} a second; the router was asked {done.asked}x")
+    for change in done.changes:
+        out.print(
+            f"  route   from frame {change.index} ({change.reason}): {change.route.summary()}"
+        )
+    for text in done.notes:
+        console.note(f"{source}: {text}")

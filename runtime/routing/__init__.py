@@ -1,0 +1,1 @@
+"""Routes: which experts a picture gets, and the files that hold them."""

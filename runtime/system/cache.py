@@ -1,0 +1,107 @@
+"""Compiled graphs, kept from one run to the next.
+
+Compiling a full-size restorer takes seconds, loading the result a fraction of that. What is
+kept is named by a digest of all it depends on, so a changed bundle, library or processor
+never meets an old entry. Entries are whole or absent; the least recently used go when the
+cache grows beyond its limit. Deleting the folder is always safe.
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from lorair.runtime.errors import OutputError
+from lorair.runtime.system.atomic import atomic_folder
+
+VARIABLE: Final = "LORAIR_CACHE"
+"""Environment variable: the cache's folder; `off` for none."""
+
+LIMIT: Final = 4 * 2**30
+"""Bytes that all entries together may take."""
+
+WORTHWHILE: Final = 2**20
+"""Weights below this many bytes compile in a moment and are not kept."""
+
+
+def folder() -> Path | None:
+    """Where entries are kept; None if caching is off."""
+    chosen = os.environ.get(VARIABLE, "")
+    if chosen.lower() in {"off", "0", "none"}:
+        return None
+    if chosen:
+        return Path(chosen)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("lorair", appauthor=False)
+
+
+def entry_name(*parts: object) -> str:
+    """The name of what depends on these parts, and on this machine's processor."""
+    text = "\0".join(map(str, (*parts, processor())))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def fetch(name: str, make: Callable[[Path], None]) -> Path | None:
+    """The entry's folder, made first if it is not there.
+
+    Args:
+        name: from `entry_name`.
+        make: fills the empty folder that it is given.
+
+    Returns:
+        None if caching is off or the place cannot be written to; never an error.
+    """
+    root = folder()
+    if root is None:
+        return None
+    entry = root / name
+    try:
+        if not entry.is_dir():
+            root.mkdir(parents=True, exist_ok=True)
+            with atomic_folder(entry) as partial:
+                make(partial)
+            _prune(root, keep=entry)
+        os.utime(entry)
+    except (OSError, OutputError):
+        # A full or read-only disk costs time, not the picture.
+        return None
+    return entry
+
+
+def forget(entry: Path) -> None:
+    """Remove an entry that turned out to be of no use."""
+    shutil.rmtree(entry, ignore_errors=True)
+
+
+def size(root: Path) -> int:
+    """Bytes of all entries."""
+    return sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
+
+
+def _prune(root: Path, keep: Path) -> None:
+    entries = sorted(
+        (e for e in root.iterdir() if e.is_dir() and e != keep), key=lambda e: e.stat().st_mtime
+    )
+    total = size(root)
+    for entry in entries:
+        if total <= LIMIT:
+            return
+        total -= size(entry)
+        forget(entry)
+
+
+@cache
+def processor() -> str:
+    """The processor's model and instruction sets: compiled graphs are for one of them."""
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    lines = text.split("\n\n", 1)[0].splitlines()
+    wanted = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
+    return "\n".join(wanted) or platform.machine()

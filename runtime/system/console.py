@@ -1,0 +1,279 @@
+"""What all three commands share: results to stdout, progress to stderr, errors in one place."""
+
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lorair.runtime.errors import LorairError, OutputError
+from lorair.runtime.system.atomic import atomic_file, check_writable_file
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+DEBUG_VARIABLE = "LORAIR_DEBUG"
+TERMINATED = 128 + signal.SIGTERM
+
+_settings: dict[str, Any] = {"debug": False, "bar": None, "terminated": False}
+
+
+def make_app(text: str) -> typer.Typer:
+    """A command-line application with `--version` and `--debug`."""
+    app = typer.Typer(
+        help=text,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def options(
+        show_version: Annotated[
+            bool,
+            typer.Option(
+                "--version", help="Print the version.", callback=_print_version, is_eager=True
+            ),
+        ] = False,
+        debug: Annotated[
+            bool,
+            typer.Option("--debug", envvar=DEBUG_VARIABLE, help="Show tracebacks of errors."),
+        ] = False,
+    ) -> None:
+        _settings["debug"] = debug
+        if not debug:
+            # Libraries' warnings (damaged EXIF, say) are no message to a user.
+            warnings.simplefilter("ignore")
+
+    return app
+
+
+def run(app: typer.Typer) -> None:
+    """Run the application; turn its errors into one line on stderr and an exit code."""
+    # Python ends on SIGTERM without cleaning up; this way half-made folders are removed.
+    signal.signal(signal.SIGTERM, _terminated)
+    _settings.update(debug=False, terminated=False)
+    try:
+        app()
+    except LorairError as error:
+        _fail(f"error: {error.line()}", error.exit_code)
+    except OSError as error:  # stdout closed or full; files have errors of their own
+        _fail(f"error: {error}", 1)
+    except Exception as error:  # the one place where an unknown error becomes an exit code
+        _fail(
+            f"error: {type(error).__name__}: {' '.join(str(error).split())}; this is a bug in "
+            "lorair, run again with --debug before the command and report what it shows",
+            1,
+        )
+
+
+def _terminated(*_: object) -> None:
+    """Leave by SystemExit, so that everything is cleaned up on the way."""
+    _settings["terminated"] = True
+    before = sys.unraisablehook
+
+    def again(lost: "sys.UnraisableHookArgs") -> None:
+        # Python drops what is raised in a weak reference's callback or in __del__.
+        if isinstance(lost.exc_value, SystemExit):
+            timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
+            timer.daemon = True
+            timer.start()
+        else:
+            before(lost)
+
+    sys.unraisablehook = again
+    sys.exit(TERMINATED)
+
+
+def _fail(message: str, code: int) -> None:
+    if _settings["terminated"]:  # a library took our exit for a failure of its own
+        sys.exit(TERMINATED)
+    if _settings["debug"]:
+        traceback.print_exc()
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+def lorair_version() -> str:
+    """The installed version, or `unknown` in a bare source tree."""
+    try:
+        return version("lorair")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"lorair {lorair_version()}")
+        raise typer.Exit
+
+
+def stdout() -> "Console":
+    """Rich on stdout, for results. Text is printed as it is: names may hold brackets."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False)
+
+
+def stderr() -> "Console":
+    """Rich on stderr, for progress and notes."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False)
+
+
+def status(text: str) -> AbstractContextManager[object]:
+    """A spinner on stderr while something runs; nothing if stderr is no terminal."""
+    from rich.text import Text
+
+    return stderr().status(Text(f"{text} …")) if sys.stderr.isatty() else nullcontext()
+
+
+@contextmanager
+def bar(text: str) -> Iterator[Callable[[float, str], None]]:
+    """A bar on stderr while something runs, if stderr is a terminal.
+
+    What it yields takes the fraction done and what is being done; until then it only moves.
+    """
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[detail]}", style="dim", markup=False),
+    )
+    shown = Progress(*columns, console=stderr(), transient=True, disable=not sys.stderr.isatty())
+    with shown:
+        task = shown.add_task(text, total=None, detail="")
+        yield lambda done, detail: shown.update(task, total=1.0, completed=done, detail=detail)
+
+
+@contextmanager
+def step(text: str) -> Iterator[None]:
+    """A spinner on stderr while a long step runs, then a line with its time."""
+    with _timed(text), status(text):
+        yield
+
+
+@contextmanager
+def progress(text: str) -> Iterator[Callable[[float, str], None]]:
+    """`step` with a `bar`."""
+    with _timed(text), bar(text) as report:
+        yield report
+
+
+@contextmanager
+def counter(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on stderr with rate and time left, if that is a terminal; call it for each one done.
+
+    `say` prints above the bar.
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.2f}/s" if task.speed else "")
+
+    shown = total > 1 and sys.stderr.isatty()
+    # Redirected, results would go to stderr as well, also where stdout is a file.
+    bar = Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=stderr(),
+        transient=True,
+        disable=not shown,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with bar:
+        task = bar.add_task("", total=total)
+        _settings["bar"] = bar.console if shown else None
+        try:
+            yield lambda: bar.advance(task)
+        finally:
+            _settings["bar"] = None
+
+
+def say(text: str) -> None:
+    """A result's line on stdout; above the bar if there is one on the same terminal."""
+    bar = _settings["bar"] if sys.stdout.isatty() else None
+    (bar or stdout()).print(text, soft_wrap=True)
+
+
+@contextmanager
+def _timed(text: str) -> Iterator[None]:
+    """A line with the block's time, if it ends well."""
+    import time
+
+    from rich.text import Text
+
+    start = time.perf_counter()
+    yield
+    seconds = f"{time.perf_counter() - start:.1f} s"
+    stderr().print(Text.assemble(("✓ ", "green"), f"{text} ", (seconds, "dim")), soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """A line on stderr that is neither result nor error."""
+    (_settings["bar"] or stderr()).print(f"note: {text}", soft_wrap=True)
+
+
+def table(*columns: str, title: str | None = None) -> "Table":
+    """A plain table; columns that start with `>` are right-aligned."""
+    from rich import box
+    from rich.table import Table
+
+    out = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        right = column.startswith(">")
+        out.add_column(column.lstrip(">"), justify="right" if right else "left")
+    return out
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    import json
+
+    print(json.dumps(value, indent=2))
+
+
+def check_report(path: Path, used: Iterable[Path]) -> None:
+    """Raise OutputError if a report cannot be written, or would overwrite a used file."""
+    check_writable_file(path)
+    if path.resolve() in {other.resolve() for other in used}:
+        raise OutputError(
+            f"cannot write the report {path}",
+            wanted="a file of its own",
+            found="an input or output of this run",
+            hint="choose another name, such as report.json",
+        )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """One JSON document into a file, atomically."""
+    import json
+
+    with atomic_file(path) as partial:
+        partial.write_text(json.dumps(value, indent=2) + "\n", "utf-8")

@@ -1,0 +1,1 @@
+"""Video: frame by frame, with a route that changes only when the weather does."""

@@ -1,0 +1,142 @@
+"""Result files: what is written can be read, and nothing else can."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from results import configuration, latency_report
+
+from lorair.benchmarks.schema import LatencyReport
+from lorair.benchmarks.schema.results_file import (
+    kept,
+    read_latency,
+    read_report,
+    to_json,
+    write_report,
+)
+from lorair.runtime.errors import ResultError
+
+RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
+
+
+def made() -> Any:
+    return to_json(latency_report(configuration("x", total=[1.0, 2.0, 3.0], decode=[0.1] * 3)))
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    report = latency_report(configuration("x", total=[1.0, 2.5], psnr_db=50.0), complete=False)
+    write_report(tmp_path / "a.json", report)
+    assert read_report(tmp_path / "a.json") == report
+
+
+def test_the_literal_file() -> None:
+    content = made()
+    assert (content["schema_version"], content["kind"], content["complete"]) == (2, "latency", True)
+    (found,) = content["configurations"]
+    assert found["samples"] == {"total": [1.0, 2.0, 3.0], "decode": [0.1, 0.1, 0.1]}
+    assert found["summary"]["total"]["p50"] == 2
+    assert found["summary"]["total"]["interval"] == {"low": 1, "high": 3, "confidence": 0.95}
+    assert found["memory"] == {"host": None, "device": None}
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda p: p.stem)
+def test_shipped_results_are_readable(path: Path) -> None:
+    report = read_report(path)
+    assert report.complete
+    for c in report.configurations if isinstance(report, LatencyReport) else ():
+        for stage, summary in c.summary.items():
+            wanted = np.percentile(c.samples[stage][c.warmup :], [50, 90, 99])
+            assert (summary.p50, summary.p90, summary.p99) == pytest.approx(wanted)
+
+
+def change(**fields: Any) -> Any:
+    return made() | fields
+
+
+def broken_samples() -> Any:
+    content = made()
+    content["configurations"][0]["samples"]["decode"] = [0.1]
+    return content
+
+
+def negative() -> Any:
+    content = made()
+    content["configurations"][0]["samples"]["total"] = [-1.0, 1.0, 1.0]
+    return content
+
+
+def twice() -> Any:
+    content = made()
+    content["configurations"] *= 2
+    return content
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "wanted JSON"),
+        ("\x00\xff", "wanted JSON"),
+        ("[" * 100_000, "wanted JSON"),
+        ("[]", "wanted a result of lorair-bench, found other JSON"),
+        ('{"name": "left-pad"}', "wanted a result of lorair-bench, found other JSON"),
+        (change(schema_version=1), "wanted schema version 2, found 1; measure again"),
+        (change(schema_version=3), "wanted schema version 2, found 3; upgrade lorair"),
+        (change(schema_version="2"), "found '2'"),
+        (
+            change(kind="poetry"),
+            "wanted kind latency or throughput or .*, found 'poetry'",
+        ),
+        (change(kind=["latency"]), r"found \['latency'\]"),
+        (change(environment={}), "environment.cpu, found Field required"),
+        (change(bundles=[]), "a configuration of a bundle that is not listed"),
+        (broken_samples(), "stages with different numbers of samples"),
+        (negative(), "configurations.0.samples.total.0, found Input should be greater"),
+        (twice(), "a configuration is there twice"),
+    ],
+)
+def test_foreign_and_damaged_files(content: Any, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content), "latin-1")
+    with pytest.raises(ResultError, match=words) as caught:
+        read_report(path)
+    assert caught.value.exit_code == 2
+    assert str(path) in str(caught.value)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ResultError, match="found nothing there"):
+        read_report(tmp_path / "a.json")
+    with pytest.raises(ResultError, match="wanted a file"):
+        read_report(tmp_path)
+
+
+def test_another_kind(tmp_path: Path) -> None:
+    content = made()
+    quality = {key: content[key] for key in ("schema_version", "environment")}
+    quality |= {"kind": "quality", "pictures": [], "mean": None}
+    (tmp_path / "a.json").write_text(json.dumps(quality))
+    assert read_report(tmp_path / "a.json").kind == "quality"
+    with pytest.raises(ResultError, match="wanted a result of lorair-bench latency, found one of"):
+        read_latency(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, ValueError])
+def test_an_interrupted_run_is_kept_and_marked(stop: type[BaseException], tmp_path: Path) -> None:
+    path, rounds = tmp_path / "a.json", []
+    with (
+        pytest.raises(stop),
+        kept(path, lambda ok: latency_report(configuration("x", total=rounds), complete=ok)),
+    ):
+        rounds.append(1.0)
+        raise stop
+    found = read_latency(path)
+    assert not found.complete
+    assert found.configurations[0].samples["total"] == (1.0,)
+
+
+def test_nothing_is_written_for_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), kept(tmp_path / "a.json", lambda _: None):
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,148 @@
+"""What a person sees in Netron, and what a runtime may rely on."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from lorair.kernels import spec
+
+
+@pytest.fixture(params=["tiny_bundle", "tiny_bundle_fp16"])
+def bundle(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.getfixturevalue(request.param)
+    return path
+
+
+def graph(path: Path) -> onnx.ModelProto:
+    return onnx.load(path, load_external_data=False)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["router.onnx", "restorer.onnx", "restorer.onnxruntime.onnx", "restorer.openvino.onnx"],
+)
+def test_graphs_pass_the_checker(bundle: Path, name: str) -> None:
+    onnx.checker.check_model(str(bundle / name), full_check=True)
+
+
+@pytest.mark.parametrize("name", ["router.onnx", "restorer.onnx"])
+def test_names_are_module_paths(bundle: Path, name: str) -> None:
+    model = graph(bundle / name)
+    nodes = [node.name for node in model.graph.node]
+    assert len(set(nodes)) == len(nodes)
+    tensors = [t for node in model.graph.node for t in (*node.input, *node.output) if t]
+    for text in nodes + tensors + [i.name for i in model.graph.initializer]:
+        assert not re.search(r"\bnode_|\bval_\d|_symbolic|_empty_nn", text), text
+    for node in model.graph.node:
+        if node.op_type == spec.LORA_MOE_CONV:
+            path = node.name.removesuffix(f"/{spec.LORA_MOE_CONV}")
+            assert list(node.input[1:5]) == [
+                f"{path}.conv.weight",
+                f"{path}.lora_A_list",
+                f"{path}.lora_B_list",
+                "gates",
+            ]
+
+
+def test_a_block_is_six_nodes(bundle: Path) -> None:
+    model = graph(bundle / "restorer.onnx")
+    kinds = Counter((node.domain, node.op_type) for node in model.graph.node)
+    blocks, modulations = 10, 5
+    for name in (
+        spec.NORM_LORA_MOE_CONV,
+        spec.NORM_LORA_MOE_CONV_GATE,
+        spec.LORA_MOE_DEPTHWISE_GATE,
+        spec.SCALE_LORA_MOE_CONV_ADD,
+        spec.LORA_MOE_CONV_ADD,
+    ):
+        assert kinds[spec.DOMAIN, name] == blocks, name
+    # SCA's; 4 downs, 4 ups, intro, ending and two of the prior.
+    assert kinds[spec.DOMAIN, spec.LORA_MOE_CONV] == blocks + 4 * modulations + 12
+    assert kinds[spec.DOMAIN, spec.NORM_SCALE_ADD] == modulations
+    assert kinds["", "Conv"] == 0
+    assert {f.name for f in model.functions} == set(spec.OPERATORS)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_bound_graphs_are_standard_and_share_the_weights(bundle: Path, runtime: str) -> None:
+    model = graph(bundle / f"restorer.{runtime}.onnx")
+    assert not model.functions
+    assert {node.domain for node in model.graph.node} == {""}
+    assert [value.name for value in model.graph.input] == ["image", "prior"]
+    gates = next(t for t in model.graph.initializer if t.name == "gates")
+    # ONNX Runtime replaces external initializers only.
+    assert gates.data_location == TensorProto.EXTERNAL
+    places = {
+        entry.value
+        for tensor in model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    assert places == {"restorer.onnx.data"}
+
+
+def test_inputs_and_outputs(bundle: Path) -> None:
+    restorer, router = graph(bundle / "restorer.onnx").graph, graph(bundle / "router.onnx").graph
+
+    def described(values: Iterable[onnx.ValueInfoProto]) -> dict[str, list[object]]:
+        return {
+            v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
+            for v in values
+        }
+
+    image = [1, 3, "16*h", "16*w"]
+    assert described(restorer.input) == {"image": image, "prior": [1, 384], "gates": [3]}
+    assert described(restorer.output) == {"restored": image}
+    assert described(router.input) == {"views": ["batch", 5, 3, 56, 56]}
+    assert described(router.output) == {
+        "logits": ["batch", 3],
+        "prior": ["batch", 384],
+        "gates": ["batch", 3],
+    }
+    for value in (*restorer.input, *restorer.output, *router.input, *router.output):
+        assert value.type.tensor_type.elem_type == TensorProto.FLOAT
+
+
+def test_nothing_of_the_exporting_machine_is_left(bundle: Path) -> None:
+    for name in ("router.onnx", "restorer.onnx"):
+        content = (bundle / name).read_bytes()
+        assert str(Path.home()).encode() not in content
+        assert b"site-packages" not in content
+        assert b".py" not in content
+
+
+def test_weights_lie_beside_the_graph(bundle: Path) -> None:
+    for name in ("router.onnx", "restorer.onnx"):
+        assert (bundle / name).stat().st_size < 500_000
+        assert (bundle / f"{name}.data").stat().st_size > 1_000_000
+
+
+def test_half_precision_is_in_the_types(tiny_bundle_fp16: Path) -> None:
+    """fp16 weights and convolutions; no precision flag that a builder could drop."""
+    model = onnx.load(tiny_bundle_fp16 / "restorer.onnx")
+    weights = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
+    assert {
+        a.dtype for n, a in weights.items() if n.endswith(("weight", "bias", "_list", "beta"))
+    } == {np.dtype(np.float16)}
+    router = onnx.load(tiny_bundle_fp16 / "router.onnx")
+    types = {i.name: i.data_type for i in router.graph.initializer}
+    tower = [t for n, t in types.items() if n.startswith("clip_model") and "weight" in n]
+    assert set(tower) == {TensorProto.FLOAT16}
+    assert types["cls_head.weight"] == TensorProto.FLOAT
+
+
+def test_export_is_reproducible(tiny_pair: object, tmp_path: Path) -> None:
+    from lorair.exporter.checkpoint.checkpoint import Pair
+    from lorair.exporter.graphs.onnx_export import export_router
+
+    assert isinstance(tiny_pair, Pair)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        export_router(tiny_pair.modules()[0], tiny_pair.config.router, tmp_path / name / "r.onnx")
+    assert (tmp_path / "a/r.onnx").read_bytes() == (tmp_path / "b/r.onnx").read_bytes()

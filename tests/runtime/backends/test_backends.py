@@ -1,0 +1,157 @@
+"""Every backend gives the same picture; `auto` picks by speed and precision."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lorair import Restorer, Route
+from lorair.exporter.checkpoint.checkpoint import Pair
+from lorair.runtime.backends import BACKENDS, choose
+from lorair.runtime.backends.bound import BoundGraphs
+from lorair.runtime.bundle.manifest import Bundle
+from lorair.runtime.errors import BackendError, DependencyError
+
+GPUS = {"tensorrt-rtx", "tensorrt", "onnxruntime-cuda"}
+EXACT = [kind.name for kind in BACKENDS.values() if "fp32" in kind.precisions]
+
+GATES = {"one": [0.0, 1.0, 0.0], "another": [0.0, 0.0, 1.0], "mixture": [0.5, 0.2, 0.3]}
+
+
+@pytest.fixture(scope="module", params=EXACT)
+def restorer(request: pytest.FixtureRequest, tiny_bundle: Path) -> Restorer:
+    kind = BACKENDS[request.param]
+    lacks = kind.missing() or kind.unfit(Bundle.open(tiny_bundle))
+    if request.param in GPUS and lacks is not None:
+        pytest.skip(lacks)
+    assert lacks is None, "the dev extra brings every CPU backend"
+    return Restorer.open(tiny_bundle, request.param)
+
+
+@pytest.fixture(scope="module")
+def crop(photo: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(photo[:91, :130])
+
+
+def by_pytorch(pair: Pair, pixels: np.ndarray, route: Route) -> np.ndarray:
+    image = torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        restored = pair.modules()[1].restore(
+            image, torch.from_numpy(route.prior[None]), torch.from_numpy(route.gates)
+        )
+    found: np.ndarray = (restored.clamp(0, 1) * 255).round().byte()[0].permute(1, 2, 0).numpy()
+    return found
+
+
+@pytest.mark.parametrize("gates", GATES.values(), ids=GATES)
+def test_every_backend_gives_the_same_picture(
+    gates: list[float], restorer: Restorer, tiny_pair: Pair, crop: np.ndarray
+) -> None:
+    """The first gates are bound, the others run on the general graph."""
+    routed = restorer.route(crop)
+    route = Route(routed.logits, np.array(gates, np.float32), routed.prior, routed.classes)
+    found = restorer.restore(crop, route).image.astype(int)
+    wanted = by_pytorch(tiny_pair, crop, route)
+    assert (np.abs(found - wanted) <= 1).mean() >= 0.999
+    assert (found == wanted).mean() >= 0.999
+
+
+def test_routes_agree(restorer: Restorer, tiny_pair: Pair, crop: np.ndarray) -> None:
+    from lorair.runtime.pixels import make_views
+
+    route = restorer.route(crop)
+    with torch.inference_mode():
+        logits, prior, gates = tiny_pair.modules()[0](torch.from_numpy(make_views(crop, 56)))
+    np.testing.assert_allclose(route.logits, logits[0], atol=1e-4)
+    np.testing.assert_allclose(route.prior, prior[0], atol=1e-4)
+    np.testing.assert_array_equal(route.gates, gates[0])
+
+
+def test_openvino_routes_without_onnxruntime(
+    tiny_bundle: Path, crop: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = Restorer.open(tiny_bundle, "openvino").route(crop)
+    monkeypatch.setattr(
+        "lorair.runtime.backends.openvino.is_installed", lambda name: name != "onnxruntime"
+    )
+    restorer = Restorer.open(tiny_bundle, "openvino")
+    assert "router on" not in restorer.backend.description
+    np.testing.assert_allclose(restorer.route(crop).prior, wanted.prior, atol=1e-4)
+
+
+def test_bfloat16_is_close_where_the_processor_has_it(tiny_bundle: Path, crop: np.ndarray) -> None:
+    kind = BACKENDS["openvino-bf16"]
+    if kind.missing() is not None:
+        with pytest.raises(BackendError, match="wanted a processor with bfloat16 arithmetic"):
+            Restorer.open(tiny_bundle, kind.name)
+        pytest.skip("this processor has no bfloat16 arithmetic")
+    exact = Restorer.open(tiny_bundle, "openvino").restore(crop)
+    coarse = Restorer.open(tiny_bundle, kind.name).restore(crop)
+    error = np.square(exact.image.astype(float) - coarse.image).mean()
+    # Weights that are drawn, not trained, amplify more than a trained network does.
+    assert 10 * np.log10(255**2 / error) > 40
+    assert "bf16" in Restorer.open(tiny_bundle, kind.name).backend.description
+
+
+def test_fp16_bundles_run_everywhere(tiny_bundle_fp16: Path, crop: np.ndarray) -> None:
+    wanted = Restorer.open(tiny_bundle_fp16, "onnxruntime").restore(crop).image.astype(float)
+    found = Restorer.open(tiny_bundle_fp16, "openvino").restore(crop).image
+    assert np.abs(wanted - found).mean() < 0.5
+
+
+def test_only_the_first_gates_are_bound() -> None:
+    compiled: list[Any] = []
+
+    def bound(gates: np.ndarray) -> str:
+        compiled.append(gates.tolist())
+        return f"bound {gates.tolist()}"
+
+    def general() -> str:
+        compiled.append("general")
+        return "general"
+
+    graphs = BoundGraphs(bound, general)
+    first, second = np.array([1.0, 0.0], np.float32), np.array([0.0, 1.0], np.float32)
+    assert graphs.get(first) == ("bound [1.0, 0.0]", False)
+    assert graphs.get(second) == ("general", True)
+    first_again = first.copy()
+    first[:] = 7  # the caller's array is the caller's
+    assert graphs.get(first_again) == ("bound [1.0, 0.0]", False)
+    assert graphs.get(np.array([0.5, 0.5], np.float32)) == ("general", True)
+    assert compiled == [[1.0, 0.0], "general"]
+    assert BoundGraphs(None, general).get(second) == ("general", True)
+
+
+def test_auto_keeps_the_bundle_s_precision(
+    tiny_bundle: Path, tiny_bundle_fp16: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lorair.runtime.backends.openvino.has_bfloat16", lambda: True)
+    assert choose(Bundle.open(tiny_bundle)).kind.name == "openvino"
+    assert choose(Bundle.open(tiny_bundle_fp16)).kind.name == "openvino-bf16"
+    monkeypatch.setattr("lorair.runtime.backends.openvino.has_bfloat16", lambda: False)
+    assert choose(Bundle.open(tiny_bundle_fp16)).kind.name == "openvino"
+    restorer = Restorer.open(tiny_bundle)
+    assert restorer.backend.name == "openvino"
+    assert "auto: the fastest here for an fp32 bundle" in restorer.reason
+    assert Restorer.open(tiny_bundle, "onnxruntime").reason == ""
+
+
+def test_auto_takes_what_is_installed(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    installed = {"onnxruntime"}
+    monkeypatch.setattr("lorair.runtime.backends.is_installed", lambda name: name in installed)
+    assert choose(bundle).kind.name == "onnxruntime"
+    installed.clear()
+    with pytest.raises(DependencyError, match=r"pip install 'lorair\[cpu\]'; `lorair-run doctor`"):
+        choose(bundle)
+
+
+def test_a_bundle_without_openvino_s_form(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    files = {n: i for n, i in bundle.manifest.files.items() if n != "restorer.openvino.onnx"}
+    older = Bundle(bundle.path, bundle.manifest.model_copy(update={"files": files}))
+    assert choose(older).kind.name == "onnxruntime"
+    with pytest.raises(BackendError, match=r"restorer\.openvino\.onnx in it, found a bundle of"):
+        BACKENDS["openvino"].open(older, None)

@@ -1,0 +1,232 @@
+"""The TensorRT backend over a stand-in for the library, on a simulated GPU."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from engine_files import VERSION, add_engine
+from fake_tensorrt import FakeTensorRT
+from simulated_gpu import SimulatedGpu, compiled_pictures
+
+from lorair import Restorer
+from lorair.runtime.backends import tensorrt as backend_module
+from lorair.runtime.backends.tensorrt import open_tensorrt
+from lorair.runtime.bundle.engines import GRAPHS, Depends, Range
+from lorair.runtime.bundle.manifest import KERNELS, Bundle
+from lorair.runtime.errors import BackendError, BundleError, PictureError
+from lorair.runtime.gpu.driver import DriverInfo, GpuInfo
+from lorair.runtime.gpu.engine_fit import MODULES, misfit
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Bundle:
+    bundle = Bundle.open(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    for branch in GRAPHS:
+        add_engine(bundle, branch)
+    return bundle
+
+
+@pytest.fixture
+def gpu() -> SimulatedGpu:
+    return SimulatedGpu()
+
+
+@pytest.fixture(params=["tensorrt-rtx", "tensorrt"])
+def library(
+    request: pytest.FixtureRequest, gpu: SimulatedGpu, monkeypatch: pytest.MonkeyPatch
+) -> FakeTensorRT:
+    made = FakeTensorRT(gpu, VERSION, rtx=request.param == "tensorrt-rtx")
+    monkeypatch.setattr(backend_module, "import_module", lambda name: made)
+    return made
+
+
+@pytest.fixture
+def rtx(gpu: SimulatedGpu, monkeypatch: pytest.MonkeyPatch) -> FakeTensorRT:
+    made = FakeTensorRT(gpu, VERSION, rtx=True)
+    monkeypatch.setattr(backend_module, "import_module", lambda name: made)
+    return made
+
+
+@pytest.fixture
+def with_kernels(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    (bundle.path / KERNELS).mkdir()
+    found = list(compiled_pictures().values())
+    monkeypatch.setattr("lorair.runtime.backends.gpu.read_index", lambda folder: found)
+    return bundle
+
+
+def test_the_whole_walk(
+    rtx: FakeTensorRT, gpu: SimulatedGpu, with_kernels: Bundle, photo: Any
+) -> None:
+    pixels = np.ascontiguousarray(photo[:41, :60])
+    wanted = Restorer.open(with_kernels.path, "onnxruntime").restore(pixels)
+    restorer = Restorer(with_kernels, open_tensorrt(with_kernels, "tensorrt-rtx", gpu))
+    assert "the whole walk on a simulated GPU" in restorer.backend.description
+    for _ in range(3):
+        found = restorer.restore(pixels)
+        assert (found.image == wanted.image).mean() > 0.999
+        np.testing.assert_allclose(found.route.prior, wanted.route.prior, atol=1e-5)
+        assert set(found.seconds) == {"walk"}
+    assert gpu.captures == 1
+    # 16-bit pictures take the host's ends.
+    deep = restorer.restore(pixels.astype(np.uint16) * 257)
+    assert deep.image.dtype == np.uint16
+    assert np.abs(deep.image / 257 - wanted.image).max() <= 1
+
+
+def test_without_kernels_the_host_prepares_pictures(
+    library: FakeTensorRT, gpu: SimulatedGpu, bundle: Bundle, photo: Any
+) -> None:
+    flavour = "tensorrt-rtx" if hasattr(library, "IRuntimeCache") else "tensorrt"
+    if flavour == "tensorrt":
+        for branch in GRAPHS:
+            add_engine(bundle, branch, flavour="tensorrt", device=gpu.info.target)
+    backend = open_tensorrt(bundle, flavour, gpu)
+    assert backend.walk is None
+    restorer = Restorer(bundle, backend)
+    for height in (41, 41, 20):
+        pixels = np.ascontiguousarray(photo[:height, :60])
+        wanted = Restorer.open(bundle.path, "onnxruntime").restore(pixels).image
+        assert (restorer.restore(pixels).image == wanted).mean() > 0.999
+    # One context for the router, one for each size in turn, and their memory was given back.
+    assert len(library.contexts) == 3
+    held = gpu.used
+    restorer.restore(np.ascontiguousarray(photo[:20, :60]))
+    assert gpu.used == held
+
+
+def test_what_rtx_compiles_is_kept(
+    rtx: FakeTensorRT, gpu: SimulatedGpu, bundle: Bundle, photo: Any
+) -> None:
+    pixels = np.ascontiguousarray(photo[:20, :20])
+    Restorer(bundle, open_tensorrt(bundle, "tensorrt-rtx", gpu)).restore(pixels)
+    kept = sorted((bundle.path / "engines").glob("*.runtime-cache"))
+    assert [path.read_bytes() for path in kept] == [b"kernels", b"kernels"]
+    rtx.caches.clear()
+    Restorer(bundle, open_tensorrt(bundle, "tensorrt-rtx", gpu)).restore(pixels)
+    assert all(cache.content.startswith(b"kernels") for cache in rtx.caches)
+    Bundle.open(bundle.path)  # still a whole bundle
+
+
+def test_the_engine_with_the_least_reach_is_taken(
+    rtx: FakeTensorRT, gpu: SimulatedGpu, bundle: Bundle
+) -> None:
+    add_engine(bundle, "restorer", most=320)
+    backend = open_tensorrt(bundle, "tensorrt-rtx", gpu)
+    networks = vars(backend)["_networks"]
+    small, large = networks.restorer((96, 96)), networks.restorer((112, 96))
+    assert small is not large
+    assert networks.restorer((16, 16)) is small
+
+
+def test_a_picture_beyond_the_engine_s_reach(
+    rtx: FakeTensorRT, gpu: SimulatedGpu, bundle: Bundle, photo: Any
+) -> None:
+    restorer = Restorer(bundle, open_tensorrt(bundle, "tensorrt-rtx", gpu))
+    with pytest.raises(PictureError, match=r"wanted 16x16 to 96x96.*--max 208x304"):
+        restorer.restore(photo)
+
+
+def test_a_damaged_engine(rtx: FakeTensorRT, gpu: SimulatedGpu, bundle: Bundle) -> None:
+    path = next((bundle.path / "engines").glob("restorer-*.engine"))
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"?")
+    with pytest.raises(BundleError, match="wanted the engine as it was built"):
+        open_tensorrt(bundle, "tensorrt-rtx", gpu)
+    path.write_bytes(content[:-1])
+    with pytest.raises(BackendError, match=r"for the restorer fits.*lorair-export engine"):
+        open_tensorrt(bundle, "tensorrt-rtx", gpu)
+
+
+def test_an_engine_that_the_library_refuses(
+    rtx: FakeTensorRT, gpu: SimulatedGpu, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lorair.runtime.bundle.engines.Engine.read", lambda engine: b"foreign")
+    with pytest.raises(BundleError, match="found magic tag does not match; build it again"):
+        open_tensorrt(bundle, "tensorrt-rtx", gpu)
+
+
+def test_auto_says_why_an_engine_is_not_used(
+    bundle: Bundle, gpu: SimulatedGpu, rtx: FakeTensorRT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restorer = Restorer.open(bundle.path)
+    assert restorer.backend.name == "openvino"
+    assert "tensorrt-rtx is not used: there is no NVIDIA driver" in restorer.reason
+    # With a GPU, but another version of the library than the engines'.
+    driver = DriverInfo("13.0", (gpu.info,))
+    for module in ("driver", "engine_fit"):
+        monkeypatch.setattr(f"lorair.runtime.{module}.examine", lambda: driver)
+    monkeypatch.setattr("lorair.runtime.gpu.engine_fit.version", lambda name: "1.8.0")
+    restorer = Restorer.open(bundle.path)
+    assert restorer.backend.name == "openvino"
+    assert "built with tensorrt-rtx 1.7.1, here is 1.8.0" in restorer.reason
+    assert f"`lorair-export engine {bundle.path} --flavour tensorrt-rtx`" in restorer.reason
+    # Everything fits, but an engine's content is damaged.
+    monkeypatch.setattr("lorair.runtime.gpu.engine_fit.version", lambda name: VERSION)
+    monkeypatch.setattr(backend_module, "Gpu", lambda: gpu)
+    assert Restorer.open(bundle.path).backend.name == "tensorrt-rtx"
+    path = next((bundle.path / "engines").glob("restorer-*.engine"))
+    path.write_bytes(bytes(len(path.read_bytes())))
+    restorer = Restorer.open(bundle.path)
+    assert restorer.backend.name == "openvino"
+    assert "wanted the engine as it was built, found other content" in restorer.reason
+
+
+def test_misfits() -> None:
+    shape = Range(min=(1,), opt=(1,), max=(1,))
+    depends = Depends(
+        branch="router", graph="0" * 64, weights="0" * 64, bodies=None, precision="fp16",
+        flavour="tensorrt-rtx", version=VERSION, recipe=1, profile={"views": shape},
+    )  # fmt: skip
+    ada = GpuInfo("Ada", 89, 1)
+    assert misfit(depends, VERSION, ada) is None
+    assert misfit(depends, "1.8", ada) == "it was built with tensorrt-rtx 1.7.1, here is 1.8"
+    hopper = replace(ada, sm=90)
+    assert str(misfit(depends, VERSION, hopper)).endswith("or 12.1, this GPU has 9.0")
+    plugged = depends.model_copy(update={"kernels": "0" * 64})
+    assert "has plugins" in str(misfit(plugged, VERSION, ada))
+    assert misfit(plugged, VERSION, ada, plugins=True) is None
+    one = depends.model_copy(update={"sms": (86, 120)})
+    assert misfit(one, VERSION, ada) == (
+        "it is for compute capability 8.6 or 12.0, this GPU has 8.9"
+    )
+    here = depends.model_copy(update={"flavour": "tensorrt", "device": hopper.target})
+    assert misfit(here, VERSION, hopper) is None
+    assert str(misfit(here, VERSION, ada)).startswith("it was built on and for Ada, compute cap")
+
+
+def test_the_stand_in_has_the_library_s_names() -> None:
+    real = pytest.importorskip(MODULES["tensorrt-rtx"])
+    for name in ("ILogger", "TensorIOMode", "IRuntimeCache", "Runtime"):
+        assert hasattr(real, name)
+    assert hasattr(real.ExecutionContextAllocationStrategy, "USER_MANAGED")
+    assert hasattr(real.DynamicShapesKernelSpecializationStrategy, "EAGER")
+    config = real.IRuntimeConfig
+    for owner, names in {
+        real.ILogger: ("ERROR", "INTERNAL_ERROR"),
+        real.Runtime: ("deserialize_cuda_engine",),
+        real.ICudaEngine: (
+            "get_tensor_mode",
+            "create_runtime_config",
+            "create_execution_context",
+        ),
+        config: (
+            "set_execution_context_allocation_strategy",
+            "dynamic_shapes_kernel_specialization_strategy",
+            "create_runtime_cache",
+            "set_runtime_cache",
+        ),
+        real.IRuntimeCache: ("serialize", "deserialize"),
+        real.IExecutionContext: (
+            "set_input_shape",
+            "set_tensor_address",
+            "update_device_memory_size_for_shapes",
+            "set_device_memory",
+            "execute_async_v3",
+        ),
+    }.items():
+        for name in names:
+            assert hasattr(owner, name), f"{owner}.{name}"

@@ -1,0 +1,270 @@
+"""Folders of pictures: bad ones, interruptions, a full disk."""
+
+import errno
+import json
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command import Command
+from PIL import Image
+
+from lorair import Restorer
+from lorair.runtime.folders.plan import Task
+from lorair.runtime.folders.run import is_current
+from lorair.runtime.system.atomic import remove_partials
+
+SUPPORT = Path(__file__).parents[2] / "support"
+CHILD_LIMIT = 120
+
+
+def pictures(folder: Path, count: int, side: int = 16) -> Path:
+    """Pictures of noise: each file is unlike every other."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"p{number:03}.png")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*")}
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG's header that claims this size."""
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def add_bad_ones(folder: Path) -> dict[str, str]:
+    """Ten of different kinds -> a word of each one's reason."""
+    whole = (folder / "p000.png").read_bytes()
+    Image.open(folder / "p001.png").save(folder / "x.jpg")
+    jpeg = (folder / "x.jpg").read_bytes()
+    (folder / "x.jpg").unlink()
+    for name, content in {
+        "bad0.png": whole[:300],
+        "bad1.jpg": jpeg[:200],
+        "bad2.png": b"this is text",
+        "bad3.png": b"",
+        "bad4.png": png_of(0, 0) + whole[33:],
+        "bad5.png": png_of(60_000, 60_000) + whole[33:],
+        "bad6.png": whole[:60] + bytes(200) + whole[260:],
+    }.items():
+        (folder / name).write_bytes(content)
+    (folder / "bad7.png").mkdir()
+    (folder / "bad8.png").symlink_to(folder / "nowhere.png")
+    Image.new("RGB", (1, 1)).save(folder / "bad9.png")
+    words = ("", "", "12 bytes", "an empty file", "", "megapixels", "", "a folder", "no such file")
+    names = sorted(path.name for path in folder.glob("bad*"))
+    return dict(zip(names, (*words, "at least 2 pixels"), strict=True))
+
+
+def test_bad_pictures_end_nothing(lorair_run: Command, tiny_bundle: Path, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "in", 190)
+    Image.open(folder / "p005.png").save(folder / "p005.jpg", "PNG")  # the ending lies: not bad
+    (folder / "p005.png").unlink()
+    bad = add_bad_ones(folder)
+    report, out = tmp_path / "r.json", tmp_path / "out"
+    command = ("infer", folder, "-o", out, "-b", tiny_bundle, "--report", report)
+    result = lorair_run(*command, "--backend", "onnxruntime")
+    assert result.code == 1
+    assert "190 restored, 10 failed" in result.err
+    entries = json.loads(report.read_text())["pictures"]
+    sources = [Path(entry["input"]).name for entry in entries]
+    assert sources == sorted(p.name for p in folder.iterdir())
+    failed = {Path(e["input"]).name: e["error"] for e in entries if e["status"] == "failed"}
+    assert failed.keys() == bad.keys()
+    for name, word in bad.items():
+        assert f"{name}: wanted" in failed[name]
+        assert word in failed[name]
+        assert f"error: {failed[name]}" in result.err
+    assert set(contents(out)) == {f"p{number:03}.restored.png" for number in range(190)}
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    again = lorair_run(*command, "--backend", "onnxruntime")
+    assert again.code == 1
+    assert "0 restored, 190 skipped, 10 failed" in again.err
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
+
+
+def test_a_folder_gives_what_pictures_give_one_by_one(
+    lorair_run: Command, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    folder = pictures(tmp_path / "in", 6, side=40)
+    for jobs in (1, 3):
+        out = tmp_path / f"out{jobs}"
+        lorair_run("infer", folder, "-o", out, "-b", tiny_bundle, "--jobs", jobs, "--json")
+        restorer = Restorer.open(tiny_bundle, threads=1)
+        for source in sorted(folder.iterdir()):
+            with Image.open(source) as image:
+                wanted = restorer.restore(np.asarray(image)).image.astype(int)
+            with Image.open(out / f"{source.stem}.restored.png") as image:
+                assert np.abs(np.asarray(image) - wanted).max() <= 1
+    assert contents(tmp_path / "out1") == contents(tmp_path / "out3")
+
+
+def test_killed_at_any_moment_and_gone_on_with(tmp_path: Path) -> None:
+    folder, out, log = pictures(tmp_path / "in", 200), tmp_path / "out", tmp_path / "log"
+    kills = 20
+    done = subprocess.run(
+        [sys.executable, SUPPORT / "killed_batch.py", folder, out, log, str(kills)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=CHILD_LIMIT,
+    )
+    codes = list(map(int, done.stdout.split()))
+    assert codes == [-signal.SIGKILL] * kills + [0]
+    # Undisturbed: each picture inverted and saved.
+    for source in folder.iterdir():
+        with Image.open(source) as image:
+            Image.fromarray(255 - np.asarray(image)).save(tmp_path / "wanted.png")
+        wanted = (tmp_path / "wanted.png").read_bytes()
+        assert (out / f"{source.stem}.restored.png").read_bytes() == wanted
+    assert len(list(out.iterdir())) == 200, "nothing half-written is left"
+    begun = log.read_text().splitlines()
+    assert not [line for line in begun if line.endswith("True")], "nothing is done twice"
+    assert 200 <= len(begun) <= 200 + 2 * kills
+
+
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted(sign: signal.Signals, code: int, tiny_bundle: Path, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "in", 60, side=128)
+    out, report = tmp_path / "out", tmp_path / "r.json"
+    command = [
+        sys.executable,
+        "-c",
+        "from lorair.runtime.commands.main import main; main()",
+        "infer",
+    ]
+    command += [folder, "-o", out, "-b", tiny_bundle, "--report", report]
+    command += ["--backend", "onnxruntime", "--jobs", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        limit = time.monotonic() + CHILD_LIMIT
+        while time.monotonic() < limit and len(list(out.glob("p*"))) < 3:
+            time.sleep(0.005)
+        process.send_signal(sign)
+        _, err = process.communicate(timeout=CHILD_LIMIT)
+    assert process.returncode == code, err
+    assert b"Traceback" not in err
+    entries = json.loads(report.read_text())["pictures"]
+    restored = {Path(e["output"]) for e in entries if e["status"] == "restored"}
+    assert restored == set(out.iterdir()), "the report says what is there, and no more is there"
+    assert 3 <= len(restored) < 60
+    assert sum(e["status"] == "not done" for e in entries) == 60 - len(restored)
+
+
+def test_interrupted_or_not_the_bytes_are_the_same(
+    lorair_run: Command, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    folder = pictures(tmp_path / "in", 8, side=48)
+    command = ("infer", folder, "-b", tiny_bundle, "--json", "--backend", "onnxruntime")
+    for extra in ((), ("--route-from", "3"), ("--expert", "rain")):
+        whole = tmp_path / f"whole{len(extra)}{extra[-1:]}"
+        lorair_run(*command, "-o", whole, *extra)
+        wanted = contents(whole)
+        for number in (0, 1, 5):
+            (whole / f"p{number:03}.restored.png").unlink()
+        (whole / ".p000.restored.0123456789ab.partial.png").write_bytes(b"half")
+        found = json.loads(lorair_run(*command, "-o", whole, *extra).out)
+        assert contents(whole) == wanted
+        assert found["counts"]["restored"] == 3
+
+
+def test_a_full_disk_ends_it(
+    lorair_run: Command, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = pictures(tmp_path / "in", 30), tmp_path / "out"
+    replace = Path.replace
+
+    def full(self: Path, target: Path) -> Path:
+        if len(list(out.glob("p*"))) >= 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(self, target)
+
+    command = ("infer", folder, "-o", out, "-b", tiny_bundle, "--backend", "onnxruntime")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        result = lorair_run(*command, "--jobs", 1)
+    assert result.code == 1
+    assert "4 restored, 1 failed, 25 not done" in result.err
+    assert result.err.count("error:") == 1
+    assert "No space left on device; choose another place" in result.error
+    assert len(list(out.iterdir())) == 4
+    assert lorair_run(*command, "--jobs", 1).code == 0
+    assert len(list(out.iterdir())) == 30
+
+
+def test_named_files_are_done_again_unless_told(
+    lorair_run: Command, tiny_bundle: Path, picture_file: Path
+) -> None:
+    target = picture_file.with_name("picture.restored.png")
+    target.write_bytes(b"older")
+    command = ("infer", picture_file, "-b", tiny_bundle)
+    assert lorair_run(*command, "--skip-existing").code == 0
+    assert target.read_bytes() == b"older"
+    assert lorair_run(*command).code == 0
+    assert target.read_bytes() != b"older"
+    target.write_bytes(b"older")
+    assert lorair_run("infer", picture_file.parent, "-b", tiny_bundle, "--overwrite").code == 0
+    assert target.read_bytes() != b"older"
+
+
+def test_what_is_current(tmp_path: Path) -> None:
+    import os
+
+    source, target = tmp_path / "a.png", tmp_path / "a.restored.png"
+    source.touch()
+    task = Task(source, target)
+    assert not is_current(task)
+    target.write_bytes(b"x")
+    os.utime(source, ns=(0, target.stat().st_mtime_ns))
+    assert is_current(task)
+    os.utime(source, ns=(0, target.stat().st_mtime_ns + 1))
+    assert not is_current(task)
+    os.utime(source, ns=(0, 0))
+    target.write_bytes(b"")
+    assert not is_current(task)
+
+
+def test_only_what_a_killed_run_left_of_these_is_removed(tmp_path: Path) -> None:
+    names = [".a.0123456789ab.partial.png", ".b.0123456789ab.partial.png", ".a.xyz.partial.png"]
+    names += [".a.0123456789ab.partial", "a.png", ".a.0123456789ab.partial.jpg"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert remove_partials([tmp_path / "a.png", tmp_path / "none" / "c.png"]) == 1
+    assert {p.name for p in tmp_path.iterdir()} == set(names[1:])
+
+
+def many(restorer: Restorer, sources: list[Any], **options: Any) -> list[Any]:
+    return list(restorer.restore_many(sources, **options))
+
+
+def test_restore_many(tiny_bundle: Path, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "in", 5, side=40)
+    files: list[Any] = sorted(folder.iterdir())
+    with Image.open(files[2]) as image:
+        sources = [*files[:2], np.asarray(image), str(files[3]), files[4]]
+    restorer = Restorer.open(tiny_bundle, jobs=2)
+    alone = Restorer.open(tiny_bundle, threads=1)
+    for file, found in zip(files, many(restorer, sources), strict=True):
+        with Image.open(file) as image:
+            wanted = alone.restore(np.asarray(image)).image.astype(int)
+        assert np.abs(found.image - wanted).max() <= 1
+    sources[1] = tmp_path / "none.png"
+    results = many(restorer, sources, errors="return")
+    assert [type(result).__name__ for result in results] == ["Restored", "PictureError"] + [
+        "Restored"
+    ] * 3
+    iterator = restorer.restore_many(sources)
+    next(iterator)
+    with pytest.raises(type(results[1]), match=r"none\.png"):
+        next(iterator)

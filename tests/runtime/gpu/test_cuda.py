@@ -1,0 +1,153 @@
+"""What the host knows of GPUs, and (marked `gpu`) what only a GPU can show."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lorair import Restorer
+from lorair.runtime.backends import BACKENDS
+from lorair.runtime.bundle.kernels import Compiled, for_gpu, read_index
+from lorair.runtime.bundle.manifest import KERNELS, Bundle
+from lorair.runtime.errors import BackendError, InternalError, OutOfMemoryError, PictureError
+from lorair.runtime.gpu import cuda, driver
+from lorair.runtime.gpu.cuda import Gpu, device_picture
+from lorair.runtime.gpu.kernels import Picture, PictureKernels
+
+without_gpu = pytest.mark.skipif(driver.missing_gpu() is None, reason="there is a GPU")
+
+
+def array(**changes: Any) -> SimpleNamespace:
+    interface = {"shape": (4, 5, 3), "typestr": "|u1", "data": (4096, False), "version": 3}
+    return SimpleNamespace(__cuda_array_interface__=interface | changes)
+
+
+def test_pictures_that_are_on_the_device_already() -> None:
+    assert device_picture(array()) == (4096, 4, 5)
+    assert device_picture(array(strides=None)) == (4096, 4, 5)
+    assert device_picture(array(strides=(15, 3, 1))) == (4096, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.zeros((4, 5, 3), np.uint8), "wanted an array with __cuda_array_interface__"),
+        (array(shape=(4, 5)), "wanted shape"),
+        (array(shape=(4, 5, 4)), "wanted shape"),
+        (array(shape=(0, 5, 3)), "wanted shape"),
+        (array(typestr="<f4"), "wanted uint8, found <f4"),
+        (array(strides=(30, 3, 1)), "wanted C-contiguous values"),
+    ],
+)
+def test_what_is_no_picture_on_the_device(bad: Any, message: str) -> None:
+    with pytest.raises(PictureError, match=message):
+        device_picture(bad)
+
+
+def test_pictures_on_the_device_need_a_gpu_backend(tiny_bundle: Path) -> None:
+    with pytest.raises(BackendError, match=r"wanted a backend on a GPU.*found onnxruntime"):
+        Restorer.open(tiny_bundle, "onnxruntime").restore_on_device(array(), array())
+
+
+@without_gpu
+def test_without_a_gpu() -> None:
+    with pytest.raises(BackendError, match="wanted an NVIDIA GPU, found"):
+        Gpu()
+
+
+def test_errors_of_the_driver_are_ours() -> None:
+    for text, kind in (("CUDA_ERROR_OUT_OF_MEMORY", OutOfMemoryError), ("else", InternalError)):
+        with pytest.raises(kind, match="the copy"), cuda._failing_as("the copy"):
+            raise RuntimeError(text)
+
+
+@pytest.mark.gpu
+def test_memory_copies_and_graphs() -> None:
+    gpu = Gpu()
+    host, device = gpu.allocate_pinned(1000), gpu.allocate(1000)
+
+    def there_and_back() -> None:
+        gpu.copy(device.address, host.address, 1000)
+        gpu.clear(device.address, 10)
+        gpu.copy(host.address, device.address, 1000)
+
+    graph = gpu.capture(there_and_back)
+    for value in (7, 9):
+        host.host[:] = value
+        graph.launch()
+        gpu.synchronize()
+        assert (host.host[:10] == 0).all()
+        assert (host.host[10:] == value).all()
+    for thing in (graph, host, device):
+        thing.close()
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Compiled]]:
+    """The picture ends, compiled for this GPU in a process without the interpreter."""
+    import os
+    import subprocess
+    import sys
+
+    folder = tmp_path_factory.mktemp("kernels")
+    sm = Gpu().info.sm
+    script = f"""
+from pathlib import Path
+from lorair.kernels.aot import compile_variant, write_index
+from lorair.kernels.variants import variants
+folder = Path({str(folder)!r})
+ends = [v for v in variants(3, 16, "fp32") if v.name.endswith("_fp32") or v.name == "resize_rows"]
+write_index(folder, [compile_variant(v, {sm}, "cubin", folder) for v in ends])
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+    return folder, for_gpu(read_index(folder), sm)
+
+
+@pytest.mark.gpu
+def test_compiled_picture_ends_are_bit_equal(
+    kernels: tuple[Path, dict[str, Compiled]], photo: np.ndarray
+) -> None:
+    """Launched by cuda-core, without Triton: up, unpack, pack, down gives the picture back."""
+    folder, found = kernels
+    gpu = Gpu()
+    ends = PictureKernels(gpu, gpu.launcher(folder), found)
+    height, width = photo.shape[:2]
+    padded = height + -height % 16, width + -width % 16
+    pixels, planes = gpu.allocate_pinned(photo.nbytes), gpu.allocate(12 * padded[0] * padded[1])
+    back, bad = gpu.allocate(photo.nbytes), gpu.allocate(4)
+    up = gpu.allocate(photo.nbytes)
+    pixels.host[:] = photo.ravel()
+    gpu.copy(up.address, pixels.address, photo.nbytes)
+    ends.unpack(Picture(up.address, height, width), planes.address, padded)
+    ends.pack(planes.address, Picture(back.address, height, width), padded, bad.address)
+    pixels.host[:] = 0
+    gpu.copy(pixels.address, back.address, photo.nbytes)
+    gpu.synchronize()
+    np.testing.assert_array_equal(pixels.host.reshape(photo.shape), photo)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["onnxruntime-cuda", "tensorrt-rtx", "tensorrt"])
+def test_the_whole_walk_on_this_gpu(
+    name: str,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    kernels: tuple[Path, dict[str, Compiled]],
+    photo: np.ndarray,
+) -> None:
+    """The CPU's picture, eager, captured and launched again."""
+    bundle = Bundle.open(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    if lacks := BACKENDS[name].missing() or BACKENDS[name].unfit(bundle):
+        pytest.skip(lacks)
+    shutil.copytree(kernels[0], bundle.path / KERNELS)
+    wanted = Restorer.open(tiny_bundle, "onnxruntime").restore(photo)
+    restorer = Restorer(bundle, BACKENDS[name].open(bundle, None))
+    assert restorer.backend.walk is not None
+    for _ in range(3):
+        found = restorer.restore(photo).image
+        assert (found == wanted.image).mean() >= 0.999
+        assert np.abs(found.astype(int) - wanted.image).max() <= 1

@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lorair import Restorer
+from lorair.runtime.system import cache
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "cache"
+    monkeypatch.setenv(cache.VARIABLE, str(path))
+    return path
+
+
+def fill(folder: Path) -> None:
+    (folder / "graph").write_bytes(b"x" * 1000)
+
+
+def fail(_: Path) -> None:
+    raise AssertionError("it is there already")
+
+
+def test_an_entry_is_made_once(root: Path) -> None:
+    name = cache.entry_name("backend", 1)
+    entry = cache.fetch(name, fill)
+    assert entry == root / name
+    assert (entry / "graph").read_bytes() == b"x" * 1000
+    assert cache.fetch(name, fail) == entry
+    cache.forget(entry)
+    assert not entry.exists()
+
+
+def test_names_follow_everything_an_entry_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = cache.entry_name("backend", "1.0", "content", None)
+    assert name == cache.entry_name("backend", "1.0", "content", None)
+    others = {cache.entry_name("backend", "1.1", "content", None), cache.entry_name("backend1.0")}
+    monkeypatch.setattr(cache, "processor", lambda: "another processor")
+    others.add(cache.entry_name("backend", "1.0", "content", None))
+    assert len(others | {name}) == 4
+
+
+@pytest.mark.parametrize("value", ["off", "OFF", "0", "none"])
+def test_off(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cache.VARIABLE, value)
+    assert cache.folder() is None
+    assert cache.fetch("name", fail) is None
+
+
+def test_default_place_is_the_system_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(cache.VARIABLE)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: tmp_path / "lorair")
+    assert cache.folder() == tmp_path / "lorair"
+
+
+def test_an_unwritable_place_costs_no_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "file" / "below"))
+    assert cache.fetch("name", fill) is None
+
+
+def test_a_failed_entry_leaves_nothing(root: Path) -> None:
+    def half(folder: Path) -> None:
+        fill(folder)
+        raise OSError("disk full")
+
+    assert cache.fetch("name", half) is None
+    assert list(root.iterdir()) == []
+
+
+def test_the_least_recently_used_go_first(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    monkeypatch.setattr(cache, "LIMIT", 2500)
+    for age, name in ((300, "a"), (200, "b")):
+        entry = cache.fetch(name, fill)
+        assert entry is not None
+        os.utime(entry, (entry.stat().st_mtime - age,) * 2)
+    cache.fetch("a", fail)  # used again, so b is now the oldest
+    cache.fetch("c", fill)
+    assert sorted(entry.name for entry in root.iterdir()) == ["a", "c"]
+    assert cache.size(root) == 2000
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_restorers_keep_their_graphs_and_forget_broken_ones(
+    backend: str, root: Path, tiny_bundle: Path, photo: np.ndarray
+) -> None:
+    crop = photo[:40, :50]
+    wanted = Restorer.open(tiny_bundle, backend).restore(crop).image
+    (entry,) = root.iterdir()
+    np.testing.assert_array_equal(Restorer.open(tiny_bundle, backend).restore(crop).image, wanted)
+    assert [e.name for e in root.iterdir()] == [entry.name]
+    for file in entry.iterdir():
+        file.write_bytes(b"broken")
+    np.testing.assert_array_equal(Restorer.open(tiny_bundle, backend).restore(crop).image, wanted)
