@@ -1,6 +1,5 @@
 """Pictures in bytes, through a `Restorer`: limits, queue and workers, nothing of HTTP."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from lorair.runtime import images
-from lorair.runtime.errors import BusyError, DiskFullError, LorairError, OptionError
+from lorair.runtime.errors import DiskFullError, LorairError, OptionError
 from lorair.runtime.files import Handling, RestoredFile, read, restore_file
 from lorair.runtime.routing.gates import Gates, one_expert, parse_gates
 from lorair.runtime.routing.route import Route
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
 
 SOURCE: Final = "picture"
 """What the file is called that a request's picture is kept in."""
-
-_UPLOADS_A_PLACE: Final = 2
-"""Requests that may hold a body, for each place in work or in the queue."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +72,6 @@ class Service:
         self.restorer, self.settings = restorer, settings
         self._load()
         self.queue = WorkQueue(restorer.jobs, settings.queue)
-        self._uploads = _UPLOADS_A_PLACE * (restorer.jobs + settings.queue)
-        self._held = 0
-        self._lock = threading.Lock()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -113,31 +106,6 @@ class Service:
             return Wishes(encoding, one_expert(expert, self.classes), tile)
         chosen = None if gates is None else parse_gates(gates, self.classes)
         return Wishes(encoding, chosen, tile)
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place for a request that is coming in; its body may be held within the block.
-
-        Raises:
-            BusyError: there is none, or the queue is full already.
-        """
-        self.queue.check_room()
-        with self._lock:
-            if self._held >= self._uploads:
-                wait = self.queue.retry_after()
-                raise BusyError(
-                    "the server is busy",
-                    wanted=f"at most {self._uploads} requests at once",
-                    found="more",
-                    hint=f"try again in {wait} s",
-                    retry_after=wait,
-                )
-            self._held += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._held -= 1
 
     def restore(self, content: bytes, wishes: Wishes) -> Work[Answer]:
         """Have a picture restored.

@@ -31,7 +31,7 @@ def service(tiny_bundle: Path) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> TestClient:
-    return TestClient(create_app(service, LIMITS))
+    return TestClient(create_app(service, LIMITS), base_url="http://localhost")
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg"])
@@ -59,7 +59,7 @@ def test_what_came_before_changes_nothing(
         answers[expert] = client.post(url, content=content, headers=kind).content
     assert len(set(answers.values())) == 3
     fresh = Service(Restorer.open(tiny_bundle, "onnxruntime", threads=1), LIMITS)
-    again = TestClient(create_app(fresh, LIMITS))
+    again = TestClient(create_app(fresh, LIMITS), base_url="http://localhost")
     for expert in ("rain", "raindrop", "snow"):
         url = f"/v1/restore?expert={expert}"
         assert again.post(url, content=content, headers=kind).content == answers[expert]
