@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorair.runtime.errors import OptionError
+from lorair.runtime.system.limits import DEFAULT_MAX_PIXELS
 
 if TYPE_CHECKING:
     from lorair.runtime.bundle.manifest import Bundle
@@ -95,7 +96,7 @@ ReportOption = Annotated[
 ]
 
 DEFAULT_BUNDLE = Path("lorair-bundle")
-MAX_PIXELS = 200_000_000
+MAX_PIXELS = DEFAULT_MAX_PIXELS
 
 
 def check_guidance(
