@@ -164,9 +164,7 @@ def test_auto_says_why_an_engine_is_not_used(
     restorer = Restorer.open(bundle.path)
     assert restorer.backend.name == "openvino"
     assert "built with tensorrt-rtx 1.7.1, here is 1.8.0" in backend_note(restorer)
-    assert f"`lorair-export engine {bundle.path} --flavour tensorrt-rtx`" in options.backend_note(
-        restorer
-    )
+    assert f"`lorair-export engine {bundle.path} --flavour tensorrt-rtx`" in backend_note(restorer)
     # Everything fits, but an engine's content is damaged.
     monkeypatch.setattr("lorair.runtime.gpu.engine_fit.version", lambda name: VERSION)
     monkeypatch.setattr(backend_module, "Gpu", lambda: gpu)
@@ -175,9 +173,7 @@ def test_auto_says_why_an_engine_is_not_used(
     path.write_bytes(bytes(len(path.read_bytes())))
     restorer = Restorer.open(bundle.path)
     assert restorer.backend.name == "openvino"
-    assert "wanted the engine as it was built, found other content" in options.backend_note(
-        restorer
-    )
+    assert "wanted the engine as it was built, found other content" in backend_note(restorer)
 
 
 def test_misfits() -> None:
