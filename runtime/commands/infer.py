@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from lorair.runtime.commands import options
-from lorair.runtime.commands.conclusion import conclude, exit_code
+from lorair.runtime.commands.options import conclude, exit_code
 from lorair.runtime.system import console
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def infer(
     from lorair.runtime.folders import plan as tasks
     from lorair.runtime.folders.run import Batch
     from lorair.runtime.images import Encoding
-    from lorair.runtime.tiling import parse_tile
+    from lorair.runtime.tiles import parse_tile
 
     start = time.perf_counter()
     every = options.check_guidance(route, route_from, expert, gates)
@@ -86,7 +86,7 @@ def infer(
     batch = Batch(planned, skip_existing=skip, handling=handling)
     restorer = _open(bundle, backend, threads, jobs, len(planned))
     if not as_json:
-        console.note(f"backend {restorer.backend.description}{restorer.reason}")
+        console.note(options.backend_note(restorer))
     given, own_gates = options.guidance_of(restorer.bundle, route, expert, gates)
     guidance = _guide(restorer, planned, max_pixels, given, every, own_gates)
     code = _run(batch, restorer, guidance, in_full=not is_folder, quiet=as_json)
