@@ -86,7 +86,7 @@ def infer(
     batch = Batch(planned, skip_existing=skip, handling=handling)
     restorer = _open(bundle, backend, threads, jobs, len(planned))
     if not as_json:
-        console.note(f"backend {restorer.backend.description}{restorer.reason}")
+        console.note(options.backend_note(restorer))
     given, own_gates = options.guidance_of(restorer.bundle, route, expert, gates)
     guidance = _guide(restorer, planned, max_pixels, given, every, own_gates)
     code = _run(batch, restorer, guidance, in_full=not is_folder, quiet=as_json)
