@@ -109,7 +109,7 @@ def _check_pickle(content: bytes, path: Path) -> None:
             raise CheckpointError(
                 f"refused checkpoint {path}",
                 wanted="a state dict of plain tensors",
-                found=f"{'.'.join(argument.split())}, which would run code when opened",
+                found=f"{'.'.join(str(argument).split())}, which would run code when opened",
                 hint="get it from a source you trust, or as .safetensors",
             )
         if "PUT" in opcode.name:
