@@ -20,7 +20,7 @@ from lorair.runtime import images
 from lorair.runtime.errors import LorairError, OutOfMemoryError, PictureError, as_lorair_error
 from lorair.runtime.system.process import limit_memory
 
-BASE_MEMORY: Final = 2**28
+BASE_MEMORY: Final = 2**29
 MEMORY_A_PIXEL: Final = 32
 """Bytes that decoding may take: so many, and so many for each pixel that is allowed."""
 
@@ -67,7 +67,7 @@ def _answer(read: Read, source: str, max_pixels: int) -> tuple[IO[bytes], list[i
         return _packed(read(source, max_pixels))
     except Exception as error:
         failure = as_lorair_error(error, f"cannot read {source}")
-        if any(isinstance(e, (MemoryError, OutOfMemoryError)) for e in (failure, failure.__cause__)):
+        if isinstance(failure, OutOfMemoryError) or isinstance(failure.__cause__, MemoryError):
             limit = f"at most {memory / 1e6:.0f} MB to decode"
             failure = refused(source, limit, "out of memory decoding")
     return _packed(failure)

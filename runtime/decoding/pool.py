@@ -52,9 +52,7 @@ class Decoders:
             pass pictures between processes.
     """
 
-    def __init__(
-        self, deadline: float, ready: int = 0, command: tuple[str, ...] = COMMAND
-    ) -> None:
+    def __init__(self, deadline: float, ready: int = 0, command: tuple[str, ...] = COMMAND) -> None:
         if not 0 < deadline <= _LONGEST:
             raise OptionError("--timeout", wanted="seconds, up to a day", found=f"{deadline:g}")
         if not AVAILABLE:
@@ -131,7 +129,7 @@ class _Decoder:
         with theirs:
             self.process = subprocess.Popen(
                 self._command,
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, **_ENVIRONMENT},
                 process_group=0,  # Ctrl-C is for the parent
