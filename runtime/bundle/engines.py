@@ -224,3 +224,9 @@ def _unusable(path: Path, wanted: str, found: str) -> BundleError:
         found=found,
         hint="build it again with `lorair-export engine`",
     )
+
+
+def has_engines(bundle: Bundle, flavour: Flavour) -> bool:
+    """Whether the bundle was given engines of a flavour, whatever they are for."""
+    records = (engine.record for engine in read_engines(bundle))
+    return any(record is not None and record.depends.flavour == flavour for record in records)

@@ -20,7 +20,7 @@ from lorair.runtime import images
 from lorair.runtime.errors import LorairError, OutOfMemoryError, PictureError, as_lorair_error
 from lorair.runtime.system.process import limit_memory
 
-BASE_MEMORY: Final = 2**29
+BASE_MEMORY: Final = 512_000_000
 MEMORY_A_PIXEL: Final = 32
 """Bytes that decoding may take: so many, and so many for each pixel that is allowed."""
 

@@ -79,7 +79,7 @@ def test_an_error_is_what_it_is_here(real: Decoders, picture_file: Path) -> None
     [
         ("crash", PictureError, "ends its decoder (signal SIGSEGV)"),
         ("exit", PictureError, "ends its decoder (exit code 3)"),
-        ("allocate", PictureError, "wanted at most 857 MB to decode, found out of memory"),
+        ("allocate", PictureError, "wanted at most 832 MB to decode, found out of memory"),
         ("fail", InternalError, "this is a bug"),
     ],
 )
