@@ -94,7 +94,7 @@ def infer(
     batch = Batch(planned, skip_existing=skip, handling=handling)
     restorer = _open(bundle, backend, threads, jobs, len(planned))
     if not as_json:
-        console.note(f"backend {restorer.backend.description}{restorer.reason}")
+        console.note(options.backend_note(restorer))
     given, own_gates = options.guidance_of(restorer.bundle, route, expert, gates)
     sources = [task.source for task in planned]
     guidance = Guidance(
