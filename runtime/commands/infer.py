@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -14,12 +14,9 @@ from lorair.runtime.system import console
 
 if TYPE_CHECKING:
     from lorair.runtime.files import RestoredFile
-    from lorair.runtime.folders.guidance import Every, Guidance
-    from lorair.runtime.folders.plan import Task
+    from lorair.runtime.folders.guidance import Guidance
     from lorair.runtime.folders.run import FolderRun
     from lorair.runtime.restorer import Restorer
-    from lorair.runtime.routing.gates import Gates
-    from lorair.runtime.routing.route import Route
     from lorair.runtime.tiles import Progress
 
 _INTERRUPTED: Final = 130
@@ -57,6 +54,13 @@ def infer(
     gates: options.GatesOption = None,
     tile: options.TileOption = "auto",
     max_pixels: options.MaxPixelsOption = options.MAX_PIXELS,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            help="Give up a picture that takes longer than so many seconds to decode. Default: "
+            "wait as long as it takes."
+        ),
+    ] = None,
     report: options.ReportOption = None,
     as_json: console.JsonOption = False,
 ) -> None:
@@ -65,16 +69,20 @@ def infer(
     A folder that was begun before is gone on with. Never overwrites an input. Exit code 1
     if some of several pictures failed, 130 after Ctrl-C.
     """
+    from lorair.runtime import images
+    from lorair.runtime.decoding.pool import Decoders
     from lorair.runtime.files import Handling
     from lorair.runtime.folders import plan as tasks
+    from lorair.runtime.folders.guidance import Guidance
     from lorair.runtime.folders.run import FolderRun
-    from lorair.runtime.images import Encoding
     from lorair.runtime.tiles import parse_tile
 
     start = time.perf_counter()
     every = options.check_guidance(route, route_from, expert, gates)
     is_folder = tasks.has_folder(inputs)
-    handling = Handling(max_pixels, Encoding(format_, quality), parse_tile(tile))
+    decoders = None if timeout is None else Decoders(timeout)
+    decode = images.read if decoders is None else decoders.read
+    handling = Handling(max_pixels, images.Encoding(format_, quality), parse_tile(tile), decode)
     planned = tasks.plan(
         inputs, output, recursive=recursive, pattern=pattern,
         encoding=handling.encoding, compare=compare,
@@ -88,8 +96,12 @@ def infer(
     if not as_json:
         console.note(options.backend_note(restorer))
     given, own_gates = options.guidance_of(restorer.bundle, route, expert, gates)
-    guidance = _guide(restorer, planned, max_pixels, given, every, own_gates)
-    code = _run(run, restorer, guidance, in_full=not is_folder, quiet=as_json)
+    sources = [task.source for task in planned]
+    guidance = Guidance(
+        restorer, sources, lambda source: handling.read(source).pixels, given, every, own_gates
+    )
+    with decoders or nullcontext():
+        code = _run(run, restorer, guidance, in_full=not is_folder, quiet=as_json)
     document = _document(run, restorer, start)
     if report is not None:
         console.write_json(report, document)
@@ -112,23 +124,6 @@ def _open(
     if jobs is None:
         jobs = 1 if pictures == 1 else default_jobs(threads)
     return Restorer.open(bundle, backend, threads, jobs)
-
-
-def _guide(
-    restorer: "Restorer",
-    planned: "list[Task[Path]]",
-    max_pixels: int,
-    given: "Route | None",
-    every: "Every",
-    gates: "Gates | None",
-) -> "Guidance":
-    from lorair.runtime.files import read
-    from lorair.runtime.folders.guidance import Guidance
-
-    sources = [task.source for task in planned]
-    return Guidance(
-        restorer, sources, lambda source: read(source, max_pixels).pixels, given, every, gates
-    )
 
 
 def _run(

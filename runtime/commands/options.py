@@ -8,6 +8,7 @@ import typer
 
 from lorair.runtime.errors import LorairError, OptionError
 from lorair.runtime.system import console
+from lorair.runtime.system.limits import DEFAULT_MAX_PIXELS
 
 if TYPE_CHECKING:
     from lorair.runtime.bundle.manifest import Bundle
@@ -98,7 +99,7 @@ ReportOption = Annotated[
 ]
 
 DEFAULT_BUNDLE = Path("lorair-bundle")
-MAX_PIXELS = 200_000_000
+MAX_PIXELS = DEFAULT_MAX_PIXELS
 
 
 def backend_note(restorer: "Restorer") -> str:
