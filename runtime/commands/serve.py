@@ -43,6 +43,13 @@ def serve(
     timeout: Annotated[
         float, typer.Option(help="Seconds for a picture, waiting included.")
     ] = defaults.DEFAULT_TIMEOUT,
+    decode_timeout: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds to decode a picture, in a process of its own; 0: in the server's.",
+        ),
+    ] = defaults.DEFAULT_DECODE_TIMEOUT,
     max_bytes: Annotated[
         int, typer.Option(min=1, help="Refuse longer files.")
     ] = defaults.DEFAULT_MAX_BYTES,
@@ -82,7 +89,7 @@ def serve(
     from lorair.runtime.system.machine import default_jobs
 
     limits = Settings(
-        queue, timeout, max_bytes, max_pixels, token=token,
+        queue, timeout, max_bytes, max_pixels, decode_timeout=decode_timeout, token=token,
         allowed_hosts=tuple(name.lower() for name in allowed_host or ()),
     )  # fmt: skip
     _check_host(host, limits)

@@ -1,23 +1,25 @@
 """Pictures in bytes, through a `Restorer`: limits, queue and workers, nothing of HTTP."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from lorair.runtime import images
-from lorair.runtime.errors import DiskFullError, LorairError, OptionError
-from lorair.runtime.files import Handling, RestoredFile, read, restore_file
+from lorair.runtime.decoding.pool import AVAILABLE, Decoders
+from lorair.runtime.errors import DiskFullError, LorairError, OptionError, OutputError
+from lorair.runtime.files import Decode, Handling, RestoredFile, read, restore_file
 from lorair.runtime.routing.gates import Gates, one_expert, parse_gates
 from lorair.runtime.routing.route import Route
 from lorair.runtime.serve.settings import Settings
 from lorair.runtime.serve.work import Work, WorkQueue
-from lorair.runtime.tiling import Tile
+from lorair.runtime.system.atomic import owned_folder
+from lorair.runtime.tiles import Tile
 
 if TYPE_CHECKING:
-    from lorair.runtime.planes import Pixels
+    from lorair.runtime.pixels import Pixels
     from lorair.runtime.restorer import Restorer
 
 SOURCE: Final = "picture"
@@ -71,7 +73,15 @@ class Service:
     def __init__(self, restorer: "Restorer", settings: Settings) -> None:
         self.restorer, self.settings = restorer, settings
         self._load()
+        self._temporary = ExitStack()
+        try:
+            self._folder = self._temporary.enter_context(owned_folder("lorair-serve-"))
+        except OSError as error:
+            raise _cannot_keep(error) from error
         self.queue = WorkQueue(restorer.jobs, settings.queue)
+        self._decoders: Decoders | None = None
+        if settings.decode_timeout and AVAILABLE:
+            self._decoders = Decoders(settings.decode_timeout, ready=restorer.jobs)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -120,7 +130,7 @@ class Service:
         Raises:
             BusyError: the queue is full.
         """
-        handling = Handling(self.settings.max_pixels, wishes.encoding, wishes.tile)
+        handling = Handling(self.settings.max_pixels, wishes.encoding, wishes.tile, self._decode)
         target = f"restored{wishes.encoding.ending}"
 
         def choose(pixels: "Pixels") -> Route | None:
@@ -129,7 +139,7 @@ class Service:
             return self.restorer.route(pixels).with_gates(wishes.gates)
 
         def do(work: Work[Answer]) -> Answer:
-            with _kept(content) as source:
+            with self._kept(content) as source:
                 done = restore_file(
                     self.restorer, source, source.with_name(target), choose, handling,
                     go_on=work.go_on, progress=work.report,
@@ -143,8 +153,8 @@ class Service:
         """Have a picture routed; as `restore`."""
 
         def do(work: Work[Routed]) -> Routed:
-            with _kept(content) as source:
-                picture = read(source, self.settings.max_pixels)
+            with self._kept(content) as source:
+                picture = read(source, self.settings.max_pixels, self._decode)
             work.go_on()
             height, width = picture.pixels.shape[:2]
             route = self.restorer.route(picture.pixels)
@@ -158,7 +168,31 @@ class Service:
         Returns:
             whether they were all done within the time.
         """
-        return self.queue.close(seconds)
+        all_done = self.queue.close(seconds)
+        if self._decoders is not None:
+            self._decoders.close()
+        self._temporary.close()
+        return all_done
+
+    @contextmanager
+    def _kept(self, content: bytes) -> Iterator[Path]:
+        """The picture as a file of a name that is ours, in a folder of its own."""
+        try:
+            with TemporaryDirectory(dir=self._folder) as name, _unnamed(Path(name)):
+                source = Path(name, SOURCE)
+                source.write_bytes(content)
+                yield source
+        except OutputError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and (cause.errno or isinstance(error, DiskFullError)):
+                raise _cannot_keep(cause) from error
+            raise  # the format cannot hold the picture
+        except OSError as error:
+            raise _cannot_keep(error) from error
+
+    @property
+    def _decode(self) -> Decode:
+        return images.read if self._decoders is None else self._decoders.read
 
     def _load(self) -> None:
         """Load every graph: the first class bound, and the one for all others."""
@@ -168,20 +202,12 @@ class Service:
             backend.load_restorer(one_expert(name, self.classes))
 
 
-@contextmanager
-def _kept(content: bytes) -> Iterator[Path]:
-    """The picture as a file of a name that is ours, in a folder of its own."""
-    try:
-        with TemporaryDirectory(prefix="lorair-serve-") as name, _unnamed(Path(name)):
-            source = Path(name, SOURCE)
-            source.write_bytes(content)
-            yield source
-    except OSError as error:
-        raise DiskFullError(
-            "cannot keep the picture while it is restored",
-            found=error.strerror or type(error).__name__,
-            hint="free some space on the server",
-        ) from error
+def _cannot_keep(error: OSError) -> DiskFullError:
+    return DiskFullError(
+        "cannot keep pictures while they are restored",
+        found=error.strerror or type(error).__name__,
+        hint="free some space on the server",
+    )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ DEFAULT_TIMEOUT: Final = 300.0
 DEFAULT_MAX_BYTES: Final = 64_000_000
 DEFAULT_MAX_PIXELS: Final = 40_000_000
 DEFAULT_GRACE: Final = 60.0
+DEFAULT_DECODE_TIMEOUT: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Settings:
     patience: seconds that a body may take to come, and a block of an answer to be taken.
     min_rate: bytes a second of a body, from its start.
     slack: seconds that a body may be behind `min_rate`.
+    decode_timeout: seconds that a picture may take to decode, in a process of its own;
+    0 decodes in the server's process, without a limit.
     token: that every request under /v1 has to show; None for none.
     allowed_hosts: names that the server answers to beside those of loopback; with a token,
         none means any.
@@ -39,6 +42,7 @@ class Settings:
     patience: float = 30.0
     min_rate: int = 16_000
     slack: float = 5.0
+    decode_timeout: float = DEFAULT_DECODE_TIMEOUT
     token: str | None = None
     allowed_hosts: tuple[str, ...] = ()
 
@@ -47,6 +51,7 @@ class Settings:
             ("--queue", self.queue, 0),
             ("--max-bytes", self.max_bytes, 1),
             ("--max-pixels", self.max_pixels, 1),
+            ("--decode-timeout", self.decode_timeout, 0),
         ):
             if value < least:
                 raise OptionError(name, wanted=f"at least {least}", found=str(value))

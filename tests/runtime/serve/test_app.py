@@ -1,22 +1,29 @@
 """The paths, over a stub: what is answered, what is refused, and how."""
 
+import errno
 import io
 import json
 import logging
+import os
 import re
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from made_up_decoder import COMMAND, Deed
 from PIL import Image
 from stub_restorer import png
 
+from lorair.runtime.decoding.pool import Decoders
 from lorair.runtime.errors import InternalError, OutOfMemoryError, PictureError
 from lorair.runtime.images import FORMATS
-from lorair.runtime.serve import schema
+from lorair.runtime.serve import schema, service
 from lorair.runtime.serve.observe import JsonLines
 
 PNG = {"Content-Type": "image/png"}
@@ -127,6 +134,26 @@ def test_what_is_no_picture(make: Callable[..., Any]) -> None:
     assert "40x40" in found["found"]
 
 
+def test_a_picture_that_never_ends_stalls_nobody(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(service, "Decoders", partial(Decoders, command=COMMAND))
+    client, _, _ = make(jobs=2, decode_timeout=60)
+    bad = Deed("hold", tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client.post, "/v1/restore", content=bad.path.read_bytes(), headers=PNG)
+        process = bad.process()
+        for path in ("/v1/restore", "/v1/route"):
+            assert client.post(path, content=png(), headers=PNG).status_code == 200
+        assert not asked.done()
+        os.kill(process, signal.SIGKILL)
+        bad.wait_for_its_end()
+        found = problem(asked.result(), 422)
+    assert found["found"] == "one that ends its decoder (signal SIGKILL)"
+    for _ in range(3):
+        assert client.post("/v1/restore", content=png(), headers=PNG).status_code == 200
+
+
 def test_content_types(make: Callable[..., Any]) -> None:
     client, _, _ = make()
     for kind in ("text/html", "image/svg+xml", "application/json", "", "multipart/mixed"):
@@ -217,6 +244,25 @@ def test_out_of_time(make: Callable[..., Any]) -> None:
     _until(lambda: service.queue.running == 0)
     restorer.error = PictureError("it is looked at again")
     problem(client.post("/v1/restore", content=png(), headers=PNG), 422)
+
+
+def test_a_full_disk_is_the_servers(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, _, _ = make()
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for method in ("write_bytes", "replace"):  # of the request's picture, of the restored one
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, method, full)
+            answer = client.post("/v1/restore", content=png(), headers=PNG)
+        found = problem(answer, 503)
+        assert found["found"] == "No space left on device"
+        assert found["hint"] == "free some space on the server"
+    wide = client.post("/v1/restore?format=jpg", content=png(70_000), headers=PNG)
+    assert problem(wide, 422)["hint"] == "another format, such as .png, may hold such a picture"
 
 
 def test_memory_and_bugs(make: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:

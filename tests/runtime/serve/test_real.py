@@ -19,7 +19,7 @@ from lorair.runtime.serve.app import create_app
 from lorair.runtime.serve.service import Service
 from lorair.runtime.serve.settings import Settings
 
-LIMITS = Settings(max_pixels=100_000, max_bytes=1_000_000)
+LIMITS = Settings(max_pixels=100_000, max_bytes=1_000_000, allowed_hosts=("testserver",))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def service(tiny_bundle: Path) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> TestClient:
-    return TestClient(create_app(service, LIMITS), base_url="http://localhost")
+    return TestClient(create_app(service, LIMITS))
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg"])
@@ -59,7 +59,7 @@ def test_what_came_before_changes_nothing(
         answers[expert] = client.post(url, content=content, headers=kind).content
     assert len(set(answers.values())) == 3
     fresh = Service(Restorer.open(tiny_bundle, "onnxruntime", threads=1), LIMITS)
-    again = TestClient(create_app(fresh, LIMITS), base_url="http://localhost")
+    again = TestClient(create_app(fresh, LIMITS))
     for expert in ("rain", "raindrop", "snow"):
         url = f"/v1/restore?expert={expert}"
         assert again.post(url, content=content, headers=kind).content == answers[expert]
