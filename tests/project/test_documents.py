@@ -32,7 +32,7 @@ STATED: dict[str, set[str]] = {
     "triton.md": {"0.1 %"},
     # Settings, definitions, hardware and arithmetic.
     "benchmarks.md": {"24 GB", "15 times"},
-    "bundle.md": {"64 MiB"},
+    "bundle.md": {"4 MiB", "64 MiB"},
     "folders.md": {"512 MB"},
     "scaling.md": {"400 MB"},
     "video.md": {"2 %", "4 %"},
