@@ -36,7 +36,7 @@ STATED: dict[str, set[str]] = {
     "folders.md": {"512 MB"},
     "scaling.md": {"400 MB"},
     "video.md": {"2 %", "4 %"},
-    "quality.md": {"0.5 dB", "100 dB", "5 s"},
+    "quality.md": {"0.5 dB", "160 dB", "5 s"},
     "report.md": {"95 %"},
     "results.md": {"1 %", "95 %"},
     "serve.md": {"10 s", "30 s", "300 s", "64 MB", "512 MB"},
