@@ -15,7 +15,7 @@ from lorair.runtime.system import console
 if TYPE_CHECKING:
     from lorair.runtime.files import RestoredFile
     from lorair.runtime.folders.guidance import Guidance
-    from lorair.runtime.folders.run import Batch
+    from lorair.runtime.folders.run import FolderRun
     from lorair.runtime.restorer import Restorer
     from lorair.runtime.tiles import Progress
 
@@ -74,7 +74,7 @@ def infer(
     from lorair.runtime.files import Handling
     from lorair.runtime.folders import plan as tasks
     from lorair.runtime.folders.guidance import Guidance
-    from lorair.runtime.folders.run import Batch
+    from lorair.runtime.folders.run import FolderRun
     from lorair.runtime.tiles import parse_tile
 
     start = time.perf_counter()
@@ -89,9 +89,9 @@ def infer(
     )  # fmt: skip
     if report is not None:
         used = [path for task in planned for path in (task.source, *task.written)]
-        console.check_report(report, [*used, *bundle.glob("*")])
+        console.check_outputs([report], [*used, *bundle.glob("*")])
     skip = is_folder if skip_existing is None else skip_existing
-    batch = Batch(planned, skip_existing=skip, handling=handling)
+    run = FolderRun(planned, skip_existing=skip, handling=handling)
     restorer = _open(bundle, backend, threads, jobs, len(planned))
     if not as_json:
         console.note(options.backend_note(restorer))
@@ -101,17 +101,17 @@ def infer(
         restorer, sources, lambda source: handling.read(source).pixels, given, every, own_gates
     )
     with decoders or nullcontext():
-        code = _run(batch, restorer, guidance, in_full=not is_folder, quiet=as_json)
-    document = _document(batch, restorer, start)
+        code = _run(run, restorer, guidance, in_full=not is_folder, quiet=as_json)
+    document = _document(run, restorer, start)
     if report is not None:
         console.write_json(report, document)
     if as_json:
         console.print_json(document)
     if len(planned) > 1 or is_folder or code:
-        conclude(batch.counts, batch.errors, time.perf_counter() - start)
-    elif batch.errors:
-        raise batch.errors[0]
-    if code := code or exit_code(batch.errors, len(batch.outcomes)):
+        conclude(run.counts, run.errors, time.perf_counter() - start)
+    elif run.errors:
+        raise run.errors[0]
+    if code := code or exit_code(run.errors, len(run.outcomes)):
         raise typer.Exit(code)
 
 
@@ -127,7 +127,7 @@ def _open(
 
 
 def _run(
-    batch: "Batch",
+    run: "FolderRun",
     restorer: "Restorer",
     guidance: "Guidance",
     *,
@@ -137,8 +137,8 @@ def _run(
     """Do it all; an exit code if it was interrupted, else 0."""
     try:
         with (
-            _shown(batch) as (advance, progress),
-            closing(batch.run(restorer, guidance, restorer.jobs, progress)) as outcomes,
+            _shown(run) as (advance, progress),
+            closing(run.run(restorer, guidance, restorer.jobs, progress)) as outcomes,
         ):
             for outcome in outcomes:
                 advance()
@@ -152,25 +152,25 @@ def _run(
 
 
 @contextmanager
-def _shown(batch: "Batch") -> "Iterator[tuple[Callable[[], object], Progress | None]]":
+def _shown(run: "FolderRun") -> "Iterator[tuple[Callable[[], object], Progress | None]]":
     """How far it is: within the one picture, or in pictures."""
-    if len(batch.pending) == 1:
-        with console.bar("restoring " + batch.outcomes[batch.pending[0]].task.source.name) as bar:
+    if len(run.pending) == 1:
+        with console.bar("restoring " + run.outcomes[run.pending[0]].task.source.name) as bar:
             yield lambda: None, bar
     else:
-        with console.counter(len(batch.pending)) as advance:
+        with console.counter(len(run.pending)) as advance:
             yield advance, None
 
 
-def _document(batch: "Batch", restorer: "Restorer", start: float) -> dict[str, Any]:
+def _document(run: "FolderRun", restorer: "Restorer", start: float) -> dict[str, Any]:
     return {
         "lorair": console.lorair_version(),
         "bundle": str(restorer.bundle.path),
         "backend": restorer.backend.description,
         "jobs": restorer.jobs,
         "seconds": time.perf_counter() - start,
-        "counts": batch.counts,
-        "pictures": [outcome.to_dict() for outcome in batch.outcomes],
+        "counts": run.counts,
+        "pictures": [outcome.to_dict() for outcome in run.outcomes],
     }
 
 
