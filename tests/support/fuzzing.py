@@ -22,6 +22,7 @@ def fuzz(kinds: tuple[str, ...]) -> None:
             for name, content in hostile_models.seeds(kinds):
                 (corpus / name).write_bytes(content)
     with tempfile.TemporaryDirectory() as folder:
+        hostile_models.warm_up(Path(folder))
 
         def once(content: bytes) -> None:
             if content:

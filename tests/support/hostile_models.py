@@ -336,20 +336,27 @@ def seeds(kinds: tuple[str, ...], limit: int = 2**15) -> Iterator[tuple[str, byt
             yield name, bytes([kinds.index(kind)]) + content
 
 
+def warm_up(folder: Path) -> None:
+    """Load what is loaded at the first use: it costs no later file anything."""
+    for name in ("ir.pth", "router.safetensors", "authors.yml", "valid.manifest"):
+        path = folder / name
+        path.write_bytes(FILES[name]())
+        answer(path)
+
+
 def main() -> None:
     """Print what each file costs, as JSON lines; memory is above a child's that does nothing."""
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder, name) for name in FILES]
-        for path in paths:
-            path.write_bytes(FILES[path.name]())
-            if path.stem in ("ir", "router", "authors", "valid"):
-                answer(path)  # what is loaded at the first use is idle afterwards
-        idle = cost(paths[0], str)
-        for path in paths:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        warm_up(folder)
+        idle = cost(folder, str)
+        for file, make in FILES.items():
+            path = folder / file
+            path.write_bytes(make())
             found = cost(path, answer)
             above = float(str(found["megabytes"])) - float(str(idle["megabytes"]))
-            print(json.dumps(found | {"name": path.name, "megabytes": above}), flush=True)
+            print(json.dumps(found | {"name": file, "megabytes": above}), flush=True)
 
 
 if __name__ == "__main__":
