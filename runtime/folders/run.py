@@ -96,7 +96,7 @@ class Batch:
         )
         if len(self.outcomes) > 1:
             guidance.prepare()
-        work = partial(self._work, restorer, guidance, progress)
+        work = partial(self._work, restorer, guidance, self._between_tiles(progress))
         yield from in_order(work, self.pending, jobs, jobs * _AHEAD, self._stop)
 
     def count(self, status: Status) -> int:
@@ -114,7 +114,7 @@ class Batch:
         return [outcome.error for outcome in self.outcomes if outcome.error is not None]
 
     def _work(
-        self, restorer: "Restorer", guidance: Guidance, progress: Progress | None, index: int
+        self, restorer: "Restorer", guidance: Guidance, progress: Progress, index: int
     ) -> Outcome:
         task = self.outcomes[index].task
         try:
@@ -139,6 +139,14 @@ class Batch:
                 self._stop.set()
         self.outcomes[index] = outcome
         return outcome
+
+    def _between_tiles(self, progress: Progress | None) -> Progress:
+        def report(done: float, what: str) -> None:
+            self._go_on()
+            if progress is not None:
+                progress(done, what)
+
+        return report
 
     def _go_on(self) -> None:
         if self._stop.is_set():

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +171,11 @@ def test_no_backend_for_experts(lorair_bench: Command, monkeypatch: pytest.Monke
     assert "pip install 'lorair[openvino]'" in result.error
 
 
+# What Ctrl-C and SIGTERM raise.
+STOPS = pytest.mark.parametrize(
+    ("stop", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)]
+)
+
 STOPPED = {
     # The first run is untimed; of two rounds one is whole.
     f"{LATENCY} --iterations 2 --no-yardstick -b {{bundle}} --backend onnxruntime": 3,
@@ -180,18 +184,18 @@ STOPPED = {
 }
 
 
-@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@STOPS
 @pytest.mark.parametrize("line", STOPPED)
 def test_stopped_in_the_middle(
     line: str,
-    sign: signal.Signals,
+    stop: BaseException,
     code: int,
     lorair_bench: Command,
     places: dict[str, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What was measured by then is there, and marked."""
-    monkeypatch.setattr(InProcess, "stop", (STOPPED[line], sign))
+    monkeypatch.setattr(InProcess, "stop", (STOPPED[line], stop))
     monkeypatch.setattr(InProcess, "runs", 0)
     monkeypatch.setattr(runner, "ProcessRunner", InProcess)
     monkeypatch.setattr(experts, "ProcessRunner", InProcess)
@@ -208,18 +212,18 @@ def test_stopped_in_the_middle(
     assert all(len(s["total"] if isinstance(s, dict) else s) == 1 for s in timed)
 
 
-@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@STOPS
 @pytest.mark.parametrize(
     ("line", "patched"),
     [
-        (f"{THROUGHPUT} --rounds 3 --backend onnxruntime -b {{bundle}}", "throughput._round"),
-        (f"{QUALITY} --backend onnxruntime -b {{bundle}}", "quality.score"),
+        (f"{THROUGHPUT} --rounds 3 --backend onnxruntime -b {{bundle}}", "timing.throughput._round"),
+        (f"{QUALITY} --backend onnxruntime -b {{bundle}}", "quality.quality.score"),
     ],
 )
 def test_stopped_with_pictures(
     line: str,
     patched: str,
-    sign: signal.Signals,
+    stop: BaseException,
     code: int,
     lorair_bench: Command,
     places: dict[str, Path],
@@ -228,14 +232,14 @@ def test_stopped_with_pictures(
     """At the third call: of throughput the second round, of quality the second picture."""
     from importlib import import_module
 
-    module, _, name = patched.partition(".")
+    module, _, name = patched.rpartition(".")
     home = import_module(f"lorair.benchmarks.{module}")
     function, calls = getattr(home, name), [0]
 
     def stops(*arguments: Any) -> Any:
         calls[0] += 1
         if calls[0] == 3:
-            signal.raise_signal(sign)
+            raise stop
         return function(*arguments)
 
     monkeypatch.setattr(home, name, stops)
