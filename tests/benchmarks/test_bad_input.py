@@ -216,8 +216,8 @@ def test_stopped_in_the_middle(
 @pytest.mark.parametrize(
     ("line", "patched"),
     [
-        (f"{THROUGHPUT} --rounds 3 --backend onnxruntime -b {{bundle}}", "timing.throughput._round"),
-        (f"{QUALITY} --backend onnxruntime -b {{bundle}}", "quality.quality.score"),
+        (f"{THROUGHPUT} --rounds 3", "timing.throughput._round"),
+        (QUALITY, "quality.quality.score"),
     ],
 )
 def test_stopped_with_pictures(
@@ -245,7 +245,8 @@ def test_stopped_with_pictures(
     monkeypatch.setattr(home, name, stops)
     for folder in ("pictures", "clean"):
         shutil.copy(places[folder] / "a.png", places[folder] / "b.png")
-    result = run(lorair_bench, places, f"{line} --report {{report}}")
+    options = "--backend onnxruntime -b {bundle} --report {report}"
+    result = run(lorair_bench, places, f"{line} {options}")
     assert_partial(result, code, places["report"])
 
 
