@@ -29,8 +29,9 @@ from lorair.runtime.bundle.engines import (
     engine_path,
     read_engines,
 )
+from lorair.runtime.bundle.files import ENGINES, sha256
 from lorair.runtime.bundle.kernels import INDEX
-from lorair.runtime.bundle.manifest import ENGINES, KERNELS, Bundle, sha256
+from lorair.runtime.bundle.manifest import KERNELS, Bundle
 from lorair.runtime.errors import BundleError, OptionError
 from lorair.runtime.gpu.engine_fit import MODULES
 from lorair.runtime.system import console

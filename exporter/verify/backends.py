@@ -22,8 +22,7 @@ from lorair.exporter.verify.search import Bisection, bisect
 from lorair.exporter.verify.watch import Inputs, Value, Watched, values
 from lorair.runtime.backends import BACKENDS, Backend, BackendKind, Branch, RunsGraphs, select
 from lorair.runtime.bundle.manifest import Bundle, Precision
-from lorair.runtime.pixels import make_views
-from lorair.runtime.planes import to_planes
+from lorair.runtime.pixels import make_views, to_planes
 from lorair.runtime.system.atomic import owned_folder
 from lorair.runtime.system.console import progress, step
 

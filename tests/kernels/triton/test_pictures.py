@@ -9,7 +9,7 @@ from skimage import data
 
 from lorair.exporter import photos
 from lorair.runtime import pixels as views
-from lorair.runtime.planes import from_planes, to_planes
+from lorair.runtime.pixels import from_planes, to_planes
 
 pytest.importorskip("triton")
 from lorair.kernels.triton import pictures as triton_pictures
