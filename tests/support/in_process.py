@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from lorair.benchmarks.schema import Memory
-from lorair.benchmarks.timing.runner import Work
+from lorair.benchmarks.schema.latency import Memory
+from lorair.benchmarks.timing.runner import Opens
 
 
 class InProcess:
@@ -16,7 +16,7 @@ class InProcess:
     stop: tuple[int, BaseException] | None = None
     runs = 0
 
-    def __init__(self, spec: Work) -> None:
+    def __init__(self, spec: Opens) -> None:
         self._runner: Any = spec.runner()
         self.name, self.description = self._runner.name, self._runner.description
         self.batch = self._runner.batch

@@ -8,7 +8,7 @@ import pytest
 from command import Command
 from processes import LIMIT, console_script, wait_for
 
-from lorair.benchmarks.schema import CommandsReport
+from lorair.benchmarks.schema.costs import CommandsReport
 from lorair.benchmarks.schema.results_file import read_report
 
 
