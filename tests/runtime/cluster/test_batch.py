@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +10,14 @@ import numpy as np
 import pytest
 from command import Command
 from PIL import Image
-
-LIMIT = 500
-
-
-def test_without_ray_it_names_infer(lorair_run: Command, tmp_path: Path) -> None:
-    found = lorair_run("batch", tmp_path, "-o", tmp_path / "out")
-    assert found.code == 2
-    assert "`lorair-run infer` restores folders on one machine" in found.error
+from processes import LIMIT, console_script
 
 
 def test_a_missing_package_is_named(
     lorair_run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lorair.runtime.system.extras.is_installed", lambda name: False)
-    found = lorair_run("batch", tmp_path, "-o", tmp_path / "out", "--ray")
+    found = lorair_run("batch", tmp_path, "-o", tmp_path / "out")
     assert found.code == 2
     assert "pip install 'lorair[cpu,ray]'" in found.error
 
@@ -33,8 +25,7 @@ def test_a_missing_package_is_named(
 def batch(*arguments: Any) -> "subprocess.CompletedProcess[str]":
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     return subprocess.run(
-        [sys.executable, "-c", "from lorair.runtime.commands.main import main; main()",
-         "batch", "--ray", *map(str, arguments)],
+        [*console_script("runtime"), "batch", *map(str, arguments)],
         capture_output=True, text=True, check=False, timeout=LIMIT, env=environment,
     )  # fmt: skip
 
