@@ -1,5 +1,6 @@
 """Pictures in bytes, through a `Restorer`: limits, queue and workers, nothing of HTTP."""
 
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -73,11 +74,12 @@ class Service:
     def __init__(self, restorer: "Restorer", settings: Settings) -> None:
         self.restorer, self.settings = restorer, settings
         self._load()
-        self._temporary = ExitStack()
+        temporary = ExitStack()
         try:
-            self._folder = self._temporary.enter_context(owned_folder("lorair-serve-"))
+            self._folder = temporary.enter_context(owned_folder("lorair-serve-"))
         except OSError as error:
             raise _cannot_keep(error) from error
+        self._leave = weakref.finalize(self, temporary.close)  # at the latest when Python ends
         self.queue = WorkQueue(restorer.jobs, settings.queue)
         self._decoders: Decoders | None = None
         if settings.decode_timeout and AVAILABLE:
@@ -171,7 +173,7 @@ class Service:
         all_done = self.queue.close(seconds)
         if self._decoders is not None:
             self._decoders.close()
-        self._temporary.close()
+        self._leave()
         return all_done
 
     @contextmanager
