@@ -25,14 +25,16 @@ _INTERRUPTED: Final = 130
 def infer(
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="INPUT...", help="Pictures and folders.", parser=options.input_path),
+        typer.Argument(
+            metavar="INPUT...", help="Pictures and folders to restore.", parser=options.input_path
+        ),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="File, or a folder. Default: STEM.restored.png beside each input.",
+            help="The file or folder to write to. Default: STEM.restored.png beside each input.",
         ),
     ] = None,
     format_: options.FormatOption = None,
@@ -43,7 +45,9 @@ def infer(
     threads: options.ThreadsOption = None,
     jobs: Annotated[
         int | None,
-        typer.Option(help="Pictures in work at once. Default: one a CPU thread, at most 4."),
+        typer.Option(
+            help="How many pictures to work on at once. Default: one a CPU thread, at most 4."
+        ),
     ] = None,
     recursive: options.RecursiveOption = False,
     pattern: options.GlobOption = None,
@@ -57,17 +61,16 @@ def infer(
     timeout: Annotated[
         float | None,
         typer.Option(
-            help="Give up a picture that takes longer than so many seconds to decode. Default: "
-            "wait as long as it takes."
+            help="Give up a picture that takes more seconds than this to decode. Default: wait."
         ),
     ] = None,
     report: options.ReportOption = None,
     as_json: console.JsonOption = False,
 ) -> None:
-    """Restore pictures: route each, repair it, write it beside the original.
+    """Restore pictures and folders of pictures, and write each result beside its original.
 
-    A folder that was begun before is gone on with. Never overwrites an input. Exit code 1
-    if some of several pictures failed, 130 after Ctrl-C.
+    Continues a folder where an earlier run was interrupted. Never overwrites an input. The
+    exit code is 1 if some of several pictures failed, and 130 after Ctrl-C.
     """
     from lorair.runtime import images
     from lorair.runtime.decoding.pool import Decoders
