@@ -6,7 +6,7 @@ BUNDLE := .build/lorair-bundle
 PHOTO := examples/rain.jpg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts unit kernels gpu-check serve-check scale-check bench bench-quick numbers clean
+.PHONY: help demo test lint format types contracts unit kernels gpu-check serve-check scale-check fuzz bench bench-quick numbers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,13 @@ serve-check: $(VENV)/dev  ## the server's long checks: load, SIGTERM under load,
 
 scale-check: $(VENV)/dev  ## 500 pictures and a server on Ray, with kills and two nodes: ten minutes
 	$(BIN)/pytest -m scale tests/scale
+
+fuzz: $(VENV)/dev  ## fuzz everything in tests/fuzz, ten minutes each (Linux); findings in .build/fuzz
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt 'atheris>=3'
+	@mkdir -p .build/fuzz
+	for target in tests/fuzz/*.py; do name=$$(basename $$target .py); \
+	  $(BIN)/python $$target -max_total_time=600 -timeout=5 -rss_limit_mb=1024 \
+	    -artifact_prefix=.build/fuzz/$$name- .build/fuzz/$$name || exit 1; done
 
 bench: $(VENV)/dev  ## measure again everything in docs/benchmarks.md, full size: an hour and a half
 	benchmarks/full-size.sh

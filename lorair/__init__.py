@@ -7,6 +7,7 @@ restored = restorer.restore(pixels)          # (H, W, 3) uint8, uint16 or float3
 restored.image, restored.route.gates
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,11 @@ _ROOMS = {
     "Restorer": "lorair.runtime.restorer",
     "Route": "lorair.runtime.routing.route",
 }
+
+
+# Before it is imported anywhere: else ONNX Runtime reports every process to its maker, and keeps
+# an identifier in the user's cache and the temporary folder.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:

@@ -166,6 +166,7 @@ class ProcessRunner:
         self._process.join(5)
         if self._process.is_alive():
             self._process.terminate()
+            self._process.join()
 
     def run(self, source: Path, target: Path) -> dict[str, float]:
         """Restore one file; return the seconds of each stage."""

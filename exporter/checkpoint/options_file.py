@@ -10,6 +10,7 @@ from lorair.runtime.errors import ConfigError
 _SECTIONS = ("network_g", "network_clip")
 _LARGEST = 64 * 2**10
 """Characters that are read at most; the authors' files have 4 kB."""
+_BRACKETS = 500
 
 
 def check_options(path: Path, restoration: RestorationConfig, router: RouterConfig) -> int | None:
@@ -70,6 +71,8 @@ def _read(path: Path) -> dict[str, Any]:
             text = file.read(_LARGEST + 1)
         if len(text) > _LARGEST:
             raise ValueError(f"more than {_LARGEST} characters")
+        if text.count("[") + text.count("{") > _BRACKETS:  # its time grows with their square
+            raise ValueError(f"more than {_BRACKETS} lists and mappings")
         content = yaml.load(text, Loader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(

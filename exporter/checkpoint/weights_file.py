@@ -21,6 +21,9 @@ from lorair.runtime.errors import CheckpointError
 _INDEX: Final = 2**20
 """Bytes of names and shapes, at most: the full-size network has 141 kB."""
 
+_STEPS: Final = 250_000
+"""Opcodes of a pickle, at most: the full-size network has 37,000."""
+
 _NESTED: Final = 100
 """Parts of a tuple and the tuples in it, at most. Comparing nested ones can take forever."""
 
@@ -104,7 +107,9 @@ def _check_pickle(content: bytes, path: Path) -> None:
     """Refuse what is no state dict by reading the opcodes, not running them."""
     stack: list[int] = []  # of each value its parts if it is a tuple, else 1; 0 is a mark
     memo: dict[Any, int] = {}
-    for opcode, argument, _ in pickletools.genops(content):
+    for step, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        if step > _STEPS:
+            raise _damaged(path, f"a pickle of more than {_STEPS} steps")
         if opcode.name == "GLOBAL" and argument not in _ALLOWED:
             raise CheckpointError(
                 f"refused checkpoint {path}",

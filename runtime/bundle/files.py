@@ -22,7 +22,7 @@ ENGINES: Final = "engines"
 HASHED_ON_OPEN: Final = 64 * 2**20
 """Files below this many bytes are hashed at every open (0.1 s a GB); sizes always checked."""
 
-_SMALL: Final = 4 * 2**20
+_SMALL: Final = 2**20
 """Bytes of JSON that are read at most: a full-size manifest has 10 kB."""
 
 _LOCATION: Final = re.compile(rb"\x0a\x08location\x12(.)(?=(.{0,255}))", re.DOTALL)
@@ -154,11 +154,10 @@ def _check_entries(folder: Path, listed: Mapping[str, FileInfo]) -> None:
 
 def _check_weights(folder: Path, name: str, listed: Mapping[str, FileInfo]) -> None:
     """All weights that a graph loads come from listed files beside it."""
-    graph = (folder / name).read_bytes()
-    found = [
-        value[: length[0]].decode(errors="replace") for length, value in _LOCATION.findall(graph)
-    ]
-    strange = [place for place in found if str(PurePosixPath(name).parent / place) not in listed]
-    if strange or graph.count(b"location") != len(found):
-        other = strange[0] if strange else "in a place that cannot be told"
-        raise damaged(folder, f"the weights of {name} in listed files", other)
+    graph, found = (folder / name).read_bytes(), 0
+    for found, entry in enumerate(_LOCATION.finditer(graph), 1):  # noqa: B007  (counted)
+        place = entry[2][: entry[1][0]].decode(errors="replace")
+        if str(PurePosixPath(name).parent / place) not in listed:
+            raise damaged(folder, f"the weights of {name} in listed files", place)
+    if graph.count(b"location") != found:
+        raise damaged(folder, f"the weights of {name} in listed files", "some that cannot be told")

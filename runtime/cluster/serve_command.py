@@ -11,7 +11,7 @@ from lorair.runtime.cluster.pool import Pool
 from lorair.runtime.cluster.session import Resources, require_ray, session
 from lorair.runtime.errors import OptionError
 from lorair.runtime.serve.settings import Settings
-from lorair.runtime.system import console
+from lorair.runtime.system import console, termination
 
 _AUTH: Final = "RAY_AUTH_MODE"
 
@@ -68,6 +68,7 @@ def serve_on_ray(
         if address is None:
             with suppress(KeyboardInterrupt, SystemExit):  # what was taken is answered
                 threading.Event().wait()
+            termination.answer()
             serving.end()
 
 

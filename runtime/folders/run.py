@@ -124,11 +124,11 @@ class FolderRun(Outcomes[Path]):
         remove_partials(file for index in pending for file in self.outcomes[index].task.written)
         if pending and len(self.outcomes) > 1:
             guidance.prepare()
-        work = partial(self._work, restorer, guidance, progress)
+        work = partial(self._work, restorer, guidance, self._between_tiles(progress))
         return in_order(work, pending, jobs, jobs * _AHEAD, self._stop)
 
     def _work(
-        self, restorer: "Restorer", guidance: Guidance, progress: Progress | None, index: int
+        self, restorer: "Restorer", guidance: Guidance, progress: Progress, index: int
     ) -> Outcome[Path]:
         task: Task[Path] = self.outcomes[index].task
         try:
@@ -153,6 +153,14 @@ class FolderRun(Outcomes[Path]):
                 self._stop.set()
         self.outcomes[index] = outcome
         return outcome
+
+    def _between_tiles(self, progress: Progress | None) -> Progress:
+        def report(done: float, what: str) -> None:
+            self._go_on()
+            if progress is not None:
+                progress(done, what)
+
+        return report
 
     def _go_on(self) -> None:
         if self._stop.is_set():

@@ -17,6 +17,7 @@ from lorair.runtime.errors import OptionError
 from lorair.runtime.serve.observe import JsonLines, logger
 from lorair.runtime.serve.service import Service
 
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _MAX_CONNECTIONS: Final = 1000
 _HEADERS_SECONDS: Final = 10.0
 """That a new connection has for its first request's head."""
@@ -72,12 +73,16 @@ def run(app: FastAPI, service: Service, sock: socket.socket, grace: float) -> bo
         limit_concurrency=_MAX_CONNECTIONS,
         timeout_graceful_shutdown=round(grace),
     )
-    # Uvicorn raises the signal once more when it is done; the exit code is to be ours.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
     server = _Server(config, service)
-    server.run(sockets=[sock])
-    return service.close(max(0.0, server.told + grace - time.monotonic()))
+    # Uvicorn's own from now on, before it sets them: none is lost in between. It raises the
+    # signal once more when it is done; the exit code is to be ours.
+    before = {number: signal.signal(number, server.handle_exit) for number in _SIGNALS}
+    try:
+        server.run(sockets=[sock])
+        return service.close(max(0.0, server.told + grace - time.monotonic()))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def log_as_json() -> None:

@@ -1,9 +1,6 @@
 """What all three commands share: results to stdout, progress to stderr, errors in one place."""
 
-import os
-import signal
 import sys
-import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from lorair.runtime.errors import LorairError, OutputError, printable
+from lorair.runtime.system import termination
 from lorair.runtime.system.atomic import atomic_file, check_writable_file
 
 if TYPE_CHECKING:
@@ -25,9 +23,8 @@ if TYPE_CHECKING:
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 DEBUG_VARIABLE = "LORAIR_DEBUG"
-TERMINATED = 128 + signal.SIGTERM
 
-_settings: dict[str, Any] = {"debug": False, "bar": None, "terminated": False}
+_settings: dict[str, Any] = {"debug": False, "bar": None}
 
 
 class _Command(TyperCommand):
@@ -79,44 +76,24 @@ def make_app(text: str) -> typer.Typer:
 
 def run(app: typer.Typer) -> None:
     """Run the application; turn its errors into one line on stderr and an exit code."""
-    # Python ends on SIGTERM without cleaning up; this way half-made folders are removed.
-    signal.signal(signal.SIGTERM, _terminated)
-    _settings.update(debug=False, terminated=False)
-    try:
-        app()
-    except LorairError as error:
-        _fail(f"error: {error.line()}", error.exit_code)
-    except OSError as error:  # stdout closed or full; files have errors of their own
-        _fail(f"error: {error}", 1)
-    except Exception as error:  # the one place where an unknown error becomes an exit code
-        _fail(
-            f"error: {type(error).__name__}: {' '.join(str(error).split())}; this is a bug in "
-            "lorair, run again with --debug before the command and report what it shows",
-            1,
-        )
-
-
-def _terminated(*_: object) -> None:
-    """Leave by SystemExit, so that everything is cleaned up on the way."""
-    _settings["terminated"] = True
-    before = sys.unraisablehook
-
-    def again(lost: "sys.UnraisableHookArgs") -> None:
-        # Python drops what is raised in a weak reference's callback or in __del__.
-        if isinstance(lost.exc_value, SystemExit):
-            timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
-            timer.daemon = True
-            timer.start()
-        else:
-            before(lost)
-
-    sys.unraisablehook = again
-    sys.exit(TERMINATED)
+    _settings["debug"] = False
+    with termination.raised():
+        try:
+            app()
+        except LorairError as error:
+            _fail(f"error: {error.line()}", error.exit_code)
+        except OSError as error:  # stdout closed or full; files have errors of their own
+            _fail(f"error: {error}", 1)
+        except Exception as error:  # the one place where an unknown error becomes an exit code
+            _fail(
+                f"error: {type(error).__name__}: {' '.join(str(error).split())}; this is a bug "
+                "in lorair, run again with --debug before the command and report what it shows",
+                1,
+            )
 
 
 def _fail(message: str, code: int) -> None:
-    if _settings["terminated"]:  # a library took our exit for a failure of its own
-        sys.exit(TERMINATED)
+    termination.check()  # a library took our exit for a failure of its own
     if _settings["debug"]:
         traceback.print_exc()
     print(printable(message), file=sys.stderr)
@@ -174,6 +151,7 @@ def bar(text: str) -> Iterator[Callable[[float, str], None]]:
     """A bar on stderr while something runs, if stderr is a terminal.
 
     What it yields takes the fraction done and what is being done; until then it only moves.
+    It raises SystemExit if SIGTERM has come, as `step` and `counter` do.
     """
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
@@ -186,12 +164,18 @@ def bar(text: str) -> Iterator[Callable[[float, str], None]]:
     shown = Progress(*columns, console=stderr(), transient=True, disable=not sys.stderr.isatty())
     with shown:
         task = shown.add_task(text, total=None, detail="")
-        yield lambda done, detail: shown.update(task, total=1.0, completed=done, detail=detail)
+
+        def report(done: float, detail: str) -> None:
+            termination.check()
+            shown.update(task, total=1.0, completed=done, detail=detail)
+
+        yield report
 
 
 @contextmanager
 def step(text: str) -> Iterator[None]:
     """A spinner on stderr while a long step runs, then a line with its time."""
+    termination.check()
     with _timed(text), status(text):
         yield
 
@@ -239,8 +223,13 @@ def counter(total: int) -> Iterator[Callable[[], None]]:
     with bar:
         task = bar.add_task("", total=total)
         _settings["bar"] = bar.console if shown else None
+
+        def advance() -> None:
+            termination.check()
+            bar.advance(task)
+
         try:
-            yield lambda: bar.advance(task)
+            yield advance
         finally:
             _settings["bar"] = None
 

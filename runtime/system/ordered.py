@@ -33,5 +33,6 @@ def in_order(
         while window:
             yield window.popleft().result()
     finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # before the work at hand makes room
         stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=True)

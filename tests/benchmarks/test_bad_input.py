@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +168,11 @@ def test_no_backend_for_experts(lorair_bench: Command, monkeypatch: pytest.Monke
     assert "pip install 'lorair[openvino]'" in result.error
 
 
+# What Ctrl-C and SIGTERM raise.
+STOPS = pytest.mark.parametrize(
+    ("stop", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)]
+)
+
 STOPPED = {
     # The first run is untimed; of two rounds one is whole.
     f"{LATENCY} --iterations 2 -b {{bundle}} --backend onnxruntime": 3,
@@ -177,18 +181,18 @@ STOPPED = {
 }
 
 
-@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@STOPS
 @pytest.mark.parametrize("line", STOPPED)
 def test_stopped_in_the_middle(
     line: str,
-    sign: signal.Signals,
+    stop: BaseException,
     code: int,
     lorair_bench: Command,
     places: dict[str, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What was measured by then is there, and marked."""
-    monkeypatch.setattr(InProcess, "stop", (STOPPED[line], sign))
+    monkeypatch.setattr(InProcess, "stop", (STOPPED[line], stop))
     monkeypatch.setattr(InProcess, "runs", 0)
     monkeypatch.setattr(runner, "ProcessRunner", InProcess)
     monkeypatch.setattr(experts, "ProcessRunner", InProcess)
@@ -205,21 +209,18 @@ def test_stopped_in_the_middle(
     assert all(len(s["total"] if isinstance(s, dict) else s) == 1 for s in timed)
 
 
-@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@STOPS
 @pytest.mark.parametrize(
     ("line", "patched"),
     [
-        (
-            f"{THROUGHPUT} --rounds 3 --backend onnxruntime -b {{bundle}}",
-            "timing.throughput._round",
-        ),
-        (f"{QUALITY} --backend onnxruntime -b {{bundle}}", "quality.quality.score"),
+        (f"{THROUGHPUT} --rounds 3", "timing.throughput._round"),
+        (QUALITY, "quality.quality.score"),
     ],
 )
 def test_stopped_with_pictures(
     line: str,
     patched: str,
-    sign: signal.Signals,
+    stop: BaseException,
     code: int,
     lorair_bench: Command,
     places: dict[str, Path],
@@ -235,13 +236,14 @@ def test_stopped_with_pictures(
     def stops(*arguments: Any) -> Any:
         calls[0] += 1
         if calls[0] == 3:
-            signal.raise_signal(sign)
+            raise stop
         return function(*arguments)
 
     monkeypatch.setattr(home, name, stops)
     for folder in ("pictures", "clean"):
         shutil.copy(places[folder] / "a.png", places[folder] / "b.png")
-    result = run(lorair_bench, places, f"{line} --report {{report}}")
+    options = "--backend onnxruntime -b {bundle} --report {report}"
+    result = run(lorair_bench, places, f"{line} {options}")
     assert_partial(result, code, places["report"])
 
 

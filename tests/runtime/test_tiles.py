@@ -17,6 +17,7 @@ from command import Command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from processes import LIMIT
 from stub_backend import ROUTE, Stub, restorer_of
 
 from lorair.exporter.checkpoint.checkpoint import Pair
@@ -228,7 +229,7 @@ def test_memory_does_not_grow_with_the_picture() -> None:
     support = str(Path(__file__).parents[1] / "support")
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program), support],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=LIMIT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 1.8, "the result is 1, a row of tiles 0.35"

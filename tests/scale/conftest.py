@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from processes import console_script
 
 from lorair.exporter import photos
 
@@ -38,8 +39,7 @@ class Counted:
 
     def start(self, *arguments: Any, deadly: str = "") -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "-c", "from lorair.runtime.commands.main import main; main()",
-             *map(str, arguments)],
+            [*console_script("runtime"), *map(str, arguments)],
             env=self.environment(deadly), text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip

@@ -3,29 +3,19 @@
 import json
 import os
 import signal
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import LIMIT, is_alive, wait_for
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.scale
 
-LIMIT = 300
-
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def wait_until(met: Callable[[], bool]) -> None:
-    limit = time.monotonic() + LIMIT
-    while not met():
-        assert time.monotonic() < limit, "too slow"
-        time.sleep(0.02)
 
 
 def test_the_bytes_of_infer(
@@ -57,7 +47,7 @@ def test_actors_that_are_killed(
     killed = set[int]()
     with counted.start(*command) as process:
         for number in range(kills):
-            wait_until(lambda least=100 * number + 20: len(counted.written) >= least)
+            wait_for(lambda least=100 * number + 20: len(counted.written) >= least)
             victim = int(counted.log.read_text().splitlines()[-1].split()[0])
             os.kill(victim, signal.SIGKILL)
             killed.add(victim)
@@ -79,22 +69,15 @@ def test_a_driver_that_is_killed(
     command = ("batch", crops, "-o", out, "-b", default_bundle, "--num-actors", 2)
     for least in (60, 200):
         with counted.start(*command) as process:
-            wait_until(lambda least=least: len(counted.written) >= least)
+            wait_for(lambda least=least: len(counted.written) >= least)
             process.kill()
         # Its actors end by themselves; what they still write is whole, and skipped later.
-        wait_until(lambda: not any(map(is_alive, counted.writers)))
+        wait_for(lambda: not any(map(is_alive, counted.writers)))
     done = counted.run(*command)
     assert done.returncode == 0
     assert contents(out) == wanted, "and no partial file is left"
     assert max(Counter(counted.written).values()) == 1
     assert len(counted.written) >= 500 - 2 * 2
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
 
 
 def test_two_nodes(

@@ -1,17 +1,18 @@
 """`lorair-run serve --ray`: two replicas, another bundle under load, a full queue."""
 
+import random
 import socket
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from processes import LIMIT, wait_for
 
 from lorair.exporter.build import build_bundle
 from lorair.exporter.checkpoint.synth import random_pair
@@ -19,8 +20,6 @@ from lorair.runtime.bundle.manifest import Source
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.scale
-
-LIMIT = 200
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +30,11 @@ def other_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
+    """Ray takes no port 0. Below those that the system gives out, where none comes between."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
 
 
 @contextmanager
@@ -72,12 +74,12 @@ def test_another_bundle_under_load(
         with ThreadPoolExecutor(4) as pool:
             loads = [pool.submit(load, url) for _ in range(4)]
             try:
-                while len(counted.writers) < 2:
-                    time.sleep(0.1)
+                wait_for(lambda: len(counted.writers) >= 2)
                 update = counted.run("serve", "--ray", "--address", address, "-b", other_bundle,
                                      "--replicas", 2, "--port", url.rpartition(":")[2])  # fmt: skip
                 assert update.returncode == 0
-                time.sleep(2)
+                enough = len(answers) + 20
+                wait_for(lambda: len(answers) >= enough)
             finally:
                 stop.set()
             for done in loads:

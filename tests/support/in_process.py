@@ -1,6 +1,5 @@
 """`ProcessRunner` without a process: a test's patches hold, and a run can be interrupted."""
 
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ from lorair.benchmarks.timing.runner import Opens
 class InProcess:
     """Opens what it is given, and restores by waiting for nothing.
 
-    stop: what is raised at the run of that number, counted over all runners; None for never.
+    stop: the run, counted over all runners, at which that is raised; None for never.
     """
 
-    stop: tuple[int, signal.Signals] | None = None
+    stop: tuple[int, BaseException] | None = None
     runs = 0
 
     def __init__(self, spec: Opens) -> None:
@@ -30,7 +29,7 @@ class InProcess:
     def run(self, source: Path, target: Path) -> dict[str, float]:
         InProcess.runs += 1
         if self.stop is not None and InProcess.runs == self.stop[0]:
-            signal.raise_signal(self.stop[1])
+            raise self.stop[1]
         seconds: dict[str, float] = self._runner.run(source, target)
         return seconds
 

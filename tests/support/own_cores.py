@@ -12,4 +12,5 @@ if _WORKER is not None and hasattr(os, "sched_setaffinity"):
     _cores = sorted(os.sched_getaffinity(0))
     _count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     if len(_cores) >= _count:
-        os.sched_setaffinity(0, _cores[int(_WORKER.removeprefix("gw")) :: _count])
+        # A worker in the place of one that died has the next number, beyond the count.
+        os.sched_setaffinity(0, _cores[int(_WORKER.removeprefix("gw")) % _count :: _count])

@@ -76,8 +76,7 @@ class Server:
 
     def leftovers(self) -> list[str]:
         """Files that it left."""
-        found = [str(path) for folder in (self.work, self.temp) for path in folder.rglob("*")]
-        return [name for name in found if not name.endswith("/.ses")]  # ONNX Runtime's own
+        return [str(path) for folder in (self.work, self.temp) for path in folder.rglob("*")]
 
 
 def pictures() -> list[bytes]:

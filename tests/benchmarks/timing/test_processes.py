@@ -2,11 +2,11 @@ import json
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from command import Command
+from processes import LIMIT, console_script, wait_for
 
 from lorair.benchmarks.schema.costs import CommandsReport
 from lorair.benchmarks.schema.results_file import read_report
@@ -34,8 +34,7 @@ def test_commands_take_turns(lorair_bench: Command, tmp_path: Path) -> None:
 def test_time_memory_and_output() -> None:
     """In a process of its own: this one's peak would hide the commands'."""
     hold = "import time; held = bytearray(400 << 20); print('held', len(held)); time.sleep(0.5)"
-    code = "from lorair.benchmarks.commands.main import main; main()"
-    line = [sys.executable, "-c", code, "commands", python(hold), python("pass")]
+    line = [*console_script("benchmarks"), "commands", python(hold), python("pass")]
     made = subprocess.run([*line, "--rounds", "1", "--json"], stdout=subprocess.PIPE, check=True)
     held, nothing = json.loads(made.stdout)["runs"]
     assert held["seconds"][0] >= 0.5
@@ -68,16 +67,11 @@ def test_interrupted_it_ends_what_it_started(tmp_path: Path) -> None:
         f"pathlib.Path({str(began)!r}).touch(); time.sleep(60)"
     )
     line = shlex.join(["sh", "-c", f"{child}; true"])
-    code = "from lorair.benchmarks.commands.main import main; main()"
-    with subprocess.Popen([sys.executable, "-c", code, "commands", line]) as process:
-        while not began.exists() and process.poll() is None:
-            time.sleep(0.02)
+    with subprocess.Popen([*console_script("benchmarks"), "commands", line]) as process:
+        wait_for(lambda: began.exists() or process.poll() is not None)
         process.terminate()
-        assert process.wait(60) == 143
-    deadline = time.monotonic() + 30
-    while not ended.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert ended.exists()
+        assert process.wait(LIMIT) == 143
+    wait_for(ended.exists)
 
 
 @pytest.mark.parametrize("line", ["", "lorair-does-not-exist --help"])

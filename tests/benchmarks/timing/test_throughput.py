@@ -31,6 +31,10 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+CLAIMED = 60.0
+"""Seconds that a stand-in says it took: no reading or writing takes as long."""
+
+
 class Sleeper:
     """Restores by waiting: what several at once gain is known."""
 
@@ -46,7 +50,7 @@ class Sleeper:
         if self._fails:
             raise PictureError("cannot restore")
         time.sleep(self._seconds)
-        seconds = {"router": self._seconds / 4, "restorer": self._seconds}
+        seconds = {"router": CLAIMED / 4, "restorer": CLAIMED}
         return SimpleNamespace(
             image=pixels, route=route or self.route(pixels), seconds=seconds, tile=None
         )
@@ -61,8 +65,8 @@ def test_rounds_stages_and_the_bottleneck(folder: Path) -> None:
     assert (alone.jobs, together.jobs) == (1, 4)
     for sweep in sweeps:
         assert len(sweep.seconds) == len(sweep.cpu) == 2
-        assert sweep.stages["restoring"] == pytest.approx(2 * 4 * 0.05)
-        assert sweep.stages["routing"] == pytest.approx(2 * 4 * 0.0125, abs=0.02)
+        assert sweep.stages["restoring"] == pytest.approx(2 * 4 * CLAIMED)
+        assert sweep.stages["routing"] >= 2 * 4 * CLAIMED / 4
         assert sweep.bottleneck == "restoring"
     # Waiting overlaps wholly, whatever else the machine does.
     assert min(alone.seconds) >= 4 * 0.05

@@ -3,10 +3,10 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import console_script
 
 REPO = "someone/LoRA-IR"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -30,10 +30,9 @@ def hub_cache(tiny_files: tuple[Path, Path], tmp_path: Path) -> Path:
 def build(cache: Path, output: Path, repo: str, *more: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own: the client reads its environment when it is imported."""
     environment = {**os.environ, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "1"}
-    code = "from lorair.exporter.commands.main import main; main()"
     arguments = ["build", "--from-hub", repo, "-o", str(output), "--json", *more]
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [*console_script("exporter"), *arguments],
         env=environment,
         capture_output=True,
         text=True,

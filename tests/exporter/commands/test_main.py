@@ -2,8 +2,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 import reference
 import torch
 from command import Command
+from processes import LIMIT, console_script, wait_for
 
 from lorair import Restorer
 from lorair.exporter import build
@@ -146,13 +145,11 @@ def test_verification_failure_is_exit_code_1(
 
 
 def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:
-    code = "from lorair.exporter.commands.main import main; main()"
-    arguments = [sys.executable, "-c", code, "build", "-o", str(tmp_path / "bundle")]
+    arguments = [*console_script("exporter"), "build", "-o", tmp_path / "bundle"]
     with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as process:
-        while not list(tmp_path.iterdir()) and process.poll() is None:
-            time.sleep(0.02)
+        wait_for(lambda: list(tmp_path.iterdir()) or process.poll() is not None)
         process.terminate()
-        assert process.wait(60) == 143
+        assert process.wait(LIMIT) == 143
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from command import Command
 from PIL import Image
 from planted import huge_weight, wrong_weight
+from processes import console_script
 
 from lorair.runtime.backends import BACKENDS, Backend, BackendKind, select
 from lorair.runtime.bundle.manifest import Bundle, Weights, write_manifest
@@ -184,13 +184,9 @@ def test_against_pytorch(
 
 
 def test_without_pytorch(tiny_bundle: Path, pictures: Path) -> None:
-    arguments = ["lorair", "verify", str(tiny_bundle), "--images", str(pictures), "--ranges"]
-    code = (
-        "import sys; sys.modules['torch'] = None\n"
-        f"sys.argv = {[*arguments, '--backend', 'onnxruntime']!r}\n"
-        "from lorair.exporter.commands.main import main; main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    command = console_script("exporter", "import sys; sys.modules['torch'] = None")
+    command += ["verify", tiny_bundle, "--images", pictures, "--ranges", "--backend", "onnxruntime"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "passed" in done.stdout
 

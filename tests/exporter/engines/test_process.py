@@ -5,14 +5,13 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import fake_worker
 import pytest
 from command import Command
+from processes import is_alive, wait_for
 
 from lorair.exporter.engines import build as engine
 from lorair.exporter.engines import process as engine_process
@@ -59,24 +58,8 @@ def files(bundle: Bundle) -> list[str]:
     return sorted(p.name for p in (bundle.path / "engines").iterdir() if p.name != ".lock")
 
 
-def is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def process_of(run: Path) -> int:
     return int(run.name.partition(".")[0])
-
-
-def wait_for(what: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 120
-    while not (found := what()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return found
 
 
 def test_what_is_there_is_not_built_again(bundle: Bundle, stand_in: Stand, runs: Path) -> None:
@@ -152,12 +135,21 @@ def test_an_abort_is_an_error_with_a_log(
 
 
 def test_a_timeout_ends_the_child(
-    bundle: Bundle, stand_in: Stand, lorair_export: Command, runs: Path
+    bundle: Bundle,
+    stand_in: Stand,
+    lorair_export: Command,
+    runs: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stand_in("hang")
-    result = lorair_export("engine", bundle.path, "--timeout", 5)
+
+    def timer(seconds: float, kill: Callable[[], None]) -> threading.Timer:
+        return threading.Timer(seconds, lambda: wait_for(lambda: [*runs.iterdir()]) and kill())
+
+    monkeypatch.setattr(engine_process, "Timer", timer)
+    result = lorair_export("engine", bundle.path, "--timeout", 1)
     assert result.code == 1
-    assert "wanted at most 5 s" in result.error
+    assert "wanted at most 1 s" in result.error
     assert "--timeout" in result.error
     (run,) = runs.iterdir()
     assert not is_alive(process_of(run))

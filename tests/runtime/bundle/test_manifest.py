@@ -223,7 +223,7 @@ def _changed_byte(bundle: Path) -> None:
         (_deep_manifest, r"wanted JSON in manifest\.json"),
         (_changed_manifest, r"manifest\.json as it was built, found other content"),
         (_unlisted_file, r"only files that the manifest lists, found restorer\.onnx\.data2"),
-        (_huge_manifest, r"manifest\.json has more than 4194304 bytes"),
+        (_huge_manifest, r"manifest\.json has more than 1048576 bytes"),
         (_nested_manifest, r"manifest\.json"),
         (_device, r"found endless, a link"),
         (_pipe, r"wanted a file kernels/pipe, found none"),

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ import numpy as np
 import pytest
 from command import Command
 from PIL import Image
-
-LIMIT = 500
+from processes import LIMIT, console_script
 
 
 def test_a_missing_package_is_named(
@@ -27,8 +25,7 @@ def test_a_missing_package_is_named(
 def batch(*arguments: Any) -> "subprocess.CompletedProcess[str]":
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     return subprocess.run(
-        [sys.executable, "-c", "from lorair.runtime.commands.main import main; main()",
-         "batch", *map(str, arguments)],
+        [*console_script("runtime"), "batch", *map(str, arguments)],
         capture_output=True, text=True, check=False, timeout=LIMIT, env=environment,
     )  # fmt: skip
 

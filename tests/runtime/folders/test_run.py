@@ -6,8 +6,8 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 import zlib
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from command import Command
 from PIL import Image
+from processes import LIMIT, console_script
 
 from lorair import Restorer
 from lorair.runtime.folders.plan import Task
@@ -22,7 +23,6 @@ from lorair.runtime.folders.run import is_current
 from lorair.runtime.system.atomic import remove_partials
 
 SUPPORT = Path(__file__).parents[2] / "support"
-CHILD_LIMIT = 120
 
 
 def pictures(folder: Path, count: int, side: int = 16) -> Path:
@@ -119,7 +119,7 @@ def test_killed_at_any_moment_and_gone_on_with(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=CHILD_LIMIT,
+        timeout=LIMIT,
     )
     codes = list(map(int, done.stdout.split()))
     assert codes == [-signal.SIGKILL] * kills + [0]
@@ -135,31 +135,44 @@ def test_killed_at_any_moment_and_gone_on_with(tmp_path: Path) -> None:
     assert 200 <= len(begun) <= 200 + 2 * kills
 
 
+HELD = """
+import itertools, threading
+from lorair.runtime.folders import run
+from lorair.runtime.restorer import Restorer
+
+stop, count, restore = threading.Event(), itertools.count(), Restorer.restore
+run.Event = lambda: stop
+
+def held(*arguments):
+    if next(count) >= 3:
+        print("held", flush=True)
+        stop.wait()
+    return restore(*arguments)
+
+Restorer.restore = held
+"""
+
+
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted(sign: signal.Signals, code: int, tiny_bundle: Path, tmp_path: Path) -> None:
-    folder = pictures(tmp_path / "in", 60, side=128)
+    """While each thread has a picture in work, which goes on when the run is told to stop."""
+    folder = pictures(tmp_path / "in", 9)
     out, report = tmp_path / "out", tmp_path / "r.json"
-    command = [
-        sys.executable,
-        "-c",
-        "from lorair.runtime.commands.main import main; main()",
-        "infer",
-    ]
-    command += [folder, "-o", out, "-b", tiny_bundle, "--report", report]
-    command += ["--backend", "onnxruntime", "--jobs", "2"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        limit = time.monotonic() + CHILD_LIMIT
-        while time.monotonic() < limit and len(list(out.glob("p*"))) < 3:
-            time.sleep(0.005)
+    command = [*console_script("runtime", HELD), "infer", folder, "-o", out, "-b", tiny_bundle]
+    command += ["--report", report, "--backend", "onnxruntime", "--jobs", "2"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        held = (line for line in process.stdout if line == "held\n")
+        assert [*islice(held, 2)] == ["held\n"] * 2, process.communicate()[1]
         process.send_signal(sign)
-        _, err = process.communicate(timeout=CHILD_LIMIT)
+        _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == code, err
-    assert b"Traceback" not in err
+    assert "Traceback" not in err
     entries = json.loads(report.read_text())["pictures"]
-    restored = {Path(e["output"]) for e in entries if e["status"] == "restored"}
-    assert restored == set(out.iterdir()), "the report says what is there, and no more is there"
-    assert 3 <= len(restored) < 60
-    assert sum(e["status"] == "not done" for e in entries) == 60 - len(restored)
+    assert [e["status"] for e in entries] == ["restored"] * 3 + ["not done"] * 6
+    assert {Path(e["output"]) for e in entries[:3]} == set(out.iterdir()), "and nothing else"
 
 
 def test_interrupted_or_not_the_bytes_are_the_same(

@@ -4,13 +4,13 @@ import base64
 import io
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browser import PATIENCE, launched, needs_chromium
 from PIL import Image
 from serve_check import Server
 
@@ -20,13 +20,10 @@ from lorair.exporter.checkpoint.checkpoint import load_pair
 from lorair.exporter.model.config import SETTING1_CLASSES
 from lorair.runtime.bundle.manifest import Source
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
-api = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
+pytestmark = needs_chromium
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "rain.jpg"
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-         "--disable-background-networking", "--disable-component-update"]  # fmt: skip
 DROP = """([content, name, type]) => {
     const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
     const dataTransfer = new DataTransfer();
@@ -50,10 +47,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
+    with launched() as found:
+        yield found
 
 
 @pytest.fixture(params=["desktop-light", "phone-dark"])
@@ -67,7 +62,7 @@ def page(request: pytest.FixtureRequest, browser: Any, address: str) -> Iterator
         has_touch=device == "phone", device_scale_factor=1,
     )  # fmt: skip
     page = context.new_page()
-    page.set_default_timeout(120_000)
+    page.set_default_timeout(PATIENCE)
     said: list[str] = []
     asked: list[str] = []
     page.on("console", lambda message: said.append(message.text))

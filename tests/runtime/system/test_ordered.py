@@ -1,21 +1,24 @@
 """Order, bounds and stopping of `in_order`."""
 
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
+from processes import LIMIT
 
 from lorair.runtime.system.ordered import in_order
 
 
 def test_results_come_in_order_from_several_threads() -> None:
-    barrier = threading.Barrier(3, timeout=10)
+    barrier, second = threading.Barrier(3, timeout=LIMIT), threading.Event()
 
     def work(item: int) -> int:
         if item < 3:
             barrier.wait()  # passes only if three are in work at once
-        time.sleep(0.002 * (5 - item % 5))
+        if item == 0:
+            assert second.wait(LIMIT), "the first one ends after the second"
+        if item == 1:
+            second.set()
         return item * item
 
     found = list(in_order(work, range(20), jobs=3, ahead=6, stop=threading.Event()))
@@ -42,7 +45,7 @@ def test_closing_waits_for_what_runs_and_drops_the_rest() -> None:
     def work(item: int) -> int:
         begun.append(item)
         if item:
-            stop.wait(10)
+            assert stop.wait(LIMIT)
         ended.append(item)
         return item
 
@@ -51,7 +54,7 @@ def test_closing_waits_for_what_runs_and_drops_the_rest() -> None:
     results.close()
     assert stop.is_set()
     assert sorted(begun) == sorted(ended)
-    assert len(begun) <= 4
+    assert len(begun) <= 3, "the first one, and one in each thread"
 
 
 def test_an_exception_of_the_work_ends_all() -> None:

@@ -1,0 +1,232 @@
+"""SIGTERM at random moments of four commands: `make signal-check`.
+
+    python tests/support/signal_check.py BUNDLE [--moments 100] [--seed N]
+
+Each command ends in time and with its exit code, and leaves neither a half-written result nor
+a temporary file. Prints a table, what went wrong, and ends with exit code 1 if anything did.
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import httpx
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+LIMIT = 2.0
+"""Seconds from the signal to the end."""
+
+GRACE = 5.0
+"""The same of a server, which answers what it took."""
+
+SERVED = 3.0
+"""Seconds in which a server is asked before the last moment for the signal."""
+
+STOPPED = (128 + signal.SIGTERM, -signal.SIGTERM)
+"""By the command, or by the kernel before the command has begun: one code to a shell."""
+
+Files = dict[str, str]
+
+
+@dataclass
+class Command:
+    """One of the commands, in a folder of its own.
+
+    argv: with `{out}` for the new output place. codes: that it may end with after the signal.
+    whole: whether what is at the output place may be there if the command was stopped, given
+    what an undisturbed run leaves.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    whole: Callable[[Files, Files], bool]
+    codes: tuple[int, ...] = STOPPED
+    limit: float = LIMIT
+    wanted: Files = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass
+class Ended:
+    """How a run ended: the signal's moment, seconds from there, and what was wrong."""
+
+    moment: float
+    code: int
+    seconds: float
+    faults: list[str]
+
+
+def contents(folder: Path) -> Files:
+    """The files below it, hashed; a folder is a file without content."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.is_file()
+        else ""
+        for path in folder.rglob("*")
+    }
+
+
+def run(command: Command, moment: float | None) -> Ended:
+    """Run it; SIGTERM after so many seconds, None for never."""
+    with tempfile.TemporaryDirectory(prefix="signal-check-") as name:
+        out, temp, log = Path(name, "out"), Path(name, "temp"), Path(name, "log")
+        out.mkdir()
+        temp.mkdir()
+        argv = [word.format(out=out) for word in command.argv]
+        start = time.monotonic()
+        with log.open("wb") as err:
+            process = subprocess.Popen(
+                argv, stdout=subprocess.PIPE, stderr=err, env={**os.environ, "TMPDIR": str(temp)}
+            )
+        asking = threading.Thread(target=ask, args=(process,))
+        asking.start()
+        if moment is not None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(moment)
+            process.send_signal(signal.SIGTERM)
+        told = time.monotonic()
+        try:
+            code = process.wait(300)
+        finally:
+            process.kill()
+        seconds = time.monotonic() - told
+        asking.join()
+        if moment is None:
+            command.wanted, command.seconds = contents(out), time.monotonic() - start
+        faults = judge(command, code, seconds, contents(out), contents(temp))
+        if moment is None:
+            faults = [fault for fault in faults if code or "seconds" not in fault]
+        if faults:
+            faults.append(log.read_text("utf-8", "replace").strip()[-300:])
+        return Ended(moment or 0.0, code, seconds, faults)
+
+
+def judge(command: Command, code: int, seconds: float, found: Files, temp: Files) -> list[str]:
+    """What was wrong."""
+    faults = []
+    if code == 0 and 0 not in command.codes:  # it was faster than the signal
+        if found.keys() != command.wanted.keys():
+            faults.append(f"exit code 0, and at the output place only {sorted(found)}")
+    else:
+        if code not in command.codes:
+            faults.append(f"exit code {code}")
+        if not command.whole(found, command.wanted):
+            faults.append(f"at the output place: {sorted(found)}")
+    if seconds > command.limit:
+        faults.append(f"{seconds:.1f} seconds")
+    if temp:
+        faults.append(f"in the temporary folder: {sorted(temp)}")
+    return faults
+
+
+def ask(process: "subprocess.Popen[bytes]") -> None:
+    """Send a server pictures for as long as it answers; read what another command prints."""
+    assert process.stdout is not None
+    with process.stdout, (ROOT / "examples/rain.jpg").open("rb") as picture:
+        line, content = process.stdout.readline().decode(), picture.read()
+        _, found, url = line.partition("lorair serves at ")
+        with suppress(httpx.TransportError):
+            while found and process.poll() is None:
+                httpx.post(f"{url.split()[0]}/v1/restore", content=content, timeout=60,
+                           headers={"Content-Type": "image/jpeg"})  # fmt: skip
+        process.stdout.read()
+
+
+def some_of(found: Files, wanted: Files) -> bool:
+    return found.items() <= wanted.items()
+
+
+def none(found: Files, wanted: Files) -> bool:
+    return not found
+
+
+def commands(bundle: str, folder: Path) -> list[Command]:
+    """The four, with inputs in the folder."""
+    pictures, video = folder / "pictures", folder / "video.mkv"
+    pictures.mkdir()
+    with Image.open(ROOT / "examples/rain.jpg") as photo:
+        for number in range(40):
+            piece = photo.crop((number, number, number + 128, number + 96))
+            piece.save(pictures / f"p{number:02}.png")
+        write_video(video, np.asarray(photo.convert("RGB"))[:96, :128])
+    lorair_run, lorair_export = str(BIN / "lorair-run"), str(BIN / "lorair-export")
+    given = ("--bundle", bundle)
+    return [
+        Command("infer", (lorair_run, "infer", str(pictures), "-o", "{out}", *given), some_of),
+        Command("build", (lorair_export, "build", "-o", "{out}/bundle"), none),
+        Command("video", (lorair_run, "video", str(video), "-o", "{out}/video.mkv", *given), none),
+        Command(
+            "serve", (lorair_run, "serve", "--port", "0", "--grace", str(GRACE), *given),
+            none, codes=(0, *STOPPED), limit=GRACE,
+        ),
+    ]  # fmt: skip
+
+
+def write_video(path: Path, frame: np.ndarray) -> None:
+    with av.open(str(path), "w") as made:
+        stream = made.add_stream("libx264", rate=25)
+        stream.height, stream.width = frame.shape[:2]
+        for number in range(60):
+            made.mux(stream.encode(av.VideoFrame.from_ndarray(np.roll(frame, number, 1).copy())))
+        made.mux(stream.encode(None))
+
+
+def moments(command: Command, count: int, chance: random.Random) -> list[float]:
+    """Spread over an undisturbed run."""
+    if command.name == "serve":  # which does not end by itself
+        until = run(command, SERVED).moment + SERVED
+    else:
+        first = run(command, None)
+        assert not first.faults, first
+        until = command.seconds
+    return sorted(chance.uniform(0, until) for _ in range(count))
+
+
+def check(command: Command, count: int, chance: random.Random) -> bool:
+    """Print the command's row and its faults; whether there were none."""
+    ended = [run(command, moment) for moment in moments(command, count, chance)]
+    codes = {code: sum(one.code == code for one in ended) for code in (143, -15, 0)}
+    wrong = [one for one in ended if one.faults]
+    slowest = max(one.seconds for one in ended)
+    print(f"{command.name:8}{count:8}{codes[143]:8}{codes[-15]:8}{codes[0]:8}"
+          f"{slowest:10.2f} s{len(wrong):8}", flush=True)  # fmt: skip
+    for one in wrong:
+        print(f"  after {one.moment:.3f} s, code {one.code}: {'; '.join(one.faults)}")
+    return not wrong
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("bundle")
+    parser.add_argument("--moments", type=int, default=100, help="of all commands together")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--only", help="one of the commands")
+    asked = parser.parse_args()
+    print(f"seed {asked.seed}")
+    print("command  moments     143     -15       0     slowest   wrong")
+    chance = random.Random(asked.seed)
+    with tempfile.TemporaryDirectory() as name:
+        all_of_them = commands(str(Path(asked.bundle).resolve()), Path(name))
+        chosen = [c for c in all_of_them if asked.only in (None, c.name)]
+        done = [check(command, asked.moments // len(all_of_them), chance) for command in chosen]
+    sys.exit(not all(done))
+
+
+if __name__ == "__main__":
+    main()
