@@ -20,6 +20,7 @@ from lorair.exporter.verify.compare import Limits
 from lorair.exporter.verify.probes import probes
 from lorair.kernels.aot import compile_kernels
 from lorair.runtime.backends import select
+from lorair.runtime.bundle.files import list_files
 from lorair.runtime.bundle.manifest import (
     KERNELS,
     RESTORER,
@@ -31,7 +32,6 @@ from lorair.runtime.bundle.manifest import (
     Source,
     bound_restorer,
     is_bundle,
-    list_files,
     tiled_restorer,
     write_manifest,
 )

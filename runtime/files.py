@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from lorair.runtime import images
 from lorair.runtime.errors import PictureError
 from lorair.runtime.routing.route import Route
-from lorair.runtime.tiles import Progress
-from lorair.runtime.tiling import Tile
+from lorair.runtime.tiles import Progress, Tile
 
 if TYPE_CHECKING:
-    from lorair.runtime.planes import Pixels
+    from lorair.runtime.pixels import Pixels
     from lorair.runtime.restorer import Restorer
 
 ChooseRoute = Callable[["Pixels"], Route | None]

@@ -14,7 +14,7 @@ from lorair.runtime.routing.route import Route
 from lorair.runtime.system.ordered import in_order
 
 if TYPE_CHECKING:
-    from lorair.runtime.planes import Pixels
+    from lorair.runtime.pixels import Pixels
     from lorair.runtime.restorer import Restored, Restorer
 
 

@@ -23,19 +23,18 @@ from lorair.runtime.errors import (
 from lorair.runtime.gpu.cuda import device_picture
 from lorair.runtime.gpu.kernels import Picture
 from lorair.runtime.images import DEFAULT_MAX_PIXELS, check_size
-from lorair.runtime.pixels import make_views
-from lorair.runtime.planes import (
+from lorair.runtime.pixels import (
     PEAKS,
     Pixels,
     as_uint8,
     check_finite,
     from_planes,
+    make_views,
     no_picture,
     to_planes,
 )
 from lorair.runtime.routing.route import Route
-from lorair.runtime.tiles import Progress, TiledPicture, first_tile, smaller_tile
-from lorair.runtime.tiling import Tile
+from lorair.runtime.tiles import Progress, Tile, TiledPicture, first_tile, smaller_tile
 
 if TYPE_CHECKING:
     from lorair.runtime.files import RestoredFile

@@ -17,8 +17,7 @@ import torch
 from lorair.benchmarks.quality.metrics import Scores, mean_scores, psnr, score
 from lorair.exporter.checkpoint.checkpoint import load_pair
 from lorair.exporter.model import RestorationNet, Router
-from lorair.runtime.pixels import make_views
-from lorair.runtime.planes import from_planes, to_planes
+from lorair.runtime.pixels import from_planes, make_views, to_planes
 from training.degradations import CLASSES
 from training.pairs import CLEAN, DEFAULT_SEEDS, pairs
 from training.scenes import HELD_OUT_PHOTOS

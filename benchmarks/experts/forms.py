@@ -17,7 +17,7 @@ from lorair.benchmarks.timing.graphs import write_merged
 from lorair.exporter.graphs.inlined import GATES
 from lorair.runtime import images
 from lorair.runtime.backends import Backend, Run, RunsGraphs
-from lorair.runtime.planes import to_planes
+from lorair.runtime.pixels import to_planes
 from lorair.runtime.restorer import Restorer
 from lorair.runtime.system.machine import peak_memory
 

@@ -11,10 +11,10 @@ import numpy as np
 from lorair.benchmarks.quality.metrics import PEAK, Plane, psnr
 from lorair.benchmarks.schema import TileRow
 from lorair.runtime import images
+from lorair.runtime.pixels import Pixels
 from lorair.runtime.restorer import Restorer
 from lorair.runtime.routing.route import Route
-from lorair.runtime.tiles import Pixels
-from lorair.runtime.tiling import Tile
+from lorair.runtime.tiles import Tile
 
 
 class _Run(NamedTuple):

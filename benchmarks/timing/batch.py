@@ -20,11 +20,10 @@ from lorair.benchmarks.timing.graphs import TARGETS, write_batch
 from lorair.exporter.graphs.inlined import GATES
 from lorair.runtime import images
 from lorair.runtime.backends import Backend, Run, RunsGraphs
-from lorair.runtime.backends.bound import BoundGraphs
+from lorair.runtime.backends.graphs import BoundGraphs
 from lorair.runtime.bundle.manifest import RESTORER
 from lorair.runtime.errors import BackendError
-from lorair.runtime.pixels import make_views
-from lorair.runtime.planes import Pixels, as_uint8, check_finite, from_planes, to_planes
+from lorair.runtime.pixels import Pixels, as_uint8, check_finite, from_planes, make_views, to_planes
 from lorair.runtime.restorer import Restorer
 from lorair.runtime.system.machine import peak_memory
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorair.runtime.bundle.engines import read_engines
-from lorair.runtime.bundle.manifest import ENGINES, Bundle
+from lorair.runtime.bundle.files import ENGINES
+from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.system import console
 
 if TYPE_CHECKING:

@@ -200,7 +200,8 @@ def _load(
     """The weights that the options name, and where they came from."""
     from lorair.exporter.checkpoint.checkpoint import load_pair
     from lorair.exporter.checkpoint.hub import download_pair
-    from lorair.runtime.bundle.manifest import Source, Weights, sha256
+    from lorair.runtime.bundle.files import sha256
+    from lorair.runtime.bundle.manifest import Source, Weights
 
     if (ir is None) != (router is None):
         raise OptionError(
@@ -239,7 +240,8 @@ def _default_model(
     from lorair.exporter import demo
     from lorair.exporter.checkpoint.checkpoint import load_pair
     from lorair.exporter.model.config import SETTING1_CLASSES
-    from lorair.runtime.bundle.manifest import Source, Weights, sha256
+    from lorair.runtime.bundle.files import sha256
+    from lorair.runtime.bundle.manifest import Source, Weights
 
     for option, value in (("--config", config), ("--top-k", top_k), ("--classes", classes)):
         if value is not None:

@@ -174,7 +174,7 @@ def _pytorch(
 
 def _check_weights(bundle: "Bundle", *files: Path) -> None:
     """Other weights would differ from the bundle, and rightly so."""
-    from lorair.runtime.bundle.manifest import sha256
+    from lorair.runtime.bundle.files import sha256
 
     source = bundle.manifest.source
     for path, made_from in zip(files, (source.ir, source.router), strict=True):

@@ -6,7 +6,6 @@ with good reductions of their own written out, gates an input, precision in the 
 """
 
 import hashlib
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,8 +29,9 @@ from lorair.runtime.bundle.engines import (
     engine_path,
     read_engines,
 )
+from lorair.runtime.bundle.files import ENGINES, sha256
 from lorair.runtime.bundle.kernels import INDEX
-from lorair.runtime.bundle.manifest import ENGINES, KERNELS, Bundle, sha256
+from lorair.runtime.bundle.manifest import KERNELS, Bundle
 from lorair.runtime.errors import BundleError, OptionError
 from lorair.runtime.gpu.engine_fit import MODULES
 from lorair.runtime.system import console
@@ -170,7 +170,7 @@ def _require_tensorrt(flavour: Flavour, option: str, because: str) -> None:
 
 @contextmanager
 def _one_at_a_time(bundle: Bundle) -> Iterator[None]:
-    """Of two builds into one bundle the second waits; a killed one's remains are removed."""
+    """Of two builds into one bundle the second waits; what failed and killed ones left goes."""
     folder = bundle.path / ENGINES
     check_writable(folder / "any")
     folder.mkdir(exist_ok=True)
@@ -181,7 +181,7 @@ def _one_at_a_time(bundle: Bundle) -> Iterator[None]:
         console.note(f"another build is at work in {folder}; waiting for it")
         lock.acquire()
     try:
-        for remains in folder.glob(".*.partial.*"):
+        for remains in (*folder.glob(".*.partial.*"), *folder.glob("*.log")):
             remains.unlink()
         yield
     finally:
@@ -207,19 +207,22 @@ def _build(
 ) -> EngineRecord:
     model = bundle.path / GRAPHS[depends.branch]
     text = f"build the {depends.branch}'s engine ({depends.precision}, {depends.flavour})"
-    with tempfile.TemporaryDirectory(prefix="lorair-") as folder, console.progress(text) as report:
-        graph = Path(folder) / "graph.onnx"
-        graph.write_bytes(_graph(model, depends).SerializeToString())
-        job = Job(
-            library=MODULES[depends.flavour],
-            graph=str(graph),
-            model=str(model),
-            output=str(output),
-            depends=depends.model_dump(mode="json"),
-            kernels=str(bundle.path / KERNELS) if depends.kernels else None,
-            timing_cache=str(timing_cache.resolve()) if timing_cache else None,
-        )
-        done = run_worker(job, timeout, report)
+    graph, log = output.with_suffix(".onnx"), engine_path(bundle, depends.name).with_suffix(".log")
+    job = Job(
+        library=MODULES[depends.flavour],
+        graph=str(graph),
+        model=str(model),
+        output=str(output),
+        depends=depends.model_dump(mode="json"),
+        kernels=str(bundle.path / KERNELS) if depends.kernels else None,
+        timing_cache=str(timing_cache.resolve()) if timing_cache else None,
+    )
+    try:
+        with console.progress(text) as report:
+            graph.write_bytes(_graph(model, depends).SerializeToString())
+            done = run_worker(job, log, timeout, report)
+    finally:
+        graph.unlink(missing_ok=True)
     return EngineRecord(
         created_by=f"lorair {console.lorair_version()}",
         depends=depends,

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,11 +19,12 @@ WORKER = (sys.executable, "-P", "-m", "lorair.exporter.engines.worker")
 Report = Callable[[float, str], None]
 
 
-def run_worker(job: Job, timeout: float, report: Report) -> dict[str, Any]:
+def run_worker(job: Job, log: Path, timeout: float, report: Report) -> dict[str, Any]:
     """Build one engine in a child process. However this function ends, so does the child.
 
     Args:
         job: what to build.
+        log: file for what the library prints; kept, and named in the message, if it fails.
         timeout: in seconds.
         report: called with the fraction done and the name of the phase.
 
@@ -32,9 +32,9 @@ def run_worker(job: Job, timeout: float, report: Report) -> dict[str, Any]:
         what the worker's `build` returns.
 
     Raises:
-        EngineError: the child failed, died or took too long; its log is kept and named.
+        EngineError: the child failed, died or took too long.
     """
-    with _log() as log, _child(log) as child:
+    with _logged(log) as out, _child(out) as child:
         start = time.monotonic()
         late = Timer(timeout, child.kill)
         late.start()
@@ -93,24 +93,19 @@ def _child(log: IO[bytes]) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def _log() -> Iterator[IO[bytes]]:
-    """A file for what the library prints; kept, and named in the message, if it fails."""
-    with tempfile.NamedTemporaryFile(prefix="lorair-engine-", suffix=".log", delete=False) as log:
-        path = Path(log.name)
-        try:
+def _logged(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        with path.open("wb") as log:
             yield log
-        except EngineError as error:
-            hints = (error.hint, f"the builder's log is {path}")
-            raise EngineError(
-                error.what,
-                wanted=error.wanted,
-                found=error.found,
-                hint="; ".join(hint for hint in hints if hint is not None),
-            ) from None
-        except BaseException:
-            path.unlink()
-            raise
-        path.unlink()
+    except EngineError as error:
+        hints = filter(None, (error.hint, f"the builder's log is {path}"))
+        raise EngineError(
+            error.what, wanted=error.wanted, found=error.found, hint="; ".join(hints)
+        ) from None
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    path.unlink()
 
 
 def _ending(code: int) -> str:

@@ -12,7 +12,8 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from lorair.kernels.onnx_functions import bodies
-from lorair.runtime.bundle.manifest import RESTORER, ROUTER, Bundle, list_files
+from lorair.runtime.bundle.files import list_files
+from lorair.runtime.bundle.manifest import RESTORER, ROUTER, Bundle
 
 
 def float32_bundle(bundle: Bundle, folder: Path) -> Bundle:
@@ -25,7 +26,7 @@ def float32_bundle(bundle: Bundle, folder: Path) -> Bundle:
     manifest = bundle.manifest
     if manifest.precision == "fp32":
         names = [name for graph in (ROUTER, RESTORER) for name in (graph, f"{graph}.data")]
-        files = {name: manifest.files[name] for name in names if name in manifest.files}
+        files = {name: manifest.files[name] for name in names}
         return Bundle(bundle.path, manifest.model_copy(update={"files": files}))
     for graph in (bundle.router, bundle.restorer):
         write_float32(graph, folder)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
@@ -23,8 +22,8 @@ from lorair.exporter.verify.search import Bisection, bisect
 from lorair.exporter.verify.watch import Inputs, Value, Watched, values
 from lorair.runtime.backends import BACKENDS, Backend, BackendKind, Branch, RunsGraphs, select
 from lorair.runtime.bundle.manifest import Bundle, Precision
-from lorair.runtime.pixels import make_views
-from lorair.runtime.planes import to_planes
+from lorair.runtime.pixels import make_views, to_planes
+from lorair.runtime.system.atomic import owned_folder
 from lorair.runtime.system.console import progress, step
 
 PORTABLE: Final = "portable"
@@ -71,8 +70,8 @@ def verify_bundle(bundle: Bundle, plan: Plan) -> Report:
         BackendError: a backend that was asked for cannot run this bundle.
         PictureError: a picture cannot be read.
     """
-    with TemporaryDirectory(prefix="lorair-verify-") as folder:
-        return _Verification(bundle, plan, Path(folder)).run()
+    with owned_folder("lorair-verify-") as folder:
+        return _Verification(bundle, plan, folder).run()
 
 
 @dataclass(frozen=True)

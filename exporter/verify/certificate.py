@@ -13,8 +13,7 @@ from lorair.runtime import images
 from lorair.runtime.backends import Backend
 from lorair.runtime.bundle.manifest import Certificate, Precision, RouteParity
 from lorair.runtime.errors import VerificationError
-from lorair.runtime.pixels import make_views
-from lorair.runtime.planes import to_planes
+from lorair.runtime.pixels import make_views, to_planes
 
 
 def make_references(

@@ -12,8 +12,7 @@ from lorair.runtime import images
 from lorair.runtime.backends import Backend
 from lorair.runtime.bundle.manifest import PictureParity, Precision
 from lorair.runtime.errors import OptionError
-from lorair.runtime.pixels import make_views
-from lorair.runtime.planes import to_planes
+from lorair.runtime.pixels import make_views, to_planes
 
 Array = npt.NDArray[np.float32]
 

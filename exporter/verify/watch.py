@@ -16,7 +16,8 @@ import onnx
 from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
 
 from lorair.exporter.graphs.inlined import inlined
-from lorair.runtime.backends import Array, Branch, RunsGraphs
+from lorair.runtime.backends import Branch, RunsGraphs
+from lorair.runtime.pixels import Array
 
 Inputs = dict[str, Array]
 """Of a branch, by name."""

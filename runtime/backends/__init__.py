@@ -1,247 +1,47 @@
 """Backends: what runs a bundle's two graphs. One file each; `select` picks one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
+from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
-from lorair.runtime.backends.tiles import Means, TileInputs
+from lorair.runtime.backends.backend import Backend, BackendKind, Branch, Run, RunsGraphs
 from lorair.runtime.bundle.manifest import Bundle, Precision
 from lorair.runtime.errors import BackendError, BundleError, DependencyError
-from lorair.runtime.gpu.driver import missing_gpu
-from lorair.runtime.gpu.engine_fit import has_engines, unfit
-from lorair.runtime.system.machine import is_installed
 
-if TYPE_CHECKING:
-    from lorair.runtime.gpu.walk import GpuWalk
+__all__ = [
+    "AUTO",
+    "BACKENDS",
+    "Backend",
+    "BackendKind",
+    "Branch",
+    "Run",
+    "RunsGraphs",
+    "Selected",
+    "choose",
+    "select",
+    "select_auto",
+]
 
-Array = npt.NDArray[np.float32]
+_HALF: Final[frozenset[Precision]] = frozenset({"fp16"})
 
+_TABLE: Final = (
+    BackendKind("tensorrt-rtx", "tensorrt_rtx", "rtx", "tensorrt", flavour="tensorrt-rtx"),
+    BackendKind("tensorrt", "tensorrt", "tensorrt", "tensorrt", flavour="tensorrt"),
+    BackendKind(
+        "onnxruntime-cuda",
+        "onnxruntime",
+        "cuda",
+        "onnxruntime_cuda",
+        distribution="onnxruntime-gpu",
+    ),
+    BackendKind("openvino-bf16", "openvino", "openvino", "openvino", precisions=_HALF),
+    BackendKind("openvino", "openvino", "openvino", "openvino"),
+    BackendKind("onnxruntime", "onnxruntime", "cpu", "onnxruntime"),
+)
 
-class Backend(Protocol):
-    """Runs the two graphs. Arrays are float32, C-contiguous, on the host."""
-
-    @property
-    def name(self) -> str:
-        """As `--backend` takes it."""
-
-    @property
-    def description(self) -> str:
-        """Library, version, device and threads, for reports."""
-
-    @property
-    def walk(self) -> "GpuWalk | None":
-        """The whole walk on a GPU, for 8-bit pictures; None if pictures' ends are the host's."""
-
-    def load_router(self) -> None:
-        """Load the router's graph, unless it is loaded. `route` does it too."""
-
-    def load_restorer(self, gates: Array) -> None:
-        """Load the restoration network's graph for these gates (E), unless it is loaded.
-
-        `restore` does it too.
-        """
-
-    def route(self, views: Array) -> tuple[Array, Array, Array]:
-        """Views (B, 5, 3, S, S) -> logits (B, E), prior (B, P), gates (B, E)."""
-
-    def restore(self, image: Array, prior: Array, gates: Array) -> Array:
-        """Image (1, 3, H, W), prior (1, P), gates (E) -> restored (1, 3, H, W)."""
-
-    @property
-    def shares_means(self) -> bool:
-        """Whether tiles can share their picture's pooled means: `restore_tile` works."""
-
-    def restore_tile(self, tile: TileInputs, means: Means | None) -> tuple[Array, Means]:
-        """A tile restored under its picture's means, or None for its own.
-
-        Returns:
-            restored (1, 3, H, W), and the means over the part that no other tile counts.
-        """
-
-    def largest_tile(self) -> tuple[int, int] | None:
-        """Height and width of the largest picture that it takes; None if memory is the limit."""
-
-    def free_memory(self) -> int | None:
-        """Bytes that a run may still take, on the host or the GPU; None if unknown."""
-
-
-Branch = Literal["router", "restorer"]
-
-Run = Callable[[dict[str, Array]], list[npt.NDArray[Any]]]
-"""Inputs by name -> a graph's outputs in order, in the graph's types."""
-
-
-@runtime_checkable
-class RunsGraphs(Protocol):
-    """A backend that can also run other graphs as it runs a bundle's, to find errors in them."""
-
-    def open_graph(self, branch: Branch, graph: Path) -> Run:
-        """Load a graph of standard ONNX as one of a branch, every optimisation included.
-
-        It has some of that branch's inputs, and any of its inner values as outputs.
-        """
-
-
-class Opener(Protocol):
-    """Opens a backend."""
-
-    def __call__(self, bundle: Bundle, threads: int | None, jobs: int = 1) -> Backend:
-        """For `jobs` pictures at once, which share the CPU threads."""
-
-
-@dataclass(frozen=True)
-class BackendKind:
-    """A backend that may or may not be installed.
-
-    name: as `--backend` takes it.
-    package: that must be importable. extra: of lorair that brings it.
-    precisions: of bundles that `auto` may run with it: no lower arithmetic than they ask for.
-    open: bundle, threads, jobs -> backend.
-    lacks: what the machine lacks to run it, once the package is there; None if nothing.
-    unfit: what a bundle lacks to run on it here; None if nothing.
-    expected: whether a bundle was prepared for it, so that people want to know why not.
-    distribution: that brings the package, if its name is another.
-    """
-
-    name: str
-    package: str
-    extra: str
-    precisions: frozenset[Precision]
-    open: Opener
-    lacks: Callable[[], str | None] = lambda: None
-    unfit: Callable[[Bundle], str | None] = lambda bundle: None
-    expected: Callable[[Bundle], bool] = lambda bundle: False
-    distribution: str | None = None
-
-    @property
-    def install_command(self) -> str:
-        """What brings the package."""
-        return f"pip install 'lorair[{self.extra}]'"
-
-    def missing(self) -> str | None:
-        """Why it cannot run here, in a few words; None if it can."""
-        if self.version is None:
-            return f"the package {self.distribution or self.package} is not installed"
-        return self.lacks()
-
-    @property
-    def version(self) -> str | None:
-        """Of the package; None if it is not installed."""
-        try:
-            return (
-                version(self.distribution or self.package) if is_installed(self.package) else None
-            )
-        except PackageNotFoundError:
-            return None
-
-
-def _onnxruntime(bundle: Bundle, threads: int | None, jobs: int = 1) -> Backend:
-    from lorair.runtime.backends.onnxruntime import OnnxRuntimeBackend
-
-    return OnnxRuntimeBackend(bundle, threads, jobs)
-
-
-def _openvino(bundle: Bundle, threads: int | None, jobs: int = 1) -> Backend:
-    from lorair.runtime.backends.openvino import OpenVINOBackend
-
-    return OpenVINOBackend(bundle, threads, jobs=jobs)
-
-
-def _openvino_bf16(bundle: Bundle, threads: int | None, jobs: int = 1) -> Backend:
-    from lorair.runtime.backends.openvino import OpenVINOBackend
-
-    return OpenVINOBackend(bundle, threads, "bf16", jobs)
-
-
-def _tensorrt_rtx(bundle: Bundle, threads: int | None, jobs: int = 1) -> Backend:
-    from lorair.runtime.backends.tensorrt import open_tensorrt
-
-    return open_tensorrt(bundle, "tensorrt-rtx")
-
-
-def _tensorrt(bundle: Bundle, threads: int | None, jobs: int = 1) -> Backend:
-    from lorair.runtime.backends.tensorrt import open_tensorrt
-
-    return open_tensorrt(bundle, "tensorrt")
-
-
-def _onnxruntime_cuda(bundle: Bundle, threads: int | None, jobs: int = 1) -> Backend:
-    from lorair.runtime.backends.onnxruntime_cuda import open_onnxruntime_cuda
-
-    return open_onnxruntime_cuda(bundle)
-
-
-def _no_gpu() -> str | None:
-    if not is_installed("cuda.core"):
-        return "the package cuda-core is not installed"
-    return missing_gpu()
-
-
-def _no_openvino_graph(bundle: Bundle) -> str | None:
-    is_there = bundle.restorer_for("openvino") is not None
-    return None if is_there else "the bundle has no graph in OpenVINO's form; build it again"
-
-
-def _no_bfloat16() -> str | None:
-    from lorair.runtime.backends.openvino import has_bfloat16
-
-    return None if has_bfloat16() else "the processor has no bfloat16 arithmetic"
-
-
-_ANY: Final[frozenset[Precision]] = frozenset({"fp32", "fp16"})
-
-BACKENDS: Final = {
-    kind.name: kind
-    for kind in (
-        BackendKind(
-            "tensorrt-rtx",
-            "tensorrt_rtx",
-            "rtx",
-            _ANY,
-            _tensorrt_rtx,
-            lacks=_no_gpu,
-            unfit=partial(unfit, flavour="tensorrt-rtx"),
-            expected=partial(has_engines, flavour="tensorrt-rtx"),
-        ),
-        BackendKind(
-            "tensorrt",
-            "tensorrt",
-            "tensorrt",
-            _ANY,
-            _tensorrt,
-            lacks=_no_gpu,
-            unfit=partial(unfit, flavour="tensorrt"),
-            expected=partial(has_engines, flavour="tensorrt"),
-        ),
-        BackendKind(
-            "onnxruntime-cuda",
-            "onnxruntime",
-            "cuda",
-            _ANY,
-            _onnxruntime_cuda,
-            lacks=_no_gpu,
-            distribution="onnxruntime-gpu",
-        ),
-        BackendKind(
-            "openvino-bf16",
-            "openvino",
-            "openvino",
-            frozenset({"fp16"}),
-            _openvino_bf16,
-            lacks=_no_bfloat16,
-            unfit=_no_openvino_graph,
-        ),
-        BackendKind("openvino", "openvino", "openvino", _ANY, _openvino, unfit=_no_openvino_graph),
-        BackendKind("onnxruntime", "onnxruntime", "cpu", _ANY, _onnxruntime),
-    )
-}
-"""Every backend by name, the fastest first (docs/benchmarks.md)."""
+BACKENDS: Final = {kind.name: kind for kind in _TABLE}
+"""Every backend by name, the fastest first (docs/benchmarks.md). A new one is a line here and
+a file beside this one."""
 
 AUTO: Final = "auto"
 
@@ -251,7 +51,7 @@ _LAST: Final = BACKENDS["onnxruntime"]
 
 @dataclass(frozen=True)
 class Selected:
-    """What `auto` came to. skipped: why not the backends that the bundle was prepared for."""
+    """What `auto` came to. skipped: why not the backends that the bundle was made for."""
 
     kind: BackendKind
     skipped: tuple[str, ...] = ()
@@ -320,7 +120,7 @@ def _candidates(bundle: Bundle) -> Iterator[Selected]:
         reason = kind.missing() or kind.unfit(bundle)
         if reason is None:
             yield Selected(kind, tuple(skipped))
-        elif kind.expected(bundle):
+        elif kind.is_expected(bundle):
             skipped.append(f"{kind.name} is not used: {reason}")
     raise DependencyError(
         "cannot run a bundle",

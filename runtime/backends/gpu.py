@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from lorair.runtime.backends.tiles import PlainTiles
 from lorair.runtime.bundle.kernels import for_gpu, read_index
@@ -16,8 +15,7 @@ from lorair.runtime.gpu.memory import Block, Layout, Shape
 from lorair.runtime.gpu.network import Branch, Tensor
 from lorair.runtime.gpu.plan import Size
 from lorair.runtime.gpu.walk import GpuWalk
-
-Array = npt.NDArray[np.float32]
+from lorair.runtime.pixels import Array
 
 _SHARE: Final = 0.5
 """Of the memory that is free at the beginning, for plans: the rest is for weights, and others."""

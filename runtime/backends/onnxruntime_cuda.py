@@ -8,17 +8,34 @@ from typing import Any, Final
 import numpy as np
 
 from lorair.runtime.backends.gpu import GpuBackend
-from lorair.runtime.backends.graphs import Shapes, check_shapes, restorer_shapes, router_shapes
+from lorair.runtime.backends.graphs import (
+    Shapes,
+    check_shapes,
+    restorer_shapes,
+    router_shapes,
+    run_failure,
+)
 from lorair.runtime.backends.onnxruntime import import_onnxruntime, shapes_of
 from lorair.runtime.bundle.manifest import Bundle
-from lorair.runtime.errors import BackendError, BundleError, InternalError, OutOfMemoryError
+from lorair.runtime.errors import BackendError, BundleError
 from lorair.runtime.gpu.cuda import Gpu
+from lorair.runtime.gpu.driver import no_gpu
 from lorair.runtime.gpu.network import Branch, Tensor
 from lorair.runtime.gpu.plan import Size
 
 PROVIDER: Final = "CUDAExecutionProvider"
 _DEVICE: Final = "cuda"
 _FATAL_ONLY: Final = 4
+
+
+def open_backend(name: str, bundle: Bundle, threads: int | None, jobs: int) -> GpuBackend:
+    """Open a bundle on the first GPU; threads and jobs are the CPU's."""
+    return open_onnxruntime_cuda(bundle)
+
+
+def lacks(name: str) -> str | None:
+    """Return why no GPU can be used here; None if one can."""
+    return no_gpu()
 
 
 def open_onnxruntime_cuda(bundle: Bundle, gpu: Gpu | None = None) -> GpuBackend:
@@ -137,11 +154,7 @@ class SessionRun:
         try:
             self._session.run_with_iobinding(self._binding, self._options)
         except Exception as error:  # its exceptions share no base class but this
-            if "memory" in str(error).lower():
-                raise OutOfMemoryError(
-                    "the GPU's memory is full", hint="try a smaller picture or tile"
-                ) from error
-            raise InternalError("onnxruntime failed on the GPU", found=str(error)) from error
+            raise run_failure("onnxruntime", "a network on the GPU", error) from error
 
     def close(self) -> None:
         """As `Bound` says."""

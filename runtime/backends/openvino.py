@@ -4,7 +4,6 @@ The router runs on ONNX Runtime where that is installed: it is the faster of the
 (docs/decisions.md has the times).
 """
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -13,35 +12,22 @@ from queue import SimpleQueue
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from lorair.runtime.backends import Branch, Run
-from lorair.runtime.backends.bound import BoundGraphs
-from lorair.runtime.backends.failure import run_failure
-from lorair.runtime.backends.graphs import (
-    Shapes,
-    check_shapes,
-    restorer_shapes,
-    router_shapes,
-    tiled_shapes,
-)
+from lorair.runtime.backends.backend import Branch, Run
+from lorair.runtime.backends.cpu import CpuBackend, Part
+from lorair.runtime.backends.graphs import Shapes, check_shapes
 from lorair.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from lorair.runtime.backends.tiles import Means, TileInputs
 from lorair.runtime.bundle.manifest import Bundle
-from lorair.runtime.errors import BackendError, BundleError, DependencyError, InternalError
+from lorair.runtime.errors import BackendError, BundleError, InternalError
+from lorair.runtime.pixels import Array
 from lorair.runtime.system import cache as graph_cache
-from lorair.runtime.system.machine import (
-    available_memory,
-    describe_threads,
-    is_installed,
-    threads_each,
-)
-
-Array = npt.NDArray[np.float32]
+from lorair.runtime.system.extras import require
+from lorair.runtime.system.machine import describe_threads, is_installed
 
 _DEVICE = "CPU"
 _BLOB = "compiled.blob"
 _GATES = "gates"
+_BF16 = "openvino-bf16"
 
 
 @cache
@@ -50,6 +36,24 @@ def has_bfloat16() -> bool:
     import openvino
 
     return "BF16" in openvino.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+
+
+def open_backend(name: str, bundle: Bundle, threads: int | None, jobs: int) -> "OpenVINOBackend":
+    """Open a bundle on the CPU; the name says in which precision."""
+    return OpenVINOBackend(bundle, threads, "bf16" if name == _BF16 else "f32", jobs)
+
+
+def lacks(name: str) -> str | None:
+    """Return what the processor lacks; None if nothing."""
+    if name != _BF16 or has_bfloat16():
+        return None
+    return "the processor has no bfloat16 arithmetic"
+
+
+def unfit(name: str, bundle: Bundle) -> str | None:
+    """Return why a bundle does not run on OpenVINO; None if it does."""
+    is_there = bundle.restorer_for("openvino") is not None
+    return None if is_there else "the bundle has no graph in OpenVINO's form; build it again"
 
 
 class _Graph:
@@ -67,6 +71,16 @@ class _Graph:
             results = request.infer(inputs, share_inputs=True, share_outputs=True)
             return [np.array(results[output]) for output in self.compiled.outputs]
 
+    def shapes(self, wanted: Shapes) -> Shapes:
+        """Sizes of its inputs and outputs; OpenVINO keeps no names of free ones."""
+        found: Shapes = {}
+        for port in (*self.compiled.inputs, *self.compiled.outputs):
+            sizes = [d.get_length() if d.is_static else None for d in port.partial_shape]
+            for name in port.names & wanted.keys():
+                free = iter(d for d in wanted[name] if isinstance(d, str))
+                found[name] = [next(free, "?") if d is None else d for d in sizes]
+        return found
+
     @contextmanager
     def _request(self) -> Iterator[Any]:
         request = self._requests.get()
@@ -76,15 +90,17 @@ class _Graph:
             self._requests.put(request)
 
 
-class OpenVINOBackend:
+class OpenVINOBackend(CpuBackend):
     """Runs a bundle with OpenVINO's CPU plugin.
 
     Args:
         bundle: with the restorer in OpenVINO's form, as `lorair-export build` writes it.
-        threads: None for the cores at hand.
-        jobs: pictures at once, from threads of the caller's, which share the CPU's.
+        threads: None for one a core.
         precision: of the restorer's arithmetic; bf16 only where the processor has it.
+        jobs: pictures at once, from threads of the caller's, which share the CPU's.
     """
+
+    library = "openvino"
 
     def __init__(
         self,
@@ -93,47 +109,17 @@ class OpenVINOBackend:
         precision: Literal["f32", "bf16"] = "f32",
         jobs: int = 1,
     ) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise DependencyError(
-                "cannot run a bundle with OpenVINO",
-                wanted="the package openvino",
-                found="it is not installed",
-                hint="pip install 'lorair[openvino]'",
-            ) from error
-        self._library = openvino
-        self._core = openvino.Core()
-        self.walk = None
+        require("run a bundle with OpenVINO", "openvino", "openvino")
+        import openvino
+
+        self._library, self._core = openvino, openvino.Core()
         self.precision = precision
-        self.name = "openvino" if precision == "f32" else "openvino-bf16"
-        if precision == "bf16" and not has_bfloat16():
-            raise BackendError(
-                f"cannot use the backend {self.name}",
-                wanted="a processor with bfloat16 arithmetic (AVX512-BF16 or AMX)",
-                found="one without",
-                hint="use --backend openvino",
-            )
-        graph = bundle.restorer_for("openvino")
-        if graph is None:
-            raise BackendError(
-                f"cannot run {bundle.path} with OpenVINO",
-                wanted="restorer.openvino.onnx in it",
-                found="a bundle of an older lorair",
-                hint="build it again with `lorair-export build`",
-            )
-        self._bundle, self._graph = bundle, graph
-        self.threads, self.jobs = threads_each(threads, jobs), jobs
-        self._lock = threading.Lock()
-        self._router: _Graph | None = None
-        self._tiles: _Graph | None = None
-        self._tiled_graph = bundle.tiles_for("openvino")
+        self.name = self.library if precision == "f32" else _BF16
+        self._graph = _restorer_of(bundle, self.name)
+        super().__init__(bundle, self._graph, threads, jobs)
         has_onnxruntime = is_installed("onnxruntime")
         self._router_backend = (
             OnnxRuntimeBackend(bundle, threads, jobs) if has_onnxruntime else None
-        )
-        self._restorers: BoundGraphs[_Graph] = BoundGraphs(
-            self._load_restorer, lambda: self._load_restorer(None)
         )
 
     @property
@@ -151,36 +137,14 @@ class OpenVINOBackend:
         """Load the router's graph, unless it is loaded."""
         if self._router_backend is not None:
             self._router_backend.load_router()
-            return
-        with self._lock:
-            if self._router is None:
-                # In float32 whatever the restorer's precision: it decides the route.
-                graph = self._bundle.router
-                compiled = self._compile(self._read(graph), "f32")
-                self._check(graph, compiled, router_shapes(self._bundle.manifest.model))
-                self._router = _Graph(compiled, self.jobs)
-
-    def load_restorer(self, gates: Array) -> None:
-        """Compile the restoration network's graph for these gates (E), unless it is."""
-        self._restorers.get(gates)
+        else:
+            super().load_router()
 
     def route(self, views: Array) -> tuple[Array, Array, Array]:
         """Views (B, 5, 3, S, S) -> logits (B, E), prior (B, P), gates (B, E)."""
-        self.load_router()
         if self._router_backend is not None:
             return self._router_backend.route(views)
-        assert self._router is not None
-        logits, prior, gates = self._run(self._router, {"views": views}, "the router's views")
-        return logits, prior, gates
-
-    def restore(self, image: Array, prior: Array, gates: Array) -> Array:
-        """Image (1, 3, H, W), prior (1, P), gates (E) -> restored (1, 3, H, W)."""
-        graph, takes_gates = self._restorers.get(gates)
-        inputs = {"image": image, "prior": prior}
-        if takes_gates:
-            inputs[_GATES] = gates
-        height, width = image.shape[2:]
-        return self._run(graph, inputs, f"a picture of {width}x{height}")[0]
+        return super().route(views)
 
     def open_graph(self, branch: Branch, graph: Path) -> Run:
         """Load a graph that has inner values as outputs; see `RunsGraphs`."""
@@ -190,42 +154,17 @@ class OpenVINOBackend:
         opened = _Graph(self._compile(self._read(graph), precision), jobs=1)
         return lambda inputs: self._run(opened, inputs, f"the {branch}'s inner values")
 
-    @property
-    def shares_means(self) -> bool:
-        """As `Backend` says."""
-        return self._tiled_graph is not None
+    def _general_graph(self) -> Path:
+        return self._graph
 
-    def restore_tile(self, tile: TileInputs, means: Means | None) -> tuple[Array, Means]:
-        """As `Backend` says."""
-        graph = self._open_tiles()
-        count = graph.compiled.outputs[1].shape[1]
-        restored, pooled = self._run(graph, tile.feed(means, count), tile.name)
-        return restored, pooled
-
-    def largest_tile(self) -> None:
-        """As `Backend` says: only memory limits it."""
-
-    def free_memory(self) -> int | None:
-        """As `Backend` says."""
-        return available_memory()
-
-    def _open_tiles(self) -> _Graph:
-        with self._lock:
-            if self._tiles is None:
-                path = self._tiled_graph
-                assert path is not None
-                compiled = self._compile(self._read(path), self.precision)
-                ports = {n: list(p.partial_shape) for p in compiled.outputs for n in p.names}
-                pooled = {"pooled": [size.get_length() for size in ports["pooled"]]}
-                self._check(path, compiled, tiled_shapes(self._bundle.manifest.model, pooled))
-                self._tiles = _Graph(compiled, self.jobs)
-            return self._tiles
-
-    def _run(self, graph: _Graph, inputs: dict[str, Any], what: str) -> list[Array]:
-        try:
-            return graph.run(inputs)
-        except (RuntimeError, MemoryError) as error:
-            raise run_failure("openvino", what, error) from error
+    def _load(self, part: Part, path: Path, gates: Array | None = None) -> _Graph:
+        if part == "restorer":
+            compiled = self._cached(gates) or self._compile(self._bind(gates), self.precision)
+        else:
+            # The router in float32 whatever the restorer's precision: it decides the route.
+            precision = "f32" if part == "router" else self.precision
+            compiled = self._compile(self._read(path), precision)
+        return _Graph(compiled, self.jobs)
 
     def _read(self, graph: Path) -> Any:
         try:
@@ -236,12 +175,6 @@ class OpenVINOBackend:
                 found=str(error),
                 hint="build the bundle again with `lorair-export build`",
             ) from error
-
-    def _load_restorer(self, gates: Array | None) -> _Graph:
-        compiled = self._cached(gates) or self._compile(self._bind(gates), self.precision)
-        wanted = restorer_shapes(self._bundle.manifest.model, bound=gates is not None)
-        self._check(self._graph, compiled, wanted)
-        return _Graph(compiled, self.jobs)
 
     def _cached(self, gates: Array | None) -> Any:
         """Compiled once, then kept; None if it is not worth it, or went wrong."""
@@ -298,17 +231,6 @@ class OpenVINOBackend:
                 hint="try --backend onnxruntime",
             ) from error
 
-    def _check(self, graph: Path, compiled: Any, wanted: Shapes) -> None:
-        """OpenVINO keeps no names of free sizes: they are taken as wanted."""
-        found: Shapes = {}
-        for port in (*compiled.inputs, *compiled.outputs):
-            names = [name for name in wanted if name in port.names]
-            sizes = [d.get_length() if d.is_static else None for d in port.partial_shape]
-            for name in names:
-                free = iter(d for d in wanted[name] if isinstance(d, str))
-                found[name] = [next(free, "?") if d is None else d for d in sizes]
-        check_shapes(graph, found, wanted)
-
     def _config(self, precision: str) -> dict[str, Any]:
         config = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -317,3 +239,23 @@ class OpenVINOBackend:
         }
         # A stream is a picture in work; the hint alone would make one.
         return config if self.jobs == 1 else {**config, "NUM_STREAMS": self.jobs}
+
+
+def _restorer_of(bundle: Bundle, name: str) -> Path:
+    """The restorer's graph; raises BackendError if it, or the processor, cannot do it."""
+    if lacks(name) is not None:
+        raise BackendError(
+            f"cannot use the backend {name}",
+            wanted="a processor with bfloat16 arithmetic (AVX512-BF16 or AMX)",
+            found="one without",
+            hint="use --backend openvino",
+        )
+    graph = bundle.restorer_for("openvino")
+    if graph is None:
+        raise BackendError(
+            f"cannot run {bundle.path} with OpenVINO",
+            wanted="restorer.openvino.onnx in it",
+            found="a bundle of an older lorair",
+            hint="build it again with `lorair-export build`",
+        )
+    return graph

@@ -18,12 +18,32 @@ from lorair.runtime.errors import (
     PictureError,
 )
 from lorair.runtime.gpu.cuda import Gpu, Memory
-from lorair.runtime.gpu.engine_fit import MODULES, area, fitting, image_range, takes
+from lorair.runtime.gpu.driver import no_gpu
+from lorair.runtime.gpu.engine_fit import MODULES, area, fitting, image_range, misfit_of, takes
 from lorair.runtime.gpu.network import Branch, Tensor
 from lorair.runtime.gpu.plan import Size
 from lorair.runtime.system.atomic import atomic_file
 
 _CACHE: Final = ".runtime-cache"
+
+
+def open_backend(name: str, bundle: Bundle, threads: int | None, jobs: int) -> GpuBackend:
+    """Open a bundle's engines of the flavour of that name; threads and jobs are the CPU's."""
+    return open_tensorrt(bundle, _flavour(name))
+
+
+def lacks(name: str) -> str | None:
+    """Return why no GPU can be used here; None if one can."""
+    return no_gpu()
+
+
+def unfit(name: str, bundle: Bundle) -> str | None:
+    """Return why no engines of a bundle fit here; None if some do."""
+    return misfit_of(bundle, _flavour(name))
+
+
+def _flavour(name: str) -> Flavour:
+    return next(flavour for flavour in MODULES if flavour == name)
 
 
 def open_tensorrt(

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lorair.runtime.errors import InternalError
+from lorair.runtime.pixels import Array
 from lorair.runtime.system.machine import available_memory
 
-Array = npt.NDArray[np.float32]
 Means = npt.NDArray[np.float32]
 """(1, M, 1, 1): the pooled means of all blocks of the network, one after the other."""
 

@@ -17,14 +17,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lorair.runtime.bundle.manifest import (
-    ENGINES,
-    RESTORER,
-    ROUTER,
-    Bundle,
-    Precision,
-    content_digest,
-)
+from lorair.runtime.bundle.files import ENGINES, Sha256, Size, read_small, regular_size
+from lorair.runtime.bundle.kernels import Sm
+from lorair.runtime.bundle.manifest import RESTORER, ROUTER, Bundle, Precision, content_digest
 from lorair.runtime.errors import BundleError
 
 Branch = Literal["router", "restorer"]
@@ -34,8 +29,7 @@ ProductKind = Literal["convolution", "deconvolution", "matrix product", "einsum"
 GRAPHS: Final[dict[Branch, str]] = {"router": ROUTER, "restorer": RESTORER}
 """The file that each branch's engines are made from."""
 
-_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_Shape = tuple[Annotated[int, Field(ge=1)], ...]
+_Shape = Annotated[tuple[Annotated[int, Field(ge=1, lt=2**31)], ...], Field(max_length=8)]
 
 
 class _Part(BaseModel):
@@ -62,17 +56,17 @@ class Depends(_Part):
     """
 
     branch: Branch
-    graph: _Sha256
-    weights: _Sha256
-    bodies: _Sha256 | None
+    graph: Sha256
+    weights: Sha256
+    bodies: Sha256 | None
     precision: Precision
     flavour: Flavour
     version: str
     recipe: int
-    sms: tuple[int, ...] = ()
+    sms: tuple[Sm, ...] = ()
     device: str | None = None
     profile: dict[str, Range]
-    kernels: _Sha256 | None = None
+    kernels: Sha256 | None = None
 
     @property
     def name(self) -> str:
@@ -135,8 +129,8 @@ class EngineRecord(_Part):
 
     created_by: str
     depends: Depends
-    sha256: _Sha256
-    size: int
+    sha256: Sha256
+    size: Size
     seconds: float
     peak_memory: int | None
     proof: Proof
@@ -194,7 +188,7 @@ def _engine(bundle: Bundle, path: Path) -> Engine:
 
 def _read_record(path: Path) -> EngineRecord:
     try:
-        return EngineRecord.model_validate(json.loads(path.with_suffix(".json").read_bytes()))
+        return EngineRecord.model_validate(json.loads(read_small(path.with_suffix(".json"))))
     except FileNotFoundError:
         raise _unusable(path, "a record beside it", "none, so it was never finished") from None
     except (ValidationError, ValueError, OSError, RecursionError) as error:
@@ -209,10 +203,9 @@ def _check(bundle: Bundle, path: Path, record: EngineRecord) -> None:
     for name, found in ((graph, depends.graph), (f"{graph}.data", depends.weights)):
         if name not in files or files[name].sha256 != found:
             raise _unusable(path, f"one made from this bundle's {name}", "another bundle's")
-    try:
-        size = path.stat().st_size
-    except OSError:
-        raise _unusable(path, "the engine that its record describes", "none") from None
+    size = regular_size(path)
+    if size is None:
+        raise _unusable(path, "the engine that its record describes", "none")
     if size != record.size:
         raise _unusable(path, f"{record.size} bytes", f"{size} bytes")
 
@@ -224,3 +217,9 @@ def _unusable(path: Path, wanted: str, found: str) -> BundleError:
         found=found,
         hint="build it again with `lorair-export engine`",
     )
+
+
+def has_engines(bundle: Bundle, flavour: Flavour) -> bool:
+    """Whether the bundle was given engines of a flavour, whatever they are for."""
+    records = (engine.record for engine in read_engines(bundle))
+    return any(record is not None and record.depends.flavour == flavour for record in records)

@@ -8,12 +8,18 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from pydantic import Field, TypeAdapter
+
+from lorair.runtime.bundle.files import read_small
 from lorair.runtime.errors import BundleError
 
 INDEX: Final = "index.json"
 SCHEMA: Final = 1
+
+Sm = Annotated[int, Field(ge=10, lt=10_000)]
+Small = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 @dataclass(frozen=True)
@@ -37,17 +43,17 @@ class Compiled:
 
     name: str
     operator: str
-    sm: int
-    format: str
-    file: str
+    sm: Sm
+    format: Annotated[str, Field(pattern="^(cubin|ptx)$")]
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
     entry: str
     arguments: tuple[tuple[str, str], ...]
     aligned: tuple[str, ...]
     constants: dict[str, Any]
-    block: tuple[int, int, int]
-    shared: int
-    registers: int | None
-    spilled: int | None
+    block: tuple[Small, Small, Small]
+    shared: Small
+    registers: Small | None
+    spilled: Small | None
 
     def runs_on(self, sm: int) -> bool:
         """Whether a GPU of this compute capability (89 is 8.9) can load it.
@@ -60,6 +66,9 @@ class Compiled:
         return sm // 10 == self.sm // 10 and sm >= self.sm
 
 
+_KERNELS: Final = TypeAdapter(list[Compiled])
+
+
 def read_index(folder: Path) -> list[Compiled]:
     """The kernels of a folder.
 
@@ -68,11 +77,11 @@ def read_index(folder: Path) -> list[Compiled]:
     """
     path = folder / INDEX
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(read_small(path))
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']}")
-        return [_from_json(entry) for entry in content["kernels"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _KERNELS.validate_python(content["kernels"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(
             f"cannot read {path}",
             wanted=f"an index of kernels, schema {SCHEMA}",
@@ -91,9 +100,3 @@ def for_gpu(kernels: Iterable[Compiled], sm: int) -> dict[str, Compiled]:
         if kernel.runs_on(sm):
             found[kernel.name] = kernel
     return found
-
-
-def _from_json(entry: dict[str, Any]) -> Compiled:
-    arguments = tuple((name, kind) for name, kind in entry.pop("arguments"))
-    aligned, block = tuple(entry.pop("aligned")), tuple(entry.pop("block"))
-    return Compiled(**entry, arguments=arguments, aligned=aligned, block=block)

@@ -7,26 +7,35 @@ and the folder renamed into place, so a bundle is whole or is not there.
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from lorair.runtime.bundle.files import (
+    HASHED_ON_OPEN,
+    MANIFEST,
+    FileInfo,
+    Size,
+    check_files,
+    check_name,
+    check_no_link,
+    damaged,
+    read_small,
+)
 from lorair.runtime.errors import BundleError
 
 SCHEMA_VERSION: Final = 1
-MANIFEST: Final = "manifest.json"
 ROUTER: Final = "router.onnx"
 RESTORER: Final = "restorer.onnx"
 KERNELS: Final = "kernels"
-ENGINES: Final = "engines"
-"""The folder of engines, which are added later; `engines` checks them by their own records."""
-
-HASHED_ON_OPEN: Final = 64 * 2**20
-"""Files below this many bytes are hashed at every open (0.1 s a GB); sizes always checked."""
 
 Precision = Literal["fp32", "fp16"]
-Count = Annotated[int, Field(ge=1, strict=True)]
+Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
+# Bounds far above any network's, so that a wrong number is named here and not by a full memory.
+Side = Annotated[int, Field(ge=1, le=1024, strict=True)]
+Length = Annotated[int, Field(ge=1, le=65536, strict=True)]
+ClassName = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class _Part(BaseModel):
@@ -43,13 +52,13 @@ class ModelInfo(_Part):
     restoration, router: the branches' full configurations, for people.
     """
 
-    classes: tuple[str, ...]
-    experts: Count
-    top_k: Count
-    clip_side: Count
-    stride: Count
-    prior: Count
-    width: Count = 64
+    classes: tuple[ClassName, ...]
+    experts: Side
+    top_k: Side
+    clip_side: Side
+    stride: Side
+    prior: Length
+    width: Length = 64
     restoration: dict[str, Any] = Field(default_factory=dict)
     router: dict[str, Any] = Field(default_factory=dict)
 
@@ -59,14 +68,9 @@ class ModelInfo(_Part):
             raise ValueError(f"{self.experts} experts but {len(self.classes)} classes")
         if self.top_k > self.experts:
             raise ValueError(f"top_k {self.top_k} of {self.experts} experts")
+        if unprintable := [name for name in self.classes if not name.isprintable()]:
+            raise ValueError(f"class {unprintable[0]!r} cannot be printed")
         return self
-
-
-class FileInfo(_Part):
-    """A file's content: sha256 in hexadecimal, size in bytes."""
-
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    size: Annotated[int, Field(ge=0)]
 
 
 class Weights(_Part):
@@ -105,7 +109,7 @@ class RouteParity(_Part):
     """
 
     pictures: Count
-    changes: int
+    changes: Size
     prior_cosine: float
 
     def summary(self) -> str:
@@ -127,7 +131,7 @@ class Certificate(_Part):
     backend: str
     max_error: float
     psnr_db: float
-    route_changes: int
+    route_changes: Size
     limits: dict[str, float]
     pictures: tuple[PictureParity, ...]
     routes: RouteParity | None = None
@@ -160,10 +164,8 @@ class Manifest(_Part):
     @classmethod
     def _inside(cls, files: dict[str, FileInfo]) -> dict[str, FileInfo]:
         for name in files:
-            path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or "\\" in name:
-                raise ValueError(f"{name!r} is not a path inside the bundle")
-        for name in (ROUTER, RESTORER):
+            check_name(name)
+        for name in (ROUTER, f"{ROUTER}.data", RESTORER, f"{RESTORER}.data"):
             if name not in files:
                 raise ValueError(f"{name} is missing")
         return files
@@ -187,12 +189,12 @@ class Bundle:
         """
         folder = Path(path)
         bundle = cls(folder, _read_manifest(folder))
-        bundle._check(limit=HASHED_ON_OPEN)
+        check_files(folder, bundle.manifest.files, HASHED_ON_OPEN)
         return bundle
 
     def verify(self) -> None:
         """Check the sha256 of every file. Raises BundleError naming the first that differs."""
-        self._check(limit=None)
+        check_files(self.path, self.manifest.files, None)
 
     @property
     def router(self) -> Path:
@@ -222,25 +224,7 @@ class Bundle:
     @property
     def weights_size(self) -> int:
         """Bytes of the restorer's weights."""
-        info = self.manifest.files.get(f"{RESTORER}.data")
-        return info.size if info is not None else 0
-
-    def _check(self, limit: int | None) -> None:
-        listed = self.manifest.files
-        for name in _visible_files(self.path):
-            if name not in listed and name != MANIFEST and not name.startswith(f"{ENGINES}/"):
-                # A graph could load it, and nothing would have checked it.
-                raise _damaged(self.path, "only files that the manifest lists", name)
-        for name, info in listed.items():
-            file = self.path / name
-            try:
-                size = file.stat().st_size
-            except OSError:
-                raise _damaged(self.path, f"a file {name}", "none") from None
-            if size != info.size:
-                raise _damaged(self.path, f"{name} of {info.size} bytes", f"{size} bytes")
-            if (limit is None or size < limit) and sha256(file) != info.sha256:
-                raise _damaged(self.path, f"{name} as it was built", "other content")
+        return self.manifest.files[f"{RESTORER}.data"].size
 
 
 def bound_restorer(runtime: str) -> str:
@@ -251,15 +235,6 @@ def bound_restorer(runtime: str) -> str:
 def tiled_restorer(runtime: str) -> str:
     """The file name of the restorer's graph for tiles in one runtime's own form."""
     return f"restorer.{runtime}.tiled.onnx"
-
-
-def list_files(folder: Path) -> dict[str, FileInfo]:
-    """Size and hash of every file in the folder but the manifest, by relative path."""
-    return {
-        name: FileInfo(sha256=sha256(folder / name), size=(folder / name).stat().st_size)
-        for name in _visible_files(folder)
-        if name != MANIFEST
-    }
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -276,18 +251,6 @@ def content_digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sha256(path: Path) -> str:
-    """The file's sha256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _visible_files(folder: Path) -> list[str]:
-    """Relative paths of all files; hidden ones (.DS_Store) belong to the system."""
-    files = (p.relative_to(folder) for p in sorted(folder.rglob("*")) if p.is_file())
-    return [f.as_posix() for f in files if not any(part.startswith(".") for part in f.parts)]
-
-
 def is_bundle(path: Path) -> bool:
     """Whether the folder has a manifest; it may still be damaged."""
     return (path / MANIFEST).is_file()
@@ -302,11 +265,12 @@ def _read_manifest(folder: Path) -> Manifest:
             hint="make one with `lorair-export build`, or name it with --bundle",
         )
     if not is_bundle(folder):
-        raise _damaged(folder, MANIFEST, "none")
+        raise damaged(folder, MANIFEST, "none")
+    check_no_link(folder, MANIFEST)
     try:
-        content = json.loads((folder / MANIFEST).read_bytes())
+        content = json.loads(read_small(folder / MANIFEST))
     except (ValueError, OSError, RecursionError) as error:
-        raise _damaged(folder, f"JSON in {MANIFEST}", str(error)) from error
+        raise damaged(folder, f"JSON in {MANIFEST}", str(error)) from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise BundleError(
@@ -317,21 +281,13 @@ def _read_manifest(folder: Path) -> Manifest:
         )
     try:
         manifest = Manifest.model_validate(content)
+        is_its = manifest.digest == content_digest(content)
+    except RecursionError:
+        raise damaged(folder, f"a flat {MANIFEST}", "a deeply nested one") from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(p) for p in first["loc"]) or "the top level"
-        raise _damaged(
-            folder, f"a manifest as in docs/bundle.md at {place}", first["msg"]
-        ) from None
-    if manifest.digest != content_digest(content):
-        raise _damaged(folder, f"{MANIFEST} as it was built", "other content")
+        raise damaged(folder, f"a manifest as in docs/bundle.md at {place}", first["msg"]) from None
+    if not is_its:
+        raise damaged(folder, f"{MANIFEST} as it was built", "other content")
     return manifest
-
-
-def _damaged(folder: Path, wanted: str, found: str) -> BundleError:
-    return BundleError(
-        f"damaged bundle {folder}",
-        wanted=wanted,
-        found=found,
-        hint="build it again with `lorair-export build`",
-    )

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from uuid import uuid4
@@ -25,6 +24,7 @@ from lorair.runtime.folders import plan as tasks
 from lorair.runtime.folders import run as batch
 from lorair.runtime.folders.plan import Task
 from lorair.runtime.images import Encoding
+from lorair.runtime.system.atomic import owned_folder
 
 _STORES: Final = frozenset({"s3", "gcs", "abfs"})
 """File systems of PyArrow whose put is atomic, and whose rename would be a copy."""
@@ -59,8 +59,8 @@ def source_file(name: str) -> Iterator[Path]:
     if not is_uri(name):
         yield Path(name)
         return
-    with TemporaryDirectory(prefix="lorair-") as folder:
-        path = Path(folder, _file_name(name))
+    with owned_folder("lorair-picture-") as folder:
+        path = folder / _file_name(name)
         system, inner = file_system(name)
         try:
             with system.open_input_stream(inner) as stream:
@@ -81,8 +81,8 @@ def target_file(name: str | None) -> Iterator[Path | None]:
     if name is None or not is_uri(name):
         yield None if name is None else Path(name)
         return
-    with TemporaryDirectory(prefix="lorair-") as folder:
-        path = Path(folder, _file_name(name))
+    with owned_folder("lorair-picture-") as folder:
+        path = folder / _file_name(name)
         with _called(path, name):
             yield path
         try:

@@ -15,7 +15,7 @@ from lorair.runtime.routing.gates import Gates
 from lorair.runtime.routing.route import Route
 
 if TYPE_CHECKING:
-    from lorair.runtime.planes import Pixels
+    from lorair.runtime.pixels import Pixels
     from lorair.runtime.restorer import Restorer
 
 INDEX = "index"

@@ -10,7 +10,7 @@ import typer
 
 from lorair.runtime.cluster.session import AddressOption, require_ray
 from lorair.runtime.commands import options
-from lorair.runtime.commands.conclusion import conclude, exit_code
+from lorair.runtime.commands.options import conclude, exit_code
 from lorair.runtime.errors import OptionError
 from lorair.runtime.system import console
 
@@ -72,7 +72,7 @@ def batch(
     from lorair.runtime.cluster.run import Run
     from lorair.runtime.files import Handling
     from lorair.runtime.images import Encoding
-    from lorair.runtime.tiling import parse_tile
+    from lorair.runtime.tiles import parse_tile
 
     start = time.perf_counter()
     every = options.check_guidance(route, route_from, expert, gates)

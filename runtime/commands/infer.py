@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from lorair.runtime.commands import options
-from lorair.runtime.commands.conclusion import conclude, exit_code
+from lorair.runtime.commands.options import conclude, exit_code
 from lorair.runtime.system import console
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def infer(
     from lorair.runtime.folders import plan as tasks
     from lorair.runtime.folders.run import Batch
     from lorair.runtime.images import Encoding
-    from lorair.runtime.tiling import parse_tile
+    from lorair.runtime.tiles import parse_tile
 
     start = time.perf_counter()
     every = options.check_guidance(route, route_from, expert, gates)

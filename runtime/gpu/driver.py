@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
+from lorair.runtime.system.machine import is_installed
+
 _LIBRARY: Final = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 NO_DRIVER: Final = "there is no NVIDIA driver"
 _MAJOR, _MINOR = 75, 76
@@ -45,6 +47,13 @@ def missing_gpu() -> str | None:
     if isinstance(found, str):
         return found
     return None if found.gpus else "the NVIDIA driver sees no GPU"
+
+
+def no_gpu() -> str | None:
+    """Why nothing can be run on a GPU here, in a few words; None if it can."""
+    if not is_installed("cuda.core"):
+        return "the package cuda-core is not installed"
+    return missing_gpu()
 
 
 @cache

@@ -4,7 +4,6 @@ An engine is tied to the library's version, to the GPU or its compute capability
 range of picture sizes. Nothing here needs TensorRT or a GPU.
 """
 
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
@@ -13,7 +12,6 @@ from lorair.runtime.bundle.engines import (
     Branch,
     Depends,
     Engine,
-    EngineRecord,
     Flavour,
     Range,
     read_engines,
@@ -94,7 +92,7 @@ def misfit_here(depends: Depends) -> str | None:
     return misfit(depends, library, driver.gpus[0])
 
 
-def unfit(bundle: Bundle, flavour: Flavour) -> str | None:
+def misfit_of(bundle: Bundle, flavour: Flavour) -> str | None:
     """Why a bundle cannot run on engines of a flavour here; None if it can."""
     driver, library = examine(), installed(flavour)
     if isinstance(driver, str) or not driver.gpus:
@@ -116,11 +114,6 @@ def installed(flavour: Flavour) -> str | None:
         return None
 
 
-def has_engines(bundle: Bundle, flavour: Flavour) -> bool:
-    """Whether the bundle was given engines of a flavour, whatever they are for."""
-    return any(flavour == record.depends.flavour for record in _records(bundle))
-
-
 def image_range(engine: Engine) -> Range:
     """The picture sizes that a restorer's engine takes, (1, 3, H, W)."""
     assert engine.record is not None
@@ -137,10 +130,6 @@ def area(engine: Engine) -> int:
     """Pixels of the largest picture that a restorer's engine takes."""
     height, width = image_range(engine).max[2:]
     return height * width
-
-
-def _records(bundle: Bundle) -> Iterator[EngineRecord]:
-    return (engine.record for engine in read_engines(bundle) if engine.record is not None)
 
 
 def _dotted(sm: int) -> str:

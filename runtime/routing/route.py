@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+from lorair.runtime.pixels import Array
 
 UNSURE: Final = 0.25
 """Margins below it are worth a look. Of 120 held-out pictures under the default model: one of

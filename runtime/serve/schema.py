@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from lorair.runtime.errors import LorairError
 from lorair.runtime.routing.route import Route
 from lorair.runtime.system.console import lorair_version
-from lorair.runtime.tiling import MIN_TILE
+from lorair.runtime.tiles import MIN_TILE
 
 if TYPE_CHECKING:
     from lorair.runtime.serve.service import Service, Wishes

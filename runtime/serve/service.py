@@ -15,10 +15,10 @@ from lorair.runtime.routing.gates import Gates, one_expert, parse_gates
 from lorair.runtime.routing.route import Route
 from lorair.runtime.serve.settings import Settings
 from lorair.runtime.serve.work import Work, WorkQueue
-from lorair.runtime.tiling import Tile
+from lorair.runtime.tiles import Tile
 
 if TYPE_CHECKING:
-    from lorair.runtime.planes import Pixels
+    from lorair.runtime.pixels import Pixels
     from lorair.runtime.restorer import Restorer
 
 SOURCE: Final = "picture"

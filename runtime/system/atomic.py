@@ -1,9 +1,16 @@
-"""Files and folders that appear whole or not at all: written beside their place, then renamed."""
+"""Files and folders that appear whole or not at all: written beside their place, then renamed.
+
+A folder that is being filled is locked by the process that fills it. The system drops the lock
+with the process, however that ends, so a folder without one was abandoned: the next run that
+writes beside it removes it.
+"""
 
 import errno
 import os
 import re
 import shutil
+import sys
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,9 +19,13 @@ from typing import Final
 
 from lorair.runtime.errors import DiskFullError, OutputError
 
+if sys.platform != "win32":
+    import fcntl
+
 _RETRIES = 100
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _PARTIAL: Final = "partial"
+_OLD: Final = "old"
 _SIBLING: Final = re.compile(rf"\.(?P<stem>.+)\.[0-9a-f]{{12}}\.{_PARTIAL}(?P<suffix>\.[^.]*)?")
 
 
@@ -56,7 +67,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Missing parent folders are made. On any error the sibling is removed and an existing
     `path` is untouched.
     """
-    partial = _sibling(path, f"{_PARTIAL}{path.suffix}")
+    partial = path.with_name(f".{path.stem}.{_unique()}.{_PARTIAL}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -74,18 +85,93 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     An existing folder at `path` is moved aside first and removed last; if the rename
     fails it is moved back. A link is followed. Of two writers at once the last one wins.
+    What killed writers left in the same parent folder is removed.
     """
     path = path.resolve()
-    partial = _sibling(path, _PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir()
-        yield partial
-        _swap(partial, path)
+        remove_abandoned(path.parent, ".", f".{_PARTIAL}")
+        _remove_old(path)
+        with _owned(path.parent, f".{path.name}.", f".{_PARTIAL}", mode=0o777) as partial:
+            yield partial
+            _swap(partial, path)
     except OSError as error:
         raise _output_error(path, error) from error
+
+
+@contextmanager
+def owned_folder(prefix: str) -> Iterator[Path]:
+    """Make a private folder among the system's temporary ones and remove it afterwards.
+
+    If this process is killed, the next one that asks for the same prefix removes it. That
+    looks through the whole temporary folder, so a server asks once, not for each request.
+    """
+    parent = Path(tempfile.gettempdir())
+    remove_abandoned(parent, prefix)
+    with _owned(parent, prefix, "", mode=0o700) as folder:
+        yield folder
+
+
+def remove_abandoned(parent: Path, prefix: str, ending: str = "") -> None:
+    """Remove the folders of such names that no living process owns; never an error.
+
+    Where a file system has no locks (NFS has none for folders), nothing is removed.
+    """
+    name = re.compile(rf"{re.escape(prefix)}.*[0-9a-f]{{12}}{re.escape(ending)}", re.DOTALL)
+    with suppress(OSError):
+        for folder in [entry for entry in parent.iterdir() if name.fullmatch(entry.name)]:
+            with suppress(OSError):
+                lock = _lock(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
+
+
+@contextmanager
+def _owned(parent: Path, prefix: str, ending: str, mode: int) -> Iterator[Path]:
+    """A new folder, locked while the block runs, removed at its end if it is still there."""
+    while True:
+        folder = parent / f"{prefix}{_unique()}{ending}"
+        folder.mkdir(mode)
+        try:
+            lock = _lock(folder)
+        except (BlockingIOError, FileNotFoundError):  # taken for abandoned before the lock
+            continue
+        except OSError:
+            lock = None
+        break
+    try:
+        yield folder
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int:
+    """Lock the folder until the descriptor that is returned is closed, or this process ends.
+
+    Raises:
+        OSError: another process has the lock, the folder is gone, or there are no locks here.
+    """
+    if sys.platform == "win32":
+        raise OSError("folders cannot be locked")
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder.stat()  # whoever had the lock before may have removed it
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _remove_old(path: Path) -> None:
+    """Remove what a killed writer moved aside; put it back where nothing took its place."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.{_OLD}")
+    for old in [entry for entry in path.parent.iterdir() if name.fullmatch(entry.name)]:
+        with suppress(OSError):
+            if path.exists() or not _rename_to_free_place(old, path):
+                shutil.rmtree(old, ignore_errors=True)
 
 
 def _swap(new: Path, path: Path) -> None:
@@ -93,7 +179,7 @@ def _swap(new: Path, path: Path) -> None:
     for _ in range(_RETRIES):
         if _rename_to_free_place(new, path):
             return
-        old = _sibling(path, "old")
+        old = path.with_name(f".{path.name}.{_unique()}.{_OLD}")
         try:
             path.rename(old)
         except FileNotFoundError:  # another writer moved it first
@@ -120,9 +206,9 @@ def _rename_to_free_place(new: Path, path: Path) -> bool:
     return True
 
 
-def _sibling(path: Path, ending: str) -> Path:
-    """A hidden name that no other process, thread or container uses."""
-    return path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.{ending}")
+def _unique() -> str:
+    """Part of a name that no other process, thread or container uses."""
+    return uuid.uuid4().hex[:12]
 
 
 def remove_partials(paths: Iterable[Path]) -> int:

@@ -84,9 +84,9 @@ def size(root: Path) -> int:
 
 
 def _prune(root: Path, keep: Path) -> None:
-    entries = sorted(
-        (e for e in root.iterdir() if e.is_dir() and e != keep), key=lambda e: e.stat().st_mtime
-    )
+    # A hidden one is being made, by this process or another.
+    others = [e for e in root.iterdir() if not e.name.startswith(".") and e != keep]
+    entries = sorted(others, key=lambda e: e.stat().st_mtime)
     total = size(root)
     for entry in entries:
         if total <= LIMIT:

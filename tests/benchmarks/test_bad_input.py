@@ -212,8 +212,11 @@ def test_stopped_in_the_middle(
 @pytest.mark.parametrize(
     ("line", "patched"),
     [
-        (f"{THROUGHPUT} --rounds 3 --backend onnxruntime -b {{bundle}}", "throughput._round"),
-        (f"{QUALITY} --backend onnxruntime -b {{bundle}}", "quality.score"),
+        (
+            f"{THROUGHPUT} --rounds 3 --backend onnxruntime -b {{bundle}}",
+            "timing.throughput._round",
+        ),
+        (f"{QUALITY} --backend onnxruntime -b {{bundle}}", "quality.quality.score"),
     ],
 )
 def test_stopped_with_pictures(
@@ -228,7 +231,7 @@ def test_stopped_with_pictures(
     """At the third call: of throughput the second round, of quality the second picture."""
     from importlib import import_module
 
-    module, _, name = patched.partition(".")
+    module, _, name = patched.rpartition(".")
     home = import_module(f"lorair.benchmarks.{module}")
     function, calls = getattr(home, name), [0]
 

@@ -8,8 +8,7 @@ import pytest
 from command import make_command
 from PIL import Image
 
-from lorair.runtime.pixels import make_views
-from lorair.runtime.planes import from_planes, to_planes
+from lorair.runtime.pixels import from_planes, make_views, to_planes
 from lorair.runtime.restorer import Restorer
 from lorair.runtime.routing.route import gates_from_logits
 

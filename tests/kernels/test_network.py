@@ -11,7 +11,7 @@ from lorair.exporter.checkpoint.checkpoint import Pair, load_pair
 from lorair.exporter.model.fold import fold
 from lorair.kernels import torch_ops
 from lorair.kernels.tiles import ConvTile, DepthwiseTile
-from lorair.runtime.planes import to_planes
+from lorair.runtime.pixels import to_planes
 from lorair.runtime.routing.route import gates_from_logits
 
 needs_triton = pytest.mark.skipif(not torch_ops.has_triton(), reason="triton is not installed")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lorair import Restorer, Route
 from lorair.exporter.checkpoint.checkpoint import Pair
 from lorair.runtime.errors import BackendError, InternalError, OptionError, PictureError
-from lorair.runtime.planes import from_planes, to_planes
+from lorair.runtime.pixels import from_planes, to_planes
 
 
 @pytest.fixture(scope="module")

@@ -22,16 +22,17 @@ from stub_backend import ROUTE, Stub, restorer_of
 from lorair.exporter.checkpoint.checkpoint import Pair
 from lorair.exporter.model.restoration import NAFBlock
 from lorair.runtime.backends import Backend, select
-from lorair.runtime.backends.failure import run_failure
+from lorair.runtime.backends.graphs import run_failure
 from lorair.runtime.backends.tiles import TileInputs
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import InternalError, OptionError, OutOfMemoryError
-from lorair.runtime.planes import Pixels, to_planes
-from lorair.runtime.tiles import AUTO_TILE, first_tile
-from lorair.runtime.tiling import (
+from lorair.runtime.pixels import Pixels, to_planes
+from lorair.runtime.tiles import (
+    AUTO_TILE,
     BLEND,
     MIN_TILE,
     OVERLAP,
+    first_tile,
     join_columns,
     join_rows,
     parse_tile,

@@ -7,7 +7,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from lorair.runtime.bundle.manifest import RESTORER, Bundle, Manifest, list_files, write_manifest
+from lorair.runtime.bundle.files import list_files
+from lorair.runtime.bundle.manifest import RESTORER, Bundle, Manifest, write_manifest
 
 
 def wrong_weight(bundle: Path, copy: Path, graph: str, tensor: str) -> Path:

@@ -20,7 +20,7 @@ from lorair.benchmarks.timing.graphs import size_on_disk, write_gates, write_mer
 from lorair.exporter.checkpoint.checkpoint import Pair
 from lorair.runtime import images
 from lorair.runtime.errors import ResultError, VerificationError
-from lorair.runtime.planes import to_planes
+from lorair.runtime.pixels import to_planes
 
 BACKENDS = ("onnxruntime", "openvino")
 

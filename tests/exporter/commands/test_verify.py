@@ -12,8 +12,9 @@ from command import Command
 from PIL import Image
 from planted import huge_weight, wrong_weight
 
-from lorair.runtime.backends import BACKENDS, Array, Backend, BackendKind, select
+from lorair.runtime.backends import BACKENDS, Backend, BackendKind, select
 from lorair.runtime.bundle.manifest import Bundle, Weights, write_manifest
+from lorair.runtime.pixels import Array
 
 Files = tuple[Path, Path]
 

@@ -23,7 +23,8 @@ from lorair.exporter.graphs.inlined import inlined
 from lorair.kernels.aot import write_index
 from lorair.kernels.spec import OPERATORS
 from lorair.runtime.bundle.engines import Branch, Depends, Proof, read_engines
-from lorair.runtime.bundle.manifest import Bundle, FileInfo, Precision, sha256
+from lorair.runtime.bundle.files import FileInfo, sha256
+from lorair.runtime.bundle.manifest import Bundle, Precision
 from lorair.runtime.errors import BundleError, DependencyError, EngineError, OptionError
 
 trt: Any = pytest.importorskip(

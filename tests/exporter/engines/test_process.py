@@ -41,9 +41,8 @@ Stand = Callable[[str], None]
 
 
 @pytest.fixture
-def stand_in(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stand:
-    """Puts the stand-in in the worker's place; logs go to `tmp_path`."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+def stand_in(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Stand:
+    """Puts the stand-in in the worker's place."""
 
     def put(mode: str) -> None:
         monkeypatch.setattr(engine_process, "WORKER", worker(mode, runs))
@@ -58,10 +57,6 @@ def worker(mode: str, runs: Path) -> tuple[str, ...]:
 def files(bundle: Bundle) -> list[str]:
     """In engines/, without the lock."""
     return sorted(p.name for p in (bundle.path / "engines").iterdir() if p.name != ".lock")
-
-
-def logs(tmp_path: Path) -> list[Path]:
-    return list(tmp_path.glob("lorair-engine-*.log"))
 
 
 def is_alive(process: int) -> bool:
@@ -140,17 +135,20 @@ def test_of_two_builds_at_once_one_builds_and_one_waits(
 
 
 def test_an_abort_is_an_error_with_a_log(
-    bundle: Bundle, stand_in: Stand, lorair_export: Command, tmp_path: Path
+    bundle: Bundle, stand_in: Stand, lorair_export: Command
 ) -> None:
     stand_in("abort")
     result = lorair_export("engine", bundle.path)
     assert result.code == 1
     assert "tensorrt_rtx ended its process while building the router's engine" in result.error
     assert "SIGABRT" in result.error
-    (log,) = logs(tmp_path)
-    assert str(log) in result.error
-    assert "a last word" in log.read_text()
-    assert files(bundle) == []
+    (log,) = files(bundle)
+    log_path = bundle.path / "engines" / log
+    assert str(log_path) in result.error
+    assert "a last word" in log_path.read_text()
+    stand_in("build")
+    build_engines(bundle)
+    assert log not in files(bundle)
 
 
 def test_a_timeout_ends_the_child(
@@ -163,14 +161,13 @@ def test_a_timeout_ends_the_child(
     assert "--timeout" in result.error
     (run,) = runs.iterdir()
     assert not is_alive(process_of(run))
-    assert files(bundle) == []
+    assert [Path(name).suffix for name in files(bundle)] == [".log"]
 
 
 def test_cancelling_ends_the_child_and_leaves_nothing(
     bundle: Bundle,
     stand_in: Stand,
     runs: Path,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ctrl-C is a KeyboardInterrupt wherever the parent waits, here at a progress line."""
@@ -181,35 +178,37 @@ def test_cancelling_ends_the_child_and_leaves_nothing(
         raise KeyboardInterrupt
 
     whole = engine.run_worker
-    monkeypatch.setattr(
-        engine, "run_worker", lambda job, timeout, report: whole(job, timeout, cancelled)
-    )
+    monkeypatch.setattr(engine, "run_worker", lambda *args: whole(*args[:-1], cancelled))
     with pytest.raises(KeyboardInterrupt):
         build_engines(bundle)
     (run,) = runs.iterdir()
     assert not is_alive(process_of(run))
-    assert (files(bundle), logs(tmp_path)) == ([], [])
+    assert files(bundle) == []
 
 
 def test_kill_9_leaves_nothing_that_is_taken_for_an_engine(
-    bundle: Bundle, stand_in: Stand, runs: Path
+    bundle: Bundle, stand_in: Stand, runs: Path, tmp_path: Path
 ) -> None:
     code = (
-        "from lorair.exporter import cli, engine_process; "
-        f"engine_process.WORKER = {worker('hang', runs)!r}; cli.main()"
+        "from lorair.exporter.commands import main; from lorair.exporter.engines import process; "
+        f"process.WORKER = {worker('hang', runs)!r}; main.main()"
     )
     arguments = [sys.executable, "-c", code, "engine", str(bundle.path)]
-    with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as process:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    with subprocess.Popen(arguments, stderr=subprocess.DEVNULL, env=environment) as process:
         (run,) = wait_for(lambda: list(runs.iterdir()))
         process.kill()
     wait_for(lambda: not is_alive(process_of(run)))
     assert read_engines(bundle) == []
-    (half,) = files(bundle)
-    assert half.startswith(".")
+    assert list(temporary.iterdir()) == []
+    left = files(bundle)
+    assert [name.startswith(".") for name in left] == [True, True, False], "engine, graph, log"
     Bundle.open(bundle.path).verify()
     stand_in("build")
     assert all(one.fresh for one in build_engines(bundle))
-    assert half not in files(bundle)
+    assert {Path(name).suffix for name in files(bundle)} == {".engine", ".json"}
     assert len(read_engines(bundle)) == 2
 
 

@@ -8,8 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from lorair.exporter.triton_server.graphs import finish, prepare
-from lorair.runtime.pixels import make_views
-from lorair.runtime.planes import from_planes, to_planes
+from lorair.runtime.pixels import from_planes, make_views, to_planes
 
 SIZES = [(200, 300), (31, 47), (7, 150), (150, 7), (1, 2), (28, 56), (56, 28), (3, 1200), (97, 64)]
 

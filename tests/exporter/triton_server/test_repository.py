@@ -12,7 +12,8 @@ from triton_ensemble import EnsembleModel, agree, inner_shape, messages, read_co
 
 from lorair import Restorer
 from lorair.exporter.graphs.quantize import quantize_router
-from lorair.runtime.bundle.manifest import Bundle, list_files, write_manifest
+from lorair.runtime.bundle.files import list_files
+from lorair.runtime.bundle.manifest import Bundle, write_manifest
 
 NAMES = {"lorair", "lorair_prepare", "lorair_router", "lorair_restorer", "lorair_finish"}
 

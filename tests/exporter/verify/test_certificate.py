@@ -10,9 +10,9 @@ from lorair.exporter.build import build_bundle
 from lorair.exporter.checkpoint.checkpoint import Pair
 from lorair.exporter.verify.certificate import certify, make_references
 from lorair.exporter.verify.compare import Limits, psnr
-from lorair.runtime.backends import Array
 from lorair.runtime.bundle.manifest import Bundle, Certificate, Precision, Source
 from lorair.runtime.errors import VerificationError
+from lorair.runtime.pixels import Array
 
 Check = Callable[..., Certificate]
 

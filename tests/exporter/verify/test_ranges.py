@@ -15,8 +15,7 @@ from lorair.exporter.verify.watch import Statistics, Value, Watched, values
 from lorair.runtime.backends import select
 from lorair.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from lorair.runtime.bundle.manifest import Bundle
-from lorair.runtime.pixels import make_views
-from lorair.runtime.planes import to_planes
+from lorair.runtime.pixels import make_views, to_planes
 
 
 def largest_by_hooks(pair: Pair, pixels: np.ndarray) -> dict[str, float]:

@@ -13,7 +13,7 @@ from lorair.runtime import pixels as views
 from lorair.runtime.gpu import kernels as runtime_kernels
 from lorair.runtime.gpu.kernels import PictureKernels
 from lorair.runtime.gpu.resampling import bicubic_table
-from lorair.runtime.planes import from_planes, to_planes
+from lorair.runtime.pixels import from_planes, to_planes
 
 pytest.importorskip("triton")
 from lorair.kernels.triton import pictures as triton_pictures

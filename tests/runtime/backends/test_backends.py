@@ -10,11 +10,12 @@ import torch
 from lorair import Restorer, Route
 from lorair.exporter.checkpoint.checkpoint import Pair
 from lorair.runtime.backends import BACKENDS, choose
-from lorair.runtime.backends.bound import BoundGraphs
+from lorair.runtime.backends.graphs import BoundGraphs
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import BackendError, DependencyError
 
 GPUS = {"tensorrt-rtx", "tensorrt", "onnxruntime-cuda"}
+KINDS = "lorair.runtime.backends.backend"
 EXACT = [kind.name for kind in BACKENDS.values() if "fp32" in kind.precisions]
 
 GATES = {"one": [0.0, 1.0, 0.0], "another": [0.0, 0.0, 1.0], "mixture": [0.5, 0.2, 0.3]}
@@ -141,7 +142,9 @@ def test_auto_keeps_the_bundle_s_precision(
 def test_auto_takes_what_is_installed(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.open(tiny_bundle)
     installed = {"onnxruntime"}
-    monkeypatch.setattr("lorair.runtime.backends.is_installed", lambda name: name in installed)
+    monkeypatch.setattr(
+        "lorair.runtime.backends.backend.is_installed", lambda name: name in installed
+    )
     assert choose(bundle).kind.name == "onnxruntime"
     installed.clear()
     with pytest.raises(DependencyError, match=r"pip install 'lorair\[cpu\]'; `lorair-run doctor`"):

@@ -158,7 +158,7 @@ def test_auto_says_why_an_engine_is_not_used(
     # With a GPU, but another version of the library than the engines'.
     driver = DriverInfo("13.0", (gpu.info,))
     for module in ("driver", "engine_fit"):
-        monkeypatch.setattr(f"lorair.runtime.{module}.examine", lambda: driver)
+        monkeypatch.setattr(f"lorair.runtime.gpu.{module}.examine", lambda: driver)
     monkeypatch.setattr("lorair.runtime.gpu.engine_fit.version", lambda name: "1.8.0")
     restorer = Restorer.open(bundle.path)
     assert restorer.backend.name == "openvino"

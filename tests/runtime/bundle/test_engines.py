@@ -174,3 +174,14 @@ def test_what_is_hidden_or_something_else_is_no_engine(bundle: Bundle) -> None:
     for name in (".lock", ".restorer-1.0123.partial.engine", "notes.txt"):
         (bundle.path / "engines" / name).touch()
     assert len(read_engines(bundle)) == 1
+
+
+@pytest.mark.parametrize("suffix", [".engine", ".json"])
+def test_an_engine_and_its_record_are_files(bundle: Bundle, suffix: str) -> None:
+    add(bundle, depends_on(bundle))
+    (file,) = (bundle.path / "engines").glob(f"*{suffix}")
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    (engine,) = read_engines(bundle)
+    with pytest.raises(BundleError, match="build it again"):
+        engine.read()

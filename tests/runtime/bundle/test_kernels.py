@@ -1,3 +1,5 @@
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,24 @@ from lorair.runtime.errors import BundleError
 def test_damaged_index(tmp_path: Path, content: str) -> None:
     (tmp_path / INDEX).write_text(content)
     with pytest.raises(BundleError, match="--kernels"):
+        read_index(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("file", "../x"),
+        ("file", ".x"),
+        ("sm", "eighty"),
+        ("sm", 10**9),
+        ("block", [1, 2]),
+        ("shared", -1),
+    ],
+)
+def test_an_index_with_what_cannot_be(tmp_path: Path, key: str, value: object) -> None:
+    entry = asdict(kernel("a", 80)) | {key: value}
+    (tmp_path / INDEX).write_text(json.dumps({"schema": 1, "kernels": [entry]}))
+    with pytest.raises(BundleError, match=rf"{key}.*--kernels"):
         read_index(tmp_path)
 
 

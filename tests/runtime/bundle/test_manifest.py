@@ -1,6 +1,7 @@
 """The format of docs/bundle.md, down to its literal keys."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from lorair import Restorer
+from lorair.runtime.bundle.files import list_files
 from lorair.runtime.bundle.manifest import Bundle, content_digest
 from lorair.runtime.errors import BundleError
 
@@ -156,6 +158,46 @@ def _unlisted_file(bundle: Path) -> None:
     (bundle / "restorer.onnx.data2").write_bytes(b"weights that nobody checked")
 
 
+def _huge_manifest(bundle: Path) -> None:
+    with (bundle / "manifest.json").open("ab") as file:
+        file.truncate(2**32)
+
+
+def _nested_manifest(bundle: Path) -> None:
+    """As deep as the JSON reader takes it, which is deeper than it can be written."""
+    rewrite(bundle, added="nested")
+    path = bundle / "manifest.json"
+    path.write_text(path.read_text().replace('"nested"', "[" * 900 + "]" * 900))
+
+
+def _device(bundle: Path) -> None:
+    """Listed with no bytes, and endless for whoever reads it."""
+    (bundle / "endless").symlink_to("/dev/zero")
+    empty = {"sha256": "0" * 64, "size": 0}
+    rewrite(bundle, files=manifest_of(bundle)["files"] | {"endless": empty})
+
+
+def _pipe(bundle: Path) -> None:
+    (bundle / "kernels").mkdir()
+    os.mkfifo(bundle / "kernels" / "pipe")
+    empty = {"sha256": "0" * 64, "size": 0}
+    rewrite(bundle, files=manifest_of(bundle)["files"] | {"kernels/pipe": empty})
+
+
+def _weights_in(place: str) -> Any:
+    """The restorer's weights where the manifest does not list them; the names are as long."""
+
+    def move(bundle: Path) -> None:
+        (bundle / place).parent.mkdir(exist_ok=True)
+        shutil.copy(bundle / "restorer.onnx.data", bundle / place)
+        graph = bundle / "restorer.onnx"
+        graph.write_bytes(graph.read_bytes().replace(b"restorer.onnx.data", place.encode()))
+        files = {name: info.model_dump() for name, info in list_files(bundle).items()}
+        rewrite(bundle, files={name: files[name] for name in manifest_of(bundle)["files"]})
+
+    return move
+
+
 def _no_weights(bundle: Path) -> None:
     (bundle / "restorer.onnx.data").unlink()
 
@@ -181,6 +223,16 @@ def _changed_byte(bundle: Path) -> None:
         (_deep_manifest, r"wanted JSON in manifest\.json"),
         (_changed_manifest, r"manifest\.json as it was built, found other content"),
         (_unlisted_file, r"only files that the manifest lists, found restorer\.onnx\.data2"),
+        (_huge_manifest, r"manifest\.json has more than 4194304 bytes"),
+        (_nested_manifest, r"manifest\.json"),
+        (_device, r"found endless, a link"),
+        (_pipe, r"wanted a file kernels/pipe, found none"),
+        (_weights_in(".estorer.onnx.data"), r"weights of restorer\.onnx in listed files, found \."),
+        (_weights_in("engines/onnx.data."), r"weights of restorer\.onnx in .*, found engines/onnx"),
+        (
+            _weights_in("../../../onnx.data"),
+            r"weights of restorer\.onnx in .*, found \.\./\.\./\.\.",
+        ),
         (_no_weights, r"wanted a file restorer\.onnx\.data, found none"),
         (_short_weights, r"restorer\.onnx\.data of \d+ bytes, found \d+ bytes"),
         (_changed_byte, r"router\.onnx\.data as it was built, found other content"),
@@ -188,7 +240,7 @@ def _changed_byte(bundle: Path) -> None:
 )
 def test_damage_is_found_on_open(damage: Any, words: str, bundle: Path) -> None:
     damage(bundle)
-    with pytest.raises(BundleError, match=f"damaged bundle .*: .*{words}.*build it again"):
+    with pytest.raises(BundleError, match=f"bundle .*: .*{words}.*(build it again|cp -rL)"):
         Bundle.open(bundle)
 
 
@@ -205,6 +257,11 @@ def test_damage_is_found_on_open(damage: Any, words: str, bundle: Path) -> None:
         ({"files": {}}, r"router\.onnx is missing"),
         ({"files": {"../../etc/passwd": {"sha256": "0" * 64, "size": 1}}}, "not a path inside"),
         ({"files": {"/etc/passwd": {"sha256": "0" * 64, "size": 1}}}, "not a path inside"),
+        ({"files": {"a//b": {"sha256": "0" * 64, "size": 1}}}, "not a path inside"),
+        ({"files": {".data": {"sha256": "0" * 64, "size": 1}}}, "not a path inside"),
+        ({"files": {"a\0b": {"sha256": "0" * 64, "size": 1}}}, "not a path inside"),
+        ({"files": {"engines/a": {"sha256": "0" * 64, "size": 1}}}, "not a file to be listed"),
+        ({"files": {"router.onnx": {"sha256": "0" * 64, "size": -1}}}, r"router\.onnx\.size"),
         ({"files": {"router.onnx": {"sha256": "xyz", "size": 1}}}, r"files\.router\.onnx\.sha256"),
     ],
 )
@@ -220,6 +277,11 @@ def test_contradictions_are_found_on_open(changes: Changes, words: str, bundle: 
         ("classes", ["a"], "3 experts but 1 classes"),
         ("top_k", 4, "top_k 4 of 3"),
         ("stride", 0, "stride"),
+        ("stride", 2**31, "stride"),
+        ("clip_side", 10**30, "clip_side"),
+        ("prior", 2**31, "prior"),
+        ("width", 1e300, "width"),
+        ("classes", ["a", "b", "\x1b[31m"], r"class '\\x1b\[31m' cannot be printed"),
     ],
 )
 def test_model_must_agree_with_itself(key: str, value: Any, words: str, bundle: Path) -> None:
@@ -254,6 +316,19 @@ def test_a_manifest_of_another_network(
 def test_hidden_files_belong_to_the_system(bundle: Path) -> None:
     (bundle / ".DS_Store").touch()
     assert Bundle.open(bundle).manifest.precision == "fp32"
+
+
+@pytest.mark.parametrize("linked", ["manifest.json", "router.onnx", "restorer.onnx.data", "all"])
+def test_links_are_refused_and_links_to_bundles_are_not(bundle: Path, linked: str) -> None:
+    (bundle.parent / "link").symlink_to(bundle)
+    assert Bundle.open(bundle.parent / "link").manifest.precision == "fp32"
+    blobs = bundle.parent / "blobs"
+    blobs.mkdir()
+    for file in list(bundle.iterdir()) if linked == "all" else [bundle / linked]:
+        file.rename(blobs / file.name)
+        file.symlink_to(blobs / file.name)
+    with pytest.raises(BundleError, match=r"wanted files, not links to them, found .*cp -rL"):
+        Bundle.open(bundle)
 
 
 def test_a_newer_schema_says_upgrade(bundle: Path) -> None:

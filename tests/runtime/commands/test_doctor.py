@@ -36,7 +36,7 @@ def test_json(lorair_run: Command) -> None:
 
 
 def test_what_is_missing_comes_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lorair.runtime.backends.is_installed", lambda _: False)
+    monkeypatch.setattr("lorair.runtime.backends.backend.is_installed", lambda _: False)
     report = examine()
     for row in report["backends"]:
         assert "is not installed" in row["lacks"]
@@ -59,7 +59,9 @@ def test_a_gpu_and_engines_that_do_not_fit_it(
     (bundle.path / "engines" / "lonely.engine").write_bytes(b"x")
     card = GpuInfo("RTX 4090", 89, 24 << 30)
     for module in ("driver", "engine_fit"):
-        monkeypatch.setattr(f"lorair.runtime.{module}.examine", lambda: DriverInfo("13.0", (card,)))
+        monkeypatch.setattr(
+            f"lorair.runtime.gpu.{module}.examine", lambda: DriverInfo("13.0", (card,))
+        )
     monkeypatch.setattr("lorair.runtime.gpu.engine_fit.version", lambda name: VERSION)
     report = json.loads(lorair_run("doctor", "-b", bundle.path, "--json").out)
     assert report["gpu"]["gpus"] == [{"name": "RTX 4090", "sm": 89, "memory": 24 << 30}]

@@ -245,7 +245,8 @@ def test_a_bug_in_one_picture_does_not_end_the_batch(
 def test_unusable_graph_is_a_bundle_error(
     lorair_run: Command, tiny_bundle: Path, picture_file: Path, tmp_path: Path
 ) -> None:
-    from lorair.runtime.bundle.manifest import Bundle, list_files, write_manifest
+    from lorair.runtime.bundle.files import list_files
+    from lorair.runtime.bundle.manifest import Bundle, write_manifest
 
     broken = tmp_path / "broken"
     shutil.copytree(tiny_bundle, broken)

@@ -15,8 +15,7 @@ from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import OutOfMemoryError
 from lorair.runtime.gpu.kernels import Picture, PictureKernels
 from lorair.runtime.gpu.walk import GpuWalk
-from lorair.runtime.pixels import make_views
-from lorair.runtime.planes import from_planes, to_planes
+from lorair.runtime.pixels import from_planes, make_views, to_planes
 
 pytest.importorskip("triton")
 

@@ -1,10 +1,14 @@
+import subprocess
+import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from lorair.runtime.errors import OutputError
-from lorair.runtime.system.atomic import atomic_file, atomic_folder, check_writable
+from lorair.runtime.system.atomic import atomic_file, atomic_folder, check_writable, owned_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -106,6 +110,90 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
             (folder / content).touch()
     assert names(tmp_path / "real") == ["second"]
     assert names(tmp_path) == ["link", "real"]
+
+
+@contextmanager
+def another_process(block: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that is inside the `with` block of this expression; `kill` kills it there."""
+    code = f"""
+import sys
+from pathlib import Path
+from lorair.runtime.system import atomic
+with {block} as folder:
+    (folder / "half").touch()
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_the_next_writer_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    block = f"atomic.atomic_folder(Path({str(tmp_path / 'bundle')!r}))"
+    (tmp_path / ".mine.partial").mkdir()
+    with another_process(block) as killed:
+        killed.kill()
+        killed.wait()
+        assert len(names(tmp_path)) == 2
+        with another_process(block):
+            assert len(names(tmp_path)) == 2, "the killed one's is removed"
+            with atomic_folder(tmp_path / "other") as folder:
+                assert len(names(tmp_path)) == 3, "a living one's is not"
+                (folder / "new").touch()
+    assert "other" in names(tmp_path)
+    assert ".mine.partial" in names(tmp_path)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_folder_that_a_killed_writer_moved_aside(tmp_path: Path, replaced: bool) -> None:
+    """It is put back where nothing took its place, and goes otherwise."""
+    final, aside = tmp_path / "bundle", tmp_path / ".bundle.0123456789ab.old"
+    aside.mkdir()
+    (aside / "old").touch()
+    if replaced:
+        final.mkdir()
+    with pytest.raises(KeyboardInterrupt), atomic_folder(final):
+        raise KeyboardInterrupt
+    assert names(tmp_path) == ["bundle"]
+    assert names(final) == ([] if replaced else ["old"])
+
+
+def test_a_temporary_folder_is_private_and_goes_with_its_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with another_process("atomic.owned_folder('ours-')") as process:
+        with owned_folder("ours-") as folder:
+            assert folder.stat().st_mode & 0o777 == 0o700
+            assert len(names(tmp_path)) == 2
+        process.kill()
+        process.wait()
+        assert len(names(tmp_path)) == 1
+        with owned_folder("others-"):
+            assert len(names(tmp_path)) == 2
+        with owned_folder("ours-") as folder:
+            assert names(tmp_path) == [folder.name]
+    assert names(tmp_path) == []
+
+
+def test_folders_without_locks_are_never_taken_for_abandoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_here(*_: object) -> None:
+        raise OSError(9, "Bad file descriptor")  # what NFS answers
+
+    monkeypatch.setattr("fcntl.flock", none_here)
+    with atomic_folder(tmp_path / "a") as first, atomic_folder(tmp_path / "b") as second:
+        (first / "1").touch()
+        (second / "2").touch()
+    assert names(tmp_path) == ["a", "b"]
 
 
 def test_new_files_have_the_usual_permissions(tmp_path: Path) -> None:

@@ -1,0 +1,153 @@
+"""What the backends on a CPU share: three graphs, each loaded when it is first run."""
+
+import threading
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+from lorair.runtime.backends.graphs import (
+    BoundGraphs,
+    Shapes,
+    check_shapes,
+    restorer_shapes,
+    router_shapes,
+    run_failure,
+    tiled_shapes,
+)
+from lorair.runtime.backends.tiles import Means, Size, TileInputs
+from lorair.runtime.bundle.manifest import Bundle
+from lorair.runtime.pixels import Array
+from lorair.runtime.system.machine import available_memory, threads_each
+
+Part = Literal["router", "restorer", "tiles"]
+
+
+class Graph(Protocol):
+    """A graph that a library has loaded."""
+
+    def run(self, inputs: dict[str, Any]) -> list[Array]:
+        """Inputs by name -> outputs in order."""
+
+    def shapes(self, wanted: Shapes) -> Shapes:
+        """Sizes of its inputs and outputs.
+
+        A library that keeps no names of free sizes takes them from what is wanted.
+        """
+
+
+class CpuBackend(ABC):
+    """Runs a bundle on the CPU with one library.
+
+    Args:
+        bundle: to run.
+        graph: the restorer's in the form that the library binds gates to; None if the bundle
+            has none.
+        threads: None for one a core.
+        jobs: pictures at once, from threads of the caller's, which share the CPU's.
+    """
+
+    name: str
+    library: ClassVar[str]
+    walk = None
+
+    def __init__(
+        self, bundle: Bundle, graph: Path | None, threads: int | None, jobs: int = 1
+    ) -> None:
+        self._bundle, self._model = bundle, bundle.manifest.model
+        self.threads, self.jobs = threads_each(threads, jobs), jobs
+        self._lock = threading.Lock()
+        self._router: Graph | None = None
+        self._tiles: Graph | None = None
+        self._tiled_graph = bundle.tiles_for(self.library)
+        self._restorers: BoundGraphs[Graph] = BoundGraphs(
+            None if graph is None else lambda gates: self._load_bound(graph, gates),
+            lambda: self._load_bound(self._general_graph(), None),
+        )
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """Library, version, device and threads."""
+
+    @abstractmethod
+    def _load(self, part: Part, path: Path, gates: Array | None = None) -> Graph:
+        """Load a graph, with these gates (E) as constants, or with None as an input."""
+
+    def _general_graph(self) -> Path:
+        """The restorer's graph that takes the gates as an input."""
+        return self._bundle.restorer
+
+    def load_router(self) -> None:
+        """Load the router's graph, unless it is loaded."""
+        with self._lock:
+            if self._router is None:
+                path = self._bundle.router
+                self._router = self._checked(
+                    path, self._load("router", path), router_shapes(self._model)
+                )
+
+    def load_restorer(self, gates: Array) -> None:
+        """Load the restoration network's graph for these gates (E), unless it is loaded."""
+        self._restorers.get(gates)
+
+    def route(self, views: Array) -> tuple[Array, Array, Array]:
+        """Views (B, 5, 3, S, S) -> logits (B, E), prior (B, P), gates (B, E)."""
+        self.load_router()
+        assert self._router is not None
+        logits, prior, gates = self._run(self._router, {"views": views}, "the router's views")
+        return logits, prior, gates
+
+    def restore(self, image: Array, prior: Array, gates: Array) -> Array:
+        """Image (1, 3, H, W), prior (1, P), gates (E) -> restored (1, 3, H, W)."""
+        graph, takes_gates = self._restorers.get(gates)
+        inputs = {"image": image, "prior": prior, **({"gates": gates} if takes_gates else {})}
+        height, width = image.shape[2:]
+        return self._run(graph, inputs, f"a picture of {width}x{height}")[0]
+
+    @property
+    def shares_means(self) -> bool:
+        """As `Backend` says."""
+        return self._tiled_graph is not None
+
+    def restore_tile(self, tile: TileInputs, means: Means | None) -> tuple[Array, Means]:
+        """As `Backend` says."""
+        graph = self._open_tiles()
+        restored, pooled = self._run(graph, tile.feed(means, _means(graph)), tile.name)
+        return restored, pooled
+
+    def largest_tile(self) -> Size | None:
+        """As `Backend` says: only memory limits it."""
+        return None
+
+    def free_memory(self) -> int | None:
+        """As `Backend` says."""
+        return available_memory()
+
+    def _open_tiles(self) -> Graph:
+        with self._lock:
+            if self._tiles is None:
+                assert self._tiled_graph is not None
+                graph = self._load("tiles", self._tiled_graph)
+                wanted = tiled_shapes(self._model, _means(graph))
+                self._tiles = self._checked(self._tiled_graph, graph, wanted)
+            return self._tiles
+
+    def _load_bound(self, path: Path, gates: Array | None) -> Graph:
+        wanted = restorer_shapes(self._model, bound=gates is not None)
+        return self._checked(path, self._load("restorer", path, gates), wanted)
+
+    def _checked(self, path: Path, graph: Graph, wanted: Shapes) -> Graph:
+        check_shapes(path, graph.shapes(wanted), wanted)
+        return graph
+
+    def _run(self, graph: Graph, inputs: dict[str, Any], what: str) -> list[Array]:
+        try:
+            return graph.run(inputs)
+        except Exception as error:  # the libraries' exceptions share no base class but this
+            raise run_failure(self.library, what, error) from error
+
+
+def _means(graph: Graph) -> int:
+    """How many means a graph for tiles has; 0 if it has none and is no such graph."""
+    count = graph.shapes({"pooled": []}).get("pooled", [1, 0])[1]
+    return count if isinstance(count, int) else 0
