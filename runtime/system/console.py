@@ -65,7 +65,7 @@ def run(app: typer.Typer) -> None:
     signal.signal(signal.SIGTERM, _terminated)
     _settings.update(debug=False, terminated=False)
     try:
-        app()
+        _command(app)()
     except LorairError as error:
         _fail(f"error: {error.line()}", error.exit_code)
     except OSError as error:  # stdout closed or full; files have errors of their own
@@ -76,6 +76,18 @@ def run(app: typer.Typer) -> None:
             "lorair, run again with --debug before the command and report what it shows",
             1,
         )
+
+
+def _command(app: typer.Typer) -> Any:
+    """The application; its help shows no type beside a flag, which takes no value."""
+    whole: Any = typer.main.get_command(app)
+    top = whole.make_context("", [], resilient_parsing=True)
+    for command in (whole, *getattr(whole, "commands", {}).values()):
+        context = command.make_context("", [], top, resilient_parsing=True)
+        for option in command.get_params(context):  # with --help, which it makes once
+            if getattr(option, "is_flag", False):
+                option.metavar = ""
+    return whole
 
 
 def _terminated(*_: object) -> None:

@@ -5,22 +5,23 @@ from typing import Annotated
 
 import typer
 
-from lorair.exporter.commands.required import require
+from lorair.exporter.commands.options import require
 from lorair.runtime.errors import OptionError
 from lorair.runtime.system import console
 
 
 def triton(
-    bundle: Annotated[Path, typer.Argument(help="The bundle to be served.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle that the server runs.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The model repository; may hold other models.")
+        Path,
+        typer.Option("--output", "-o", help="Folder of the model repository; may hold others."),
     ],
     backend: Annotated[
         str,
-        typer.Option(help="Of router and restorer: onnxruntime, or tensorrt for built engines."),
+        typer.Option(help="What runs router and restorer: onnxruntime, or tensorrt with engines."),
     ] = "onnxruntime",
     name: Annotated[
-        str, typer.Option(help="Of the ensemble, and the beginning of its models' names.")
+        str, typer.Option(help="Name of the ensemble, with which its models' names begin.")
     ] = "lorair",
     force: Annotated[bool, typer.Option("--force", help="Replace models of these names.")] = False,
     as_json: console.JsonOption = False,
