@@ -23,6 +23,9 @@ LorairError                something failed; exit code 1
 Every error says what failed, what was wanted and found, and what to do next, in one line.
 """
 
+_LONGEST = 2000
+"""Characters of a message: names in foreign files may have any length."""
+
 
 class LorairError(Exception):
     """Something failed.
@@ -48,7 +51,7 @@ class LorairError(Exception):
         super().__init__(self.line())
 
     def line(self) -> str:
-        """The whole message as one line of text."""
+        """The whole message as one line of text that a terminal shows and does not obey."""
         expectation = ", ".join(
             f"{label} {value}"
             for label, value in (("wanted", self.wanted), ("found", self.found))
@@ -57,7 +60,16 @@ class LorairError(Exception):
         message = f"{self.what}: {expectation}" if expectation else self.what
         if self.hint is not None:
             message = f"{message}; {self.hint}"
-        return " ".join(message.split())
+        message = printable(" ".join(message.split()))
+        return message if len(message) <= _LONGEST else f"{message[:_LONGEST]} …"
+
+
+def printable(text: str) -> str:
+    """Replace what would control a terminal, or cannot be encoded, by its escape; keep newlines."""
+    if text.isprintable():
+        return text
+    shown = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return "".join(shown)
 
 
 def as_lorair_error(error: Exception, what: str) -> LorairError:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 ChooseRoute = Callable[["Pixels"], Route | None]
 """(H, W, 3) pixels -> the route to restore them under; None to ask the router."""
 
+Decode = Callable[[Path, int], images.Picture]
+"""A file, and the most pixels that it may have -> the picture."""
+
 
 @dataclass(frozen=True, eq=False)
 class RestoredFile:
@@ -60,12 +63,17 @@ class Handling:
     """What is done to every file of a run.
 
     max_pixels: larger pictures are refused. encoding: of the results. tile: as
-    `Restorer.restore` takes it.
+    `Restorer.restore` takes it. decode: `images.read`, or what does the same elsewhere.
     """
 
     max_pixels: int = images.DEFAULT_MAX_PIXELS
     encoding: images.Encoding = field(default_factory=images.Encoding)
     tile: Tile = "auto"
+    decode: Decode = images.read
+
+    def read(self, source: Path) -> images.Picture:
+        """Read a picture, as `read` does."""
+        return read(source, self.max_pixels, self.decode)
 
 
 def restore_file(
@@ -96,7 +104,7 @@ def restore_file(
         OutputError: the target cannot be written.
     """
     start = time.perf_counter()
-    picture = read(source, handling.max_pixels)
+    picture = handling.read(source)
     decoded = time.perf_counter()
     go_on()
     route = choose(picture.pixels)
@@ -118,8 +126,8 @@ def restore_file(
     )
 
 
-def read(source: Path, max_pixels: int) -> images.Picture:
-    """`images.read`, and a clear word about folders.
+def read(source: Path, max_pixels: int, decode: Decode = images.read) -> images.Picture:
+    """Decode a file, with a clear word about folders.
 
     Raises:
         PictureError: not a picture.
@@ -131,4 +139,4 @@ def read(source: Path, max_pixels: int) -> images.Picture:
             found="a folder",
             hint="name the pictures in it",
         )
-    return images.read(source, max_pixels)
+    return decode(source, max_pixels)

@@ -20,8 +20,6 @@ from lorair.runtime.errors import (
     OutOfMemoryError,
     PictureError,
 )
-from lorair.runtime.gpu.cuda import device_picture
-from lorair.runtime.gpu.kernels import Picture
 from lorair.runtime.images import DEFAULT_MAX_PIXELS, check_size
 from lorair.runtime.pixels import (
     PEAKS,
@@ -65,12 +63,19 @@ class Restored:
 class Restorer:
     """Restores pictures with one bundle on one backend. Make one with `Restorer.open`."""
 
-    def __init__(self, bundle: Bundle, backend: Backend, reason: str = "", jobs: int = 1) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: Backend,
+        jobs: int = 1,
+        skipped: tuple[str, ...] | None = None,
+    ) -> None:
         self.bundle = bundle
         self.backend = backend
         self.jobs = jobs
-        self.reason = reason
-        """Why this backend, for people; empty if it was asked for."""
+        self.skipped = skipped
+        """Why `auto` passed over the backends that the bundle was made for; None if the
+        backend was asked for by its name."""
 
     @classmethod
     def open(
@@ -100,10 +105,9 @@ class Restorer:
         check_count("jobs", jobs)
         bundle = Bundle.open(path)
         if backend != AUTO:
-            return cls(bundle, select(backend, bundle, threads, jobs), jobs=jobs)
+            return cls(bundle, select(backend, bundle, threads, jobs), jobs)
         opened, skipped = select_auto(bundle, threads, jobs)
-        fastest = f"auto: the fastest here for an {bundle.manifest.precision} bundle"
-        return cls(bundle, opened, f" ({'; '.join((fastest, *skipped))})", jobs)
+        return cls(bundle, opened, jobs, skipped)
 
     def route(self, image: Pixels) -> Route:
         """Ask the router what it sees.
@@ -275,14 +279,7 @@ class Restorer:
                 found=self.backend.description,
                 hint="build the bundle with --kernels, and choose a GPU backend",
             )
-        pictures = device_picture(source), device_picture(target)
-        if pictures[0][1:] != pictures[1][1:]:
-            raise PictureError(
-                "the target is not the source's size",
-                wanted="x".join(map(str, pictures[0][1:])),
-                found="x".join(map(str, pictures[1][1:])),
-            )
-        walked = walk.restore_on_device(Picture(*pictures[0]), Picture(*pictures[1]), route)
+        walked = walk.restore_on_device(source, target, route)
         if not walked.is_finite:
             raise no_picture(self.bundle.manifest.precision)
         return walked.route

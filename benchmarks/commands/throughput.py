@@ -43,7 +43,7 @@ def throughput(
     counts = sorted(set(jobs or (1, 2, default_jobs(threads))))
     restorers = [Restorer.open(bundle, backend, threads, count) for count in counts]
     if not as_json:
-        console.note(f"backend {restorers[0].backend.description}{restorers[0].reason}")
+        console.note(options.backend_note(restorers[0]))
     sweeps: list[Sweep] = []
     first = restorers[0]
     with (

@@ -16,7 +16,7 @@ from lorair.runtime import images
 from lorair.runtime.errors import PictureError
 from lorair.runtime.folders import plan as tasks
 from lorair.runtime.folders.guidance import Guidance
-from lorair.runtime.folders.run import Batch
+from lorair.runtime.folders.run import FolderRun
 from lorair.runtime.restorer import Restorer
 
 PARTS: Final = {
@@ -108,7 +108,7 @@ def _round(restorer: Restorer, folder: Folder) -> tuple[float, float, dict[str, 
             tasks.Task(source, Path(output) / f"{index}.png")
             for index, source in enumerate(folder.sources)
         ]
-        batch = Batch(planned, skip_existing=False)
+        batch = FolderRun(planned, skip_existing=False)
         guidance = Guidance(restorer, list(folder.sources), lambda path: images.read(path).pixels)
         start, cpu = time.perf_counter(), time.process_time()
         for outcome in batch.run(restorer, guidance, restorer.jobs):

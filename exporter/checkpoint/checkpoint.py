@@ -15,6 +15,7 @@ from lorair.exporter.checkpoint.options_file import check_options
 from lorair.exporter.checkpoint.weights_file import read_tensors
 from lorair.exporter.model import RestorationNet, Router
 from lorair.exporter.model.config import (
+    MAX_LEVELS,
     SETTING1,
     ModelConfig,
     RestorationConfig,
@@ -228,6 +229,8 @@ def _block_counts(tensors: StateDict, stage: str, path: Path) -> tuple[int, ...]
             wanted=f"tensors {stage}.0.*",
             found="none",
         )
+    if levels > MAX_LEVELS:
+        raise _unfit(path, f"at most {MAX_LEVELS} levels", f"{levels} {stage}")
     return tuple(_numbered(tensors, f"{stage}.{i}.blocks.", path) for i in range(levels))
 
 

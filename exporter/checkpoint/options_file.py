@@ -8,6 +8,8 @@ from lorair.exporter.model.config import RestorationConfig, RouterConfig
 from lorair.runtime.errors import ConfigError
 
 _SECTIONS = ("network_g", "network_clip")
+_LARGEST = 64 * 2**10
+"""Characters that are read at most; the authors' files have 4 kB."""
 
 
 def check_options(path: Path, restoration: RestorationConfig, router: RouterConfig) -> int | None:
@@ -42,15 +44,15 @@ def check_options(path: Path, restoration: RestorationConfig, router: RouterConf
             raise ConfigError(
                 f"{path} contradicts the weights: {name}",
                 wanted=f"{value}, as the tensors have it",
-                found=reprlib.repr(claimed),
+                found=_shown(claimed),
                 hint="give the options file that the weights were trained with",
             )
     top_k = network.get("top_k")
-    if top_k is not None and type(top_k) is not int:
+    if top_k is not None and not (type(top_k) is int and abs(top_k) < 2**31):
         raise ConfigError(
             f"{path}: network_g.top_k",
             wanted="a whole number",
-            found=reprlib.repr(top_k),
+            found=_shown(top_k),
             hint="put it right, or give --top-k without --config",
         )
     return top_k
@@ -59,8 +61,16 @@ def check_options(path: Path, restoration: RestorationConfig, router: RouterConf
 def _read(path: Path) -> dict[str, Any]:
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        def flatten_mapping(self, node: yaml.MappingNode) -> None:
+            """Leave merge keys (`<<`) alone: merged over and over they fill the memory."""
+
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_LARGEST + 1)
+        if len(text) > _LARGEST:
+            raise ValueError(f"more than {_LARGEST} characters")
+        content = yaml.load(text, Loader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(
             f"cannot read options file {path}",
@@ -76,3 +86,10 @@ def _read(path: Path) -> dict[str, Any]:
             hint="give the file from the authors' options folder, or --top-k without --config",
         )
     return dict(content)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python writes out no more than 4300 digits
+        return "a huge number"

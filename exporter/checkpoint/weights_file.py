@@ -1,23 +1,43 @@
 """Tensors from a weights file, without executing anything in it.
 
-Takes `.pth` and `.safetensors`, with or without the outer `params` and a `module.` prefix.
+Takes `.pth` (the zip archive that PyTorch has written since 1.6) and `.safetensors`, with or
+without the outer `params` and a `module.` prefix. What a file costs is bounded by its size: its
+index is checked before PyTorch sees it.
 """
 
-import pickle
 import pickletools
+import reprlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from zipfile import ZIP_STORED, ZipFile
 
 import torch
 from torch import Tensor
 
 from lorair.runtime.errors import CheckpointError
 
+_INDEX: Final = 2**20
+"""Bytes of names and shapes, at most: the full-size network has 141 kB."""
+
+_NESTED: Final = 100
+"""Parts of a tuple and the tuples in it, at most. Comparing nested ones can take forever."""
+
+_ALLOWED: Final = frozenset(
+    {
+        "collections OrderedDict",
+        "torch._utils _rebuild_parameter",
+        "torch._utils _rebuild_tensor_v2",
+        *(f"torch {kind}Storage" for kind in ("BFloat16", "Double", "Float", "Half")),
+        *(f"torch {kind}Storage" for kind in ("Bool", "Byte", "Char", "Int", "Long", "Short")),
+    }
+)
+"""What a pickled state dict of plain tensors calls."""
+
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """A checkpoint's tensors by name, unwrapped, in the types they are stored in.
+    """Return a checkpoint's tensors by name, unwrapped, in the types they are stored in.
 
     Raises:
         CheckpointError: missing, damaged, not a checkpoint, or one that contains code.
@@ -29,59 +49,101 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             found="a folder" if path.is_dir() else "no such file",
             hint="check the path",
         )
-    if path.stat().st_size == 0:
+    size = path.stat().st_size
+    if size == 0:
         raise _damaged(path, "an empty file")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
-    return _unwrap(content, path)
-
-
-def _read_pth(path: Path) -> Any:
+    read = _read_safetensors if path.suffix == ".safetensors" else _read_pth
     try:
-        with warnings.catch_warnings():
-            # PyTorch announces changes of its own format with warnings.
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except pickle.UnpicklingError as error:
-        if _is_refusal(str(error)) or _is_plain_pickle(path):
+        content = read(path, size)
+    except CheckpointError:
+        raise
+    except Exception as error:  # a damaged file can make the libraries raise anything
+        found = (str(error).splitlines() or [""])[0]
+        raise _damaged(path, found or type(error).__name__) from error
+    tensors = _unwrap(content, path)
+    # A tensor whose strides are 0 can have any size.
+    if sum(t.numel() * t.element_size() for t in tensors.values()) > size:
+        raise _damaged(path, "tensors that have more bytes than the file")
+    return tensors
+
+
+def _read_pth(path: Path, size: int) -> Any:
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
             raise CheckpointError(
                 f"refused checkpoint {path}",
-                wanted="tensors only",
-                found="a pickle that would run code when opened",
+                wanted="a zip archive, as torch.save writes it",
+                found="another format, which might run code when opened",
+                hint="get it from a source you trust, saved by PyTorch 1.6 or newer",
+            )
+    _check_pickle(_pickle(path, size), path)
+    with warnings.catch_warnings():
+        # PyTorch announces changes of its own format with warnings.
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
+def _pickle(path: Path, size: int) -> bytes:
+    """The archive's index. Every member is stored as it is, none lies over another."""
+    with ZipFile(path) as archive:
+        members = archive.infolist()
+        if any(m.compress_type != ZIP_STORED or m.compress_size != m.file_size for m in members):
+            raise _damaged(path, "compressed members, which torch.save does not write")
+        if sum(m.file_size for m in members) > size:
+            raise _damaged(path, "members that overlap")
+        names = [m.filename.lower() for m in members]  # as PyTorch compares them
+        found = [m for m, name in zip(members, names, strict=True) if name.endswith("data.pkl")]
+        if len(found) != 1 or len(set(names)) != len(names):
+            raise _damaged(path, "a zip archive that torch.save did not write")
+        if found[0].file_size > _INDEX:
+            raise _damaged(path, f"an index of {found[0].file_size} bytes")
+        return archive.read(found[0])
+
+
+def _check_pickle(content: bytes, path: Path) -> None:
+    """Refuse what is no state dict by reading the opcodes, not running them."""
+    stack: list[int] = []  # of each value its parts if it is a tuple, else 1; 0 is a mark
+    memo: dict[Any, int] = {}
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name == "GLOBAL" and argument not in _ALLOWED:
+            raise CheckpointError(
+                f"refused checkpoint {path}",
+                wanted="a state dict of plain tensors",
+                found=f"{'.'.join(str(argument).split())}, which would run code when opened",
                 hint="get it from a source you trust, or as .safetensors",
-            ) from error
-        raise _damaged(path, "a damaged or foreign file") from error
-    except Exception as error:  # a damaged pickle can make the reader raise anything
-        raise _damaged(path, (str(error).splitlines() or [type(error).__name__])[0]) from error
+            )
+        if "PUT" in opcode.name:
+            memo[argument] = stack[-1]
+        elif "GET" in opcode.name:
+            stack.append(memo[argument])
+        else:
+            taken = _take(stack, opcode.stack_before)
+            parts = 1 + sum(taken) if "TUPLE" in opcode.name else int(opcode.name != "MARK")
+            if parts > _NESTED:
+                raise _damaged(path, "nested tuples, which no state dict has")
+            stack += [parts] * len(opcode.stack_after)
 
 
-def _is_refusal(message: str) -> bool:
-    """PyTorch words a refused class and a broken stream with the same exception."""
-    return any(word in message for word in ("GLOBAL", "Unsupported class", "Trying to"))
+def _take(stack: list[int], kinds: list[pickletools.StackObject]) -> list[int]:
+    """Take what an opcode takes from the stack: values of these kinds, the last on top."""
+    taken = []
+    for kind in reversed(kinds):
+        if kind is pickletools.stackslice:
+            while top := stack.pop():
+                taken.append(top)
+        elif kind is not pickletools.markobject:
+            taken.append(stack.pop())
+    return taken
 
 
-def _is_plain_pickle(path: Path) -> bool:
-    """Whether the file is a whole pickle, found by reading its opcodes, not running them."""
-    try:
-        with path.open("rb") as file:
-            return any(opcode.name == "REDUCE" for opcode, _, _ in pickletools.genops(file))
-    except ValueError:
-        return False
-
-
-def _is_zip(path: Path) -> bool:
-    """PyTorch's current format is a zip archive, which can be mapped instead of copied."""
-    with path.open("rb") as file:
-        return file.read(4) == b"PK\x03\x04"
-
-
-def _read_safetensors(path: Path) -> Any:
-    from safetensors import SafetensorError
+def _read_safetensors(path: Path, size: int) -> Any:
     from safetensors.torch import load_file
 
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from error
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if header > min(size, _INDEX):
+        raise _damaged(path, f"a header of {header} bytes")
+    return load_file(path)
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
@@ -117,7 +179,7 @@ def _usable(name: Any, value: Any) -> bool:
 
 def _describe(content: Any) -> str:
     if isinstance(content, Mapping):
-        return f"a mapping with {', '.join(map(repr, list(content)[:3])) or 'nothing in it'}"
+        return f"a mapping with {', '.join(map(reprlib.repr, list(content)[:3])) or 'nothing'}"
     return f"a {type(content).__name__}"
 
 

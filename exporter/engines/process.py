@@ -1,7 +1,6 @@
 """Building an engine in a child process: start it, show its progress, end it."""
 
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import IO, Any
 
 from lorair.exporter.engines.worker import Job
 from lorair.runtime.errors import EngineError
+from lorair.runtime.system.process import ending_of
 
 WORKER = (sys.executable, "-P", "-m", "lorair.exporter.engines.worker")
 
@@ -56,7 +56,7 @@ def run_worker(job: Job, log: Path, timeout: float, report: Report) -> dict[str,
             )
         raise EngineError(
             f"{job.library} ended its process while building the {job.depends.branch}'s engine",
-            found=_ending(child.wait()),
+            found=ending_of(child.wait()),
             hint="nothing was written",
         )
 
@@ -106,9 +106,3 @@ def _logged(path: Path) -> Iterator[IO[bytes]]:
         path.unlink(missing_ok=True)
         raise
     path.unlink()
-
-
-def _ending(code: int) -> str:
-    """An exit code in words."""
-    names = {one.value: one.name for one in signal.Signals}
-    return f"exit code {code}" if code >= 0 else f"signal {names.get(-code, -code)}"

@@ -14,10 +14,20 @@ HEAD_WIDTH: Final = 64
 SETTING1_CLASSES: Final = ("snow", "rain", "raindrop")
 
 
-def _positive(owner: str, **values: int) -> None:
+MAX_LEVELS: Final = 10
+"""A stride of 1024: larger than any tile."""
+
+_MAX_BLOCKS: Final = 256
+"""Blocks or layers of a branch; the released ones have 36 and 24."""
+
+_MAX_WIDTH: Final = 65536
+"""Of any layer."""
+
+
+def _within(most: int, owner: str, **values: int) -> None:
     for name, value in values.items():
-        if value < 1:
-            raise ConfigError(f"{owner}.{name}", wanted="at least 1", found=str(value))
+        if not 1 <= value <= most:
+            raise ConfigError(f"{owner}.{name}", wanted=f"1 to {most}", found=str(value))
 
 
 @dataclass(frozen=True)
@@ -41,23 +51,19 @@ class RestorationConfig:
     num_experts: int
 
     def __post_init__(self) -> None:
-        _positive(
-            "restoration",
-            width=self.width,
-            middle_blk_num=self.middle_blk_num,
-            prior=self.prior,
-            r=self.r,
-            num_experts=self.num_experts,
-            levels=len(self.enc_blk_nums),
-        )
+        _within(_MAX_WIDTH, "restoration", width=self.width, prior=self.prior, r=self.r)
+        _within(1024, "restoration", num_experts=self.num_experts)
+        _within(MAX_LEVELS, "restoration", levels=len(self.enc_blk_nums))
         if len(self.enc_blk_nums) != len(self.dec_blk_nums):
             raise ConfigError(
                 "restoration network",
                 wanted="as many decoder as encoder levels",
                 found=f"{len(self.enc_blk_nums)} encoder and {len(self.dec_blk_nums)} decoder",
             )
-        for number in self.enc_blk_nums + self.dec_blk_nums:
-            _positive("restoration", blocks=number)
+        blocks = (*self.enc_blk_nums, self.middle_blk_num, *self.dec_blk_nums)
+        for number in blocks:
+            _within(_MAX_BLOCKS, "restoration", blocks=number)
+        _within(_MAX_BLOCKS, "restoration", all_blocks=sum(blocks))
         if self.width % 16:
             raise ConfigError("restoration.width", wanted="a multiple of 16", found=str(self.width))
 
@@ -87,7 +93,9 @@ class RouterConfig:
     num_classes: int
 
     def __post_init__(self) -> None:
-        _positive("router", **asdict(self))
+        _within(_MAX_WIDTH, "router", **asdict(self))
+        _within(_MAX_BLOCKS, "router", layers=self.layers)
+        _within(1024, "router", side=self.side, num_classes=self.num_classes)
         for name, value, unit in (
             ("hidden", self.hidden, HEAD_WIDTH),
             ("side", self.side, self.patch),
@@ -150,7 +158,8 @@ class ModelConfig:
                 found=str(self.top_k),
                 hint="the released model was trained with 1",
             )
-        if len(self.classes) != experts or len(set(self.classes)) != experts:
+        names = {name for name in self.classes if name.isprintable() and 1 <= len(name) <= 100}
+        if len(self.classes) != experts or len(names) != experts:
             raise ConfigError(
                 "--classes",
                 wanted=f"{experts} different names, one for each expert",

@@ -91,7 +91,7 @@ def select_auto(
     """Open the fastest backend that opens.
 
     Returns:
-        the backend, and why not those that the bundle was prepared for.
+        the backend, and why not those that the bundle was made for.
 
     Raises:
         DependencyError: none is installed.

@@ -2,9 +2,14 @@
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
+import numpy.typing as npt
+
+from lorair.runtime.backends.backend import Branch, Run
 from lorair.runtime.backends.graphs import (
     BoundGraphs,
     Shapes,
@@ -94,7 +99,8 @@ class CpuBackend(ABC):
         """Views (B, 5, 3, S, S) -> logits (B, E), prior (B, P), gates (B, E)."""
         self.load_router()
         assert self._router is not None
-        logits, prior, gates = self._run(self._router, {"views": views}, "the router's views")
+        with self._failing_on("the router's views"):
+            logits, prior, gates = self._router.run({"views": views})
         return logits, prior, gates
 
     def restore(self, image: Array, prior: Array, gates: Array) -> Array:
@@ -102,7 +108,8 @@ class CpuBackend(ABC):
         graph, takes_gates = self._restorers.get(gates)
         inputs = {"image": image, "prior": prior, **({"gates": gates} if takes_gates else {})}
         height, width = image.shape[2:]
-        return self._run(graph, inputs, f"a picture of {width}x{height}")[0]
+        with self._failing_on(f"a picture of {width}x{height}"):
+            return graph.run(inputs)[0]
 
     @property
     def shares_means(self) -> bool:
@@ -112,8 +119,18 @@ class CpuBackend(ABC):
     def restore_tile(self, tile: TileInputs, means: Means | None) -> tuple[Array, Means]:
         """As `Backend` says."""
         graph = self._open_tiles()
-        restored, pooled = self._run(graph, tile.feed(means, _means(graph)), tile.name)
+        with self._failing_on(tile.name):
+            restored, pooled = graph.run(tile.feed(means, _means(graph)))
         return restored, pooled
+
+    def _run_inner(self, branch: Branch, graph: Graph) -> Run:
+        """A branch's graph with inner values as outputs, to be run; see `RunsGraphs`."""
+
+        def run(inputs: dict[str, Array]) -> list[npt.NDArray[Any]]:
+            with self._failing_on(f"the {branch}'s inner values"):
+                return list(graph.run(inputs))
+
+        return run
 
     def largest_tile(self) -> Size | None:
         """As `Backend` says: only memory limits it."""
@@ -140,9 +157,11 @@ class CpuBackend(ABC):
         check_shapes(path, graph.shapes(wanted), wanted)
         return graph
 
-    def _run(self, graph: Graph, inputs: dict[str, Any], what: str) -> list[Array]:
+    @contextmanager
+    def _failing_on(self, what: str) -> Iterator[None]:
+        """Failures of the library say on what; no frame more on the way to it."""
         try:
-            return graph.run(inputs)
+            yield
         except Exception as error:  # the libraries' exceptions share no base class but this
             raise run_failure(self.library, what, error) from error
 

@@ -11,7 +11,7 @@ from lorair.runtime.bundle.kernels import for_gpu, read_index
 from lorair.runtime.bundle.manifest import KERNELS, Bundle
 from lorair.runtime.gpu.cuda import Gpu
 from lorair.runtime.gpu.kernels import PictureKernels, has_picture_kernels
-from lorair.runtime.gpu.memory import Block, Layout, Shape
+from lorair.runtime.gpu.memory import DeviceBlock, Layout, Shape
 from lorair.runtime.gpu.network import Branch, Tensor
 from lorair.runtime.gpu.plan import Size
 from lorair.runtime.gpu.walk import GpuWalk
@@ -133,7 +133,7 @@ class _Run:
     def __init__(self, gpu: Gpu, branch: Branch, shapes: dict[str, Shape]) -> None:
         self.shapes, self._gpu = shapes, gpu
         fields = {name: (shape, np.float32) for name, shape in shapes.items()}
-        self._block = Block(gpu, Layout(fields))
+        self._block = DeviceBlock(gpu, Layout(fields))
         places = {n: Tensor(self._block.address(n), shape) for n, shape in shapes.items()}
         try:
             self._bound = branch.bind(places)

@@ -68,7 +68,7 @@ class OnnxRuntimeBackend(CpuBackend):
         # The default order computes what is small last, and holds all inner values until then.
         options.execution_order = self._library.ExecutionOrder.PRIORITY_BASED
         opened = SessionGraph(self._open(graph, options))
-        return lambda inputs: self._run(opened, inputs, f"the {branch}'s inner values")
+        return self._run_inner(branch, opened)
 
     def _load(self, part: Part, path: Path, gates: Array | None = None) -> SessionGraph:
         """A session; the restorer's graph is optimised once and then kept."""

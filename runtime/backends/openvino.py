@@ -152,7 +152,7 @@ class OpenVINOBackend(CpuBackend):
             return self._router_backend.open_graph(branch, graph)
         precision = self.precision if branch == "restorer" else "f32"
         opened = _Graph(self._compile(self._read(graph), precision), jobs=1)
-        return lambda inputs: self._run(opened, inputs, f"the {branch}'s inner values")
+        return self._run_inner(branch, opened)
 
     def _general_graph(self) -> Path:
         return self._graph

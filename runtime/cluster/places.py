@@ -20,28 +20,21 @@ from lorair.runtime.errors import (
     OutputError,
     PictureError,
 )
-from lorair.runtime.folders import plan as tasks
-from lorair.runtime.folders import run as batch
-from lorair.runtime.folders.plan import Task
+from lorair.runtime.folders.plan import (
+    COMPARED,
+    RESTORED,
+    Task,
+    check_distinct,
+    has_folder,
+    is_wanted,
+)
+from lorair.runtime.folders.plan import plan as plan_files
+from lorair.runtime.folders.run import is_current as files_are_current
 from lorair.runtime.images import Encoding
 from lorair.runtime.system.atomic import owned_folder
 
 _STORES: Final = frozenset({"s3", "gcs", "abfs"})
 """File systems of PyArrow whose put is atomic, and whose rename would be a copy."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """A picture and the place for its result; each a path of this machine or a URI."""
-
-    source: str
-    target: str
-    comparison: str | None = None
-
-    @property
-    def written(self) -> list[str]:
-        """What it makes."""
-        return [self.target, *([] if self.comparison is None else [self.comparison])]
 
 
 def is_uri(name: str) -> bool:
@@ -144,24 +137,24 @@ def file_system(uri: str) -> tuple[Any, str]:
     return fs.PyFileSystem(fs.FSSpecHandler(system)), inner
 
 
-def is_current(item: Item) -> bool:
-    """`batch.is_current`, here or there."""
-    if not is_uri(item.source):
-        written = [Path(name) for name in item.written]
-        return batch.is_current(Task(Path(item.source), written[0], *written[1:]))
-    source, *found = (system.get_file_info(inner) for system, inner in
-                      map(file_system, (item.source, *item.written)))  # fmt: skip
+def is_current(task: Task[str]) -> bool:
+    """Whether the result is there, and no older than its picture, here or there."""
+    if not is_uri(task.source):
+        source, *written = map(Path, (task.source, *task.written))
+        return files_are_current(Task(source, *written))
+    places = map(file_system, (task.source, *task.written))
+    source, *found = (system.get_file_info(inner) for system, inner in places)
     return all(info.is_file and info.size and info.mtime_ns >= source.mtime_ns for info in found)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Pictures of a run, in order.
+class RemotePlan:
+    """The tasks of a run, in order.
 
     is_folder: whether a folder was among the inputs. is_remote: whether names are URIs.
     """
 
-    items: list[Item]
+    tasks: list[Task[str]]
     is_folder: bool
     is_remote: bool
 
@@ -174,36 +167,36 @@ def plan(
     pattern: str | None = None,
     encoding: Encoding,
     compare: bool = False,
-) -> Plan:
-    """Where each restored picture goes, by the rules of `tasks.plan`.
+) -> RemotePlan:
+    """Where each restored picture goes, by the rules of `folders.plan`.
 
     Args:
         inputs: pictures and folders, as paths or URIs; of either all become URIs.
-        output: as for `tasks.plan`, like all that follows.
+        output: as for `folders.plan`, like all that follows.
         recursive: whether folders in folders are entered.
         pattern: of the files taken from folders.
         encoding: of the results.
         compare: whether before and after are written too.
 
     Raises:
-        as `tasks.plan`.
+        as `folders.plan`.
     """
     if not any(map(is_uri, (*inputs, output))):
         paths = [Path(name) for name in inputs]
-        planned = tasks.plan(
+        local = plan_files(
             paths, Path(output), recursive=recursive, pattern=pattern, encoding=encoding,
             compare=compare,
         )  # fmt: skip
-        items = [Item(*map(str, (task.source, *task.written))) for task in planned]
-        return Plan(items, tasks.has_folder(paths), is_remote=False)
+        named = [Task(*map(str, (task.source, *task.written))) for task in local]
+        return RemotePlan(named, has_folder(paths), is_remote=False)
     listings = [_list(_uri(name), recursive, pattern) for name in inputs]
-    items = [
-        _item(source, _join(_uri(output), str(place)), encoding.ending, compare)
+    planned = [
+        _task(source, _join(_uri(output), str(place)), encoding.ending, compare)
         for sources, _ in listings
         for source, place in sources
     ]
-    _check(items)
-    return Plan(items, any(is_folder for _, is_folder in listings), is_remote=True)
+    check_distinct(planned, str)
+    return RemotePlan(planned, any(is_folder for _, is_folder in listings), is_remote=True)
 
 
 def _uri(name: str) -> str:
@@ -238,7 +231,7 @@ def _list(
     except OSError as error:
         raise PictureError(f"cannot list {name}", found=str(error)) from error
     files = (PurePosixPath(info.path).relative_to(inner) for info in listed if info.is_file)
-    found = [file for file in sorted(files) if tasks.is_wanted(file, pattern)]
+    found = [file for file in sorted(files) if is_wanted(file, pattern)]
     found = [file for file in found if not any(part.startswith(".") for part in file.parts)]
     if not found:
         raise PictureError(
@@ -250,26 +243,12 @@ def _list(
     return [(_join(name, str(file)), file) for file in found], True
 
 
-def _item(source: str, place: str, ending: str, compare: bool) -> Item:
+def _task(source: str, place: str, ending: str, compare: bool) -> Task[str]:
     """`place` is where the picture itself would be in the output."""
     parts = urlsplit(place)
     stem = PurePosixPath(parts.path).stem
     path = PurePosixPath(parts.path)
-    target = path.with_name(f"{stem}{tasks.RESTORED}{ending}")
-    comparison = path.with_name(f"{stem}{tasks.COMPARED}.png")
+    target = path.with_name(f"{stem}{RESTORED}{ending}")
+    comparison = path.with_name(f"{stem}{COMPARED}.png")
     names = [urlunsplit(parts._replace(path=str(p))) for p in (target, comparison)]
-    return Item(source, names[0], names[1] if compare else None)
-
-
-def _check(items: Sequence[Item]) -> None:
-    taken = {item.source: item.source for item in items}
-    for item in items:
-        for name in item.written:
-            if name in taken:
-                raise OutputError(
-                    f"cannot restore {item.source}",
-                    wanted="an output that is no input and no other picture's output",
-                    found=f"{name}, which is {taken[name]}'s",
-                    hint="choose another with -o",
-                )
-            taken[name] = item.source
+    return Task(source, names[0], names[1] if compare else None)

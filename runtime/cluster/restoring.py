@@ -1,16 +1,16 @@
 """What runs in each actor: pictures from their places to their places."""
 
-import json
 import pickle
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lorair.runtime.cluster.places import Item, is_current, source_file, target_file
+from lorair.runtime.cluster.places import is_current, source_file, target_file
 from lorair.runtime.errors import LorairError, as_lorair_error
-from lorair.runtime.files import Handling
+from lorair.runtime.files import Handling, RestoredFile, read, restore_file
 from lorair.runtime.folders.guidance import Every
-from lorair.runtime.folders.run import Status
+from lorair.runtime.folders.plan import Task
+from lorair.runtime.folders.run import Outcome, Status
 from lorair.runtime.routing.gates import Gates
 from lorair.runtime.routing.route import Route
 
@@ -22,15 +22,15 @@ INDEX = "index"
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class Assignment:
     """What every actor is told.
 
-    items: of the whole run: a picture's route may depend on others. skip: whether results
+    tasks: of the whole run: a picture's route may depend on others. skip: whether results
     that are current stay. is_remote: whether names are URIs. The rest: as for `Restorer.open`
     and `Guidance`.
     """
 
-    items: list[Item]
+    tasks: list[Task[str]]
     bundle: str
     backend: str
     threads: int
@@ -43,48 +43,38 @@ class Work:
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
-    """What became of a picture.
+class Row:
+    """An outcome on its way from an actor, as a row of a dataset.
 
-    entry: of the report, as `batch.Outcome.to_dict` has it. is_fatal: whether it would be
-    every picture's error, as the bundle's that cannot be opened.
+    is_fatal: whether it would be every picture's error, as the bundle's that cannot be opened.
     """
 
     index: int
-    status: Status
-    entry: dict[str, Any]
-    error: LorairError | None = None
+    outcome: Outcome[str]
     is_fatal: bool = False
 
-    def to_row(self) -> dict[str, Any]:
+    def to_columns(self) -> dict[str, Any]:
         """As columns of a dataset."""
-        return {
-            INDEX: self.index,
-            "status": str(self.status),
-            "entry": json.dumps(self.entry),
-            "error": b"" if self.error is None else pickle.dumps(self.error),
-            "is_fatal": self.is_fatal,
-        }
+        return {INDEX: self.index, "row": pickle.dumps(self)}
 
-    @classmethod
-    def of_row(cls, row: dict[str, Any]) -> "Record":
-        """Of `to_row`."""
-        error = pickle.loads(row["error"]) if row["error"] else None
-        status = Status(row["status"])
-        return cls(int(row[INDEX]), status, json.loads(row["entry"]), error, bool(row["is_fatal"]))
+    @staticmethod
+    def of_columns(columns: dict[str, Any]) -> "Row":
+        """The row of `to_columns`."""
+        row: Row = pickle.loads(columns["row"])
+        return row
 
 
 class RestoreFiles:
     """A Ray Data actor: one restorer, one picture at a time.
 
     Args:
-        work: a reference to a `Work` in Ray's object store.
+        work: a reference to an `Assignment` in Ray's object store.
     """
 
     def __init__(self, work: Any) -> None:
         import ray
 
-        self._work: Work = ray.get(work)
+        self._work: Assignment = ray.get(work)
         self._fatal: LorairError | None = None
         try:
             self._restorer = self._open()
@@ -92,8 +82,8 @@ class RestoreFiles:
             self._fatal = as_lorair_error(error, f"cannot open {self._work.bundle}")
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """Columns `index` -> columns of `Record.to_row`."""
-        rows = [self._record(int(index)).to_row() for index in batch[INDEX]]
+        """Columns `index` -> columns of `Row.to_columns`."""
+        rows = [self._row(int(index)).to_columns() for index in batch[INDEX]]
         return {name: [row[name] for row in rows] for name in rows[0]}
 
     def _open(self) -> "Restorer":
@@ -102,40 +92,37 @@ class RestoreFiles:
 
         work = self._work
         restorer = Restorer.open(work.bundle, work.backend, work.threads)
-        sources = [item.source for item in work.items]
+        sources = [task.source for task in work.tasks]
         self._guidance = Guidance(restorer, sources, self._read, work.given, work.every, work.gates)
         if len(sources) > 1:
             self._guidance.prepare()
         return restorer
 
     def _read(self, source: str) -> "Pixels":
-        from lorair.runtime.files import read
-
         with source_file(source) as path:
             return read(path, self._work.handling.max_pixels).pixels
 
-    def _record(self, index: int) -> Record:
-        item = self._work.items[index]
+    def _row(self, index: int) -> Row:
+        task = self._work.tasks[index]
         if self._fatal is not None:
-            return failed(index, item, self._fatal, is_fatal=True)
-        if self._work.skip and is_current(item):
+            return Row(index, Outcome(task, Status.FAILED, error=self._fatal), is_fatal=True)
+        if self._work.skip and is_current(task):
             # Here the driver has looked before: a killed actor has done it in this run.
             status = Status.SKIPPED if self._work.is_remote else Status.RESTORED
-            return Record(index, status, entry_of(item, status))
+            return Row(index, Outcome(task, status))
         try:
-            return Record(index, Status.RESTORED, self._restore(index, item))
+            return Row(index, Outcome(task, Status.RESTORED, self._restore(index, task)))
         except Exception as error:  # one bad picture, whatever is bad about it, ends nothing
-            return failed(index, item, as_lorair_error(error, f"cannot restore {item.source}"))
+            failure = as_lorair_error(error, f"cannot restore {task.source}")
+            return Row(index, Outcome(task, Status.FAILED, error=failure))
 
-    def _restore(self, index: int, item: Item) -> dict[str, Any]:
-        from lorair.runtime.files import restore_file
-
+    def _restore(self, index: int, task: Task[str]) -> RestoredFile:
         with ExitStack() as stack:
-            source = stack.enter_context(source_file(item.source))
-            target = stack.enter_context(target_file(item.target))
-            comparison = stack.enter_context(target_file(item.comparison))
+            source = stack.enter_context(source_file(task.source))
+            target = stack.enter_context(target_file(task.target))
+            comparison = stack.enter_context(target_file(task.comparison))
             assert target is not None
-            result = restore_file(
+            return restore_file(
                 self._restorer,
                 source,
                 target,
@@ -143,20 +130,3 @@ class RestoreFiles:
                 self._work.handling,
                 comparison=comparison,
             )
-        return {**entry_of(item, Status.RESTORED), **result.to_dict(), **_names(item)}
-
-
-def failed(index: int, item: Item, error: LorairError, *, is_fatal: bool = False) -> Record:
-    """The record of a picture that failed."""
-    entry = {"input": item.source, "status": str(Status.FAILED), "error": error.line()}
-    return Record(index, Status.FAILED, entry, error, is_fatal)
-
-
-def entry_of(item: Item, status: Status) -> dict[str, Any]:
-    """A report's entry without details."""
-    return {"input": item.source, "status": str(status), "output": item.target}
-
-
-def _names(item: Item) -> dict[str, str]:
-    compared = {} if item.comparison is None else {"compare": item.comparison}
-    return {"input": item.source, "output": item.target, **compared}

@@ -1,4 +1,4 @@
-"""A run over pictures on Ray Data: what is pending goes to a pool of actors, records come back."""
+"""A run over pictures on Ray Data: what is pending goes to a pool of actors, outcomes come back."""
 
 import warnings
 from collections.abc import Generator, Iterator, Sequence
@@ -7,16 +7,9 @@ from typing import Any, Final
 
 from lorair.runtime.cluster.places import is_current
 from lorair.runtime.cluster.pool import Pool
-from lorair.runtime.cluster.restoring import (
-    INDEX,
-    Record,
-    RestoreFiles,
-    Work,
-    entry_of,
-    failed,
-)
-from lorair.runtime.errors import DiskFullError, InternalError, LorairError
-from lorair.runtime.folders.run import Status
+from lorair.runtime.cluster.restoring import INDEX, Assignment, RestoreFiles, Row
+from lorair.runtime.errors import DiskFullError, InternalError
+from lorair.runtime.folders.run import Outcome, Outcomes, Status
 from lorair.runtime.system.atomic import remove_partials
 
 _TASKS_AN_ACTOR: Final = 16
@@ -26,43 +19,22 @@ _RETRIES: Final = 3
 """Of a task whose actor died. A picture that kills every actor must not end the run."""
 
 
-class Run:
-    """What is to be done, and what became of it.
+class RayRun(Outcomes[str]):
+    """A run on Ray.
 
     Args:
         work: all of it.
     """
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Assignment) -> None:
+        # Of remote results the actors ask: each answer takes a while.
+        super().__init__(
+            work.tasks, lambda task: work.skip and not work.is_remote and is_current(task)
+        )
         self.work = work
-        self.records = [
-            Record(i, Status.NOT_DONE, entry_of(item, Status.NOT_DONE))
-            for i, item in enumerate(work.items)
-        ]
-        if work.skip and not work.is_remote:  # there, actors ask: each answer takes a while
-            for record in self.records:
-                if is_current(work.items[record.index]):
-                    entry = entry_of(work.items[record.index], Status.SKIPPED)
-                    self._keep(Record(record.index, Status.SKIPPED, entry))
 
-    @property
-    def pending(self) -> list[int]:
-        """Pictures that nothing has become of yet."""
-        return [r.index for r in self.records if r.status is Status.NOT_DONE]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many pictures have come to each status, by its name."""
-        found = [record.status for record in self.records]
-        return {str(status): found.count(status) for status in Status}
-
-    @property
-    def errors(self) -> list[LorairError]:
-        """Of the pictures that failed, in order."""
-        return [record.error for record in self.records if record.error is not None]
-
-    def run(self, pool: Pool) -> Generator[Record, None, None]:
-        """Do what is pending; records come as their tasks end, in any order.
+    def run(self, pool: Pool) -> Generator[Outcome[str], None, None]:
+        """Do what is pending; outcomes come as their tasks end, in any order.
 
         Args:
             pool: that does it.
@@ -94,36 +66,37 @@ class Run:
         tasks = pool.actors * _TASKS_AN_ACTOR
         return min(_MOST_PICTURES_A_TASK, -(-len(self.pending) // tasks))
 
-    def _round(self, pool: Pool, work: Any, pictures_a_task: int) -> Iterator[Record]:
+    def _round(self, pool: Pool, work: Any, pictures_a_task: int) -> Iterator[Outcome[str]]:
         pending = self.pending
         if not pending:
             return
         for row in _dataset(pending, work, pool, pictures_a_task).iter_rows():
-            record = Record.of_row(row)
-            if record.is_fatal and record.error is not None:
-                raise record.error
-            yield self._keep(record)
-            if isinstance(record.error, DiskFullError):
+            found = Row.of_columns(row)
+            error = found.outcome.error
+            if found.is_fatal and error is not None:
+                raise error
+            yield self._keep(found.index, found.outcome)
+            if isinstance(error, DiskFullError):
                 raise _FullError
 
-    def _give_up(self) -> Iterator[Record]:
+    def _give_up(self) -> Iterator[Outcome[str]]:
         for index in self.pending:
-            item = self.work.items[index]
+            task = self.work.tasks[index]
             error = InternalError(
-                f"cannot restore {item.source}",
+                f"cannot restore {task.source}",
                 found=f"a process that died, {_RETRIES + 1} times",
                 hint="memory may be too small: use fewer actors, or --tile",
             )
-            yield self._keep(failed(index, item, error))
+            yield self._keep(index, Outcome(task, Status.FAILED, error=error))
 
-    def _keep(self, record: Record) -> Record:
-        self.records[record.index] = record
-        return record
+    def _keep(self, index: int, outcome: Outcome[str]) -> Outcome[str]:
+        self.outcomes[index] = outcome
+        return outcome
 
     def _remove_partials(self) -> None:
         """What killed actors left."""
         if not self.work.is_remote:
-            names = (name for item in self.work.items for name in item.written)
+            names = (name for task in self.work.tasks for name in task.written)
             remove_partials(Path(name) for name in names)
 
 
@@ -132,12 +105,12 @@ class _FullError(Exception):
 
 
 def _dataset(indices: Sequence[int], work: Any, pool: Pool, pictures_a_task: int) -> Any:
-    """A Ray Dataset of records."""
+    """A Ray Dataset of rows."""
     import ray.data
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.max_errored_blocks = -1  # what has no record is looked after by the run
+    context.max_errored_blocks = -1  # what has no outcome is looked after by the run
     context.execution_no_progress_timeout_s = -1  # tasks of large pictures are slow
     blocks = -(-len(indices) // pictures_a_task)
     rows = ray.data.from_items([{INDEX: index} for index in indices], override_num_blocks=blocks)

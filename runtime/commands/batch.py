@@ -1,4 +1,4 @@
-"""`lorair-run batch --ray`: restore folders on a Ray cluster."""
+"""`lorair-run batch`: restore folders on a Ray cluster."""
 
 import time
 from contextlib import closing
@@ -11,13 +11,12 @@ import typer
 from lorair.runtime.cluster.session import AddressOption, require_ray
 from lorair.runtime.commands import options
 from lorair.runtime.commands.options import conclude, exit_code
-from lorair.runtime.errors import OptionError
 from lorair.runtime.system import console
 
 if TYPE_CHECKING:
     from lorair.runtime.bundle.manifest import Bundle
     from lorair.runtime.cluster.pool import Pool
-    from lorair.runtime.cluster.run import Run
+    from lorair.runtime.cluster.run import RayRun
 
 _INTERRUPTED: Final = 130
 
@@ -30,9 +29,6 @@ def batch(
     output: Annotated[
         str, typer.Option("--output", "-o", help="A folder, as a path or URI.", metavar="FOLDER")
     ],
-    on_ray: Annotated[
-        bool, typer.Option("--ray", help="On Ray; on one machine without it, use `infer`.")
-    ] = False,
     address: AddressOption = None,
     num_actors: Annotated[
         int | None,
@@ -61,15 +57,14 @@ def batch(
 ) -> None:
     """Restore folders of pictures on Ray: the files that `infer` writes, from many machines.
 
-    What was done before is gone on with. The bundle, and inputs and outputs that are paths,
+    Continues a run that was interrupted. The bundle, and inputs and outputs that are paths,
     must be the same on every machine. Exit code 1 if some pictures failed, 130 after Ctrl-C.
     """
-    _check_ray(on_ray)
     require_ray("restore", "pyarrow")
     from lorair.runtime.bundle.manifest import Bundle
     from lorair.runtime.cluster.places import plan
-    from lorair.runtime.cluster.restoring import Work
-    from lorair.runtime.cluster.run import Run
+    from lorair.runtime.cluster.restoring import Assignment
+    from lorair.runtime.cluster.run import RayRun
     from lorair.runtime.files import Handling
     from lorair.runtime.images import Encoding
     from lorair.runtime.tiles import parse_tile
@@ -84,14 +79,14 @@ def batch(
         encoding=handling.encoding, compare=compare,
     )  # fmt: skip
     if report is not None:
-        used = [name for item in planned.items for name in (item.source, *item.written)]
+        used = [name for task in planned.tasks for name in (task.source, *task.written)]
         console.check_report(report, [*map(Path, used), *bundle.glob("*")])
     skip = planned.is_folder if skip_existing is None else skip_existing
-    work = Work(
-        planned.items, str(bundle.resolve()), backend, threads, handling, skip,
+    work = Assignment(
+        planned.tasks, str(bundle.resolve()), backend, threads, handling, skip,
         planned.is_remote, given, every, own_gates,
     )  # fmt: skip
-    run = Run(work)
+    run = RayRun(work)
     ray = _run(run, address, num_actors, num_gpus, opened, quiet=as_json)
     document = {
         "lorair": console.lorair_version(),
@@ -99,25 +94,15 @@ def batch(
         "ray": ray.document,
         "seconds": time.perf_counter() - start,
         "counts": run.counts,
-        "pictures": [record.entry for record in run.records],
+        "pictures": [outcome.to_dict() for outcome in run.outcomes],
     }
     if report is not None:
         console.write_json(report, document)
     if as_json:
         console.print_json(document)
     conclude(run.counts, run.errors, time.perf_counter() - start)
-    if code := ray.code or exit_code(run.errors, len(run.records)):
+    if code := ray.code or exit_code(run.errors, len(run.outcomes)):
         raise typer.Exit(code)
-
-
-def _check_ray(on_ray: bool) -> None:
-    if not on_ray:
-        raise OptionError(
-            "batch",
-            wanted="--ray",
-            found="none",
-            hint="`lorair-run infer` restores folders on one machine without Ray",
-        )
 
 
 @dataclass
@@ -129,7 +114,7 @@ class _Ended:
 
 
 def _run(
-    run: "Run",
+    run: "RayRun",
     address: str | None,
     num_actors: int | None,
     num_gpus: float,
@@ -163,12 +148,11 @@ def _run(
     return ended
 
 
-def _restore(run: "Run", pool: "Pool", *, quiet: bool) -> None:
-    with console.counter(len(run.pending)) as advance, closing(run.run(pool)) as records:
-        for record in records:
+def _restore(run: "RayRun", pool: "Pool", *, quiet: bool) -> None:
+    with console.counter(len(run.pending)) as advance, closing(run.run(pool)) as outcomes:
+        for outcome in outcomes:
             advance()
-            entry = record.entry
-            if record.error is None and not quiet:
-                console.say(f"{entry['input']} -> {entry['output']}")
-                for note in entry.get("notes", ()):
-                    console.note(f"{entry['input']}: {note}")
+            if outcome.error is None and not quiet:
+                console.say(f"{outcome.task.source} -> {outcome.task.target}")
+                for note in outcome.result.notes if outcome.result is not None else ():
+                    console.note(f"{outcome.task.source}: {note}")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -14,12 +14,9 @@ from lorair.runtime.system import console
 
 if TYPE_CHECKING:
     from lorair.runtime.files import RestoredFile
-    from lorair.runtime.folders.guidance import Every, Guidance
-    from lorair.runtime.folders.plan import Task
-    from lorair.runtime.folders.run import Batch
+    from lorair.runtime.folders.guidance import Guidance
+    from lorair.runtime.folders.run import FolderRun
     from lorair.runtime.restorer import Restorer
-    from lorair.runtime.routing.gates import Gates
-    from lorair.runtime.routing.route import Route
     from lorair.runtime.tiles import Progress
 
 _INTERRUPTED: Final = 130
@@ -57,6 +54,13 @@ def infer(
     gates: options.GatesOption = None,
     tile: options.TileOption = "auto",
     max_pixels: options.MaxPixelsOption = options.MAX_PIXELS,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            help="Give up a picture that takes longer than so many seconds to decode. Default: "
+            "wait as long as it takes."
+        ),
+    ] = None,
     report: options.ReportOption = None,
     as_json: console.JsonOption = False,
 ) -> None:
@@ -65,16 +69,20 @@ def infer(
     A folder that was begun before is gone on with. Never overwrites an input. Exit code 1
     if some of several pictures failed, 130 after Ctrl-C.
     """
+    from lorair.runtime import images
+    from lorair.runtime.decoding.pool import Decoders
     from lorair.runtime.files import Handling
     from lorair.runtime.folders import plan as tasks
-    from lorair.runtime.folders.run import Batch
-    from lorair.runtime.images import Encoding
+    from lorair.runtime.folders.guidance import Guidance
+    from lorair.runtime.folders.run import FolderRun
     from lorair.runtime.tiles import parse_tile
 
     start = time.perf_counter()
     every = options.check_guidance(route, route_from, expert, gates)
     is_folder = tasks.has_folder(inputs)
-    handling = Handling(max_pixels, Encoding(format_, quality), parse_tile(tile))
+    decoders = None if timeout is None else Decoders(timeout)
+    decode = images.read if decoders is None else decoders.read
+    handling = Handling(max_pixels, images.Encoding(format_, quality), parse_tile(tile), decode)
     planned = tasks.plan(
         inputs, output, recursive=recursive, pattern=pattern,
         encoding=handling.encoding, compare=compare,
@@ -83,23 +91,27 @@ def infer(
         used = [path for task in planned for path in (task.source, *task.written)]
         console.check_report(report, [*used, *bundle.glob("*")])
     skip = is_folder if skip_existing is None else skip_existing
-    batch = Batch(planned, skip_existing=skip, handling=handling)
+    run = FolderRun(planned, skip_existing=skip, handling=handling)
     restorer = _open(bundle, backend, threads, jobs, len(planned))
     if not as_json:
-        console.note(f"backend {restorer.backend.description}{restorer.reason}")
+        console.note(options.backend_note(restorer))
     given, own_gates = options.guidance_of(restorer.bundle, route, expert, gates)
-    guidance = _guide(restorer, planned, max_pixels, given, every, own_gates)
-    code = _run(batch, restorer, guidance, in_full=not is_folder, quiet=as_json)
-    document = _document(batch, restorer, start)
+    sources = [task.source for task in planned]
+    guidance = Guidance(
+        restorer, sources, lambda source: handling.read(source).pixels, given, every, own_gates
+    )
+    with decoders or nullcontext():
+        code = _run(run, restorer, guidance, in_full=not is_folder, quiet=as_json)
+    document = _document(run, restorer, start)
     if report is not None:
         console.write_json(report, document)
     if as_json:
         console.print_json(document)
     if len(planned) > 1 or is_folder or code:
-        conclude(batch.counts, batch.errors, time.perf_counter() - start)
-    elif batch.errors:
-        raise batch.errors[0]
-    if code := code or exit_code(batch.errors, len(batch.outcomes)):
+        conclude(run.counts, run.errors, time.perf_counter() - start)
+    elif run.errors:
+        raise run.errors[0]
+    if code := code or exit_code(run.errors, len(run.outcomes)):
         raise typer.Exit(code)
 
 
@@ -114,25 +126,8 @@ def _open(
     return Restorer.open(bundle, backend, threads, jobs)
 
 
-def _guide(
-    restorer: "Restorer",
-    planned: "list[Task]",
-    max_pixels: int,
-    given: "Route | None",
-    every: "Every",
-    gates: "Gates | None",
-) -> "Guidance":
-    from lorair.runtime.files import read
-    from lorair.runtime.folders.guidance import Guidance
-
-    sources = [task.source for task in planned]
-    return Guidance(
-        restorer, sources, lambda source: read(source, max_pixels).pixels, given, every, gates
-    )
-
-
 def _run(
-    batch: "Batch",
+    run: "FolderRun",
     restorer: "Restorer",
     guidance: "Guidance",
     *,
@@ -142,8 +137,8 @@ def _run(
     """Do it all; an exit code if it was interrupted, else 0."""
     try:
         with (
-            _shown(batch) as (advance, progress),
-            closing(batch.run(restorer, guidance, restorer.jobs, progress)) as outcomes,
+            _shown(run) as (advance, progress),
+            closing(run.run(restorer, guidance, restorer.jobs, progress)) as outcomes,
         ):
             for outcome in outcomes:
                 advance()
@@ -157,25 +152,25 @@ def _run(
 
 
 @contextmanager
-def _shown(batch: "Batch") -> "Iterator[tuple[Callable[[], object], Progress | None]]":
+def _shown(run: "FolderRun") -> "Iterator[tuple[Callable[[], object], Progress | None]]":
     """How far it is: within the one picture, or in pictures."""
-    if len(batch.pending) == 1:
-        with console.bar("restoring " + batch.outcomes[batch.pending[0]].task.source.name) as bar:
+    if len(run.pending) == 1:
+        with console.bar("restoring " + run.outcomes[run.pending[0]].task.source.name) as bar:
             yield lambda: None, bar
     else:
-        with console.counter(len(batch.pending)) as advance:
+        with console.counter(len(run.pending)) as advance:
             yield advance, None
 
 
-def _document(batch: "Batch", restorer: "Restorer", start: float) -> dict[str, Any]:
+def _document(run: "FolderRun", restorer: "Restorer", start: float) -> dict[str, Any]:
     return {
         "lorair": console.lorair_version(),
         "bundle": str(restorer.bundle.path),
         "backend": restorer.backend.description,
         "jobs": restorer.jobs,
         "seconds": time.perf_counter() - start,
-        "counts": batch.counts,
-        "pictures": [outcome.to_dict() for outcome in batch.outcomes],
+        "counts": run.counts,
+        "pictures": [outcome.to_dict() for outcome in run.outcomes],
     }
 
 

@@ -8,10 +8,12 @@ import typer
 
 from lorair.runtime.errors import LorairError, OptionError
 from lorair.runtime.system import console
+from lorair.runtime.system.limits import DEFAULT_MAX_PIXELS
 
 if TYPE_CHECKING:
     from lorair.runtime.bundle.manifest import Bundle
     from lorair.runtime.folders.guidance import Every
+    from lorair.runtime.restorer import Restorer
     from lorair.runtime.routing.gates import Gates
     from lorair.runtime.routing.route import Route
 
@@ -97,7 +99,16 @@ ReportOption = Annotated[
 ]
 
 DEFAULT_BUNDLE = Path("lorair-bundle")
-MAX_PIXELS = 200_000_000
+MAX_PIXELS = DEFAULT_MAX_PIXELS
+
+
+def backend_note(restorer: "Restorer") -> str:
+    """Say which backend restores, and why `auto` took it."""
+    text = f"backend {restorer.backend.description}"
+    if restorer.skipped is None:
+        return text
+    fastest = f"auto: the fastest here for an {restorer.bundle.manifest.precision} bundle"
+    return f"{text} ({'; '.join((fastest, *restorer.skipped))})"
 
 
 def check_guidance(

@@ -35,6 +35,13 @@ def serve(
     timeout: Annotated[
         float, typer.Option(help="Seconds for a picture, waiting included.")
     ] = defaults.DEFAULT_TIMEOUT,
+    decode_timeout: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds to decode a picture, in a process of its own; 0: in the server's.",
+        ),
+    ] = defaults.DEFAULT_DECODE_TIMEOUT,
     max_bytes: Annotated[
         int, typer.Option(min=1, help="Refuse longer files.")
     ] = defaults.DEFAULT_MAX_BYTES,
@@ -73,7 +80,9 @@ def serve(
     from lorair.runtime.serve.settings import Settings
     from lorair.runtime.system.machine import default_jobs
 
-    limits = Settings(queue, timeout, max_bytes, max_pixels, token=token)
+    limits = Settings(
+        queue, timeout, max_bytes, max_pixels, decode_timeout=decode_timeout, token=token
+    )
     _check_host(host, limits)
     if on_ray:
         from lorair.runtime.cluster.serve_command import serve_on_ray

@@ -6,14 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
+from lorair.runtime.commands.options import backend_note
 from lorair.runtime.errors import OptionError
 from lorair.runtime.system import console
 from lorair.runtime.video.guide import DEFAULT_CUT, DEFAULT_EASE, DEFAULT_EVERY, RouteGuide
 from lorair.runtime.video.restore import (
     DEFAULT_CODEC,
     DEFAULT_CRF,
-    Encoding,
     Summary,
+    VideoEncoding,
     restore_video,
 )
 
@@ -54,12 +55,12 @@ def video(
     """Restore a video; sound, subtitles, times and metadata are copied."""
     from lorair.runtime.restorer import Restorer
 
-    encoding = Encoding(codec, _quality(codec, crf), _pairs(options or []))
+    encoding = VideoEncoding(codec, _quality(codec, crf), _pairs(options or []))
     target = output or source.with_name(f"{source.stem}.restored{_container(source)}")
     restorer = Restorer.open(bundle, backend, threads)
     guide = RouteGuide(restorer.route, every, ease, cut)
     if not as_json:
-        console.note(f"backend {restorer.backend.description}{restorer.reason}")
+        console.note(backend_note(restorer))
     start = time.perf_counter()
     with console.progress(f"restore {source.name}") as report:
         done = restore_video(

@@ -1,14 +1,16 @@
 """Which pictures a command works on, and where each result goes. Decided before any work."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from lorair.runtime.errors import OptionError, OutputError, PictureError
 from lorair.runtime.images import WRITABLE, Encoding, check_format
 from lorair.runtime.system.atomic import check_writable_file
+
+Place = TypeVar("Place", Path, str)
 
 ENDINGS: Final = frozenset(WRITABLE) | {".gif", ".ppm", ".pgm", ".pbm", ".pnm"}
 """Of the files that are taken from a folder; a file that is named may have any."""
@@ -19,17 +21,20 @@ COMPARED: Final = ".compare"
 
 
 @dataclass(frozen=True)
-class Task:
-    """One picture and the place for its result, and for before and after if they are wanted."""
+class Task(Generic[Place]):
+    """One picture and the place for its result, and for before and after if they are wanted.
 
-    source: Path
-    target: Path
-    comparison: Path | None = None
+    Places are paths; in a run on Ray they are texts, each a path or a URI.
+    """
+
+    source: Place
+    target: Place
+    comparison: Place | None = None
 
     @property
-    def written(self) -> list[Path]:
-        """The files that it makes."""
-        return [self.target, *([] if self.comparison is None else [self.comparison])]
+    def written(self) -> list[Place]:
+        """The places that it writes to."""
+        return [self.target] if self.comparison is None else [self.target, self.comparison]
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ def plan(
     pattern: str | None = None,
     encoding: Encoding | None = None,
     compare: bool = False,
-) -> list[Task]:
+) -> list[Task[Path]]:
     """Where each restored picture goes.
 
     Args:
@@ -159,19 +164,31 @@ def _target(found: _Found, output: Path | None, ending: str, *, several: bool) -
     return output / found.folder / name
 
 
-def _check(tasks: list[Task], encoding: Encoding) -> None:
-    taken: dict[Path, Path] = {task.source.resolve(): task.source for task in tasks}
+def _check(tasks: list[Task[Path]], encoding: Encoding) -> None:
     for task in tasks:
         check_format(task.target, encoding)
         for file in task.written:
             check_writable_file(file)
-            place = file.resolve()
-            if place in taken:
+    check_distinct(tasks, Path.resolve)
+
+
+def check_distinct(tasks: Sequence[Task[Place]], identity: Callable[[Place], Hashable]) -> None:
+    """Raise OutputError if a place to write to is an input or another picture's.
+
+    Args:
+        tasks: of a run.
+        identity: what two names of the same place have in common.
+    """
+    taken = {identity(task.source): task.source for task in tasks}
+    for task in tasks:
+        for place in task.written:
+            key = identity(place)
+            if key in taken:
                 raise OutputError(
                     f"cannot restore {task.source}",
                     wanted="an output that is no input and no other picture's output",
-                    found=f"{file}, which is {taken[place]}'s",
+                    found=f"{place}, which is {taken[key]}'s",
                     hint="choose another with -o, or leave one or earlier results out of the "
                     "inputs",
                 )
-            taken[place] = task.source
+            taken[key] = task.source

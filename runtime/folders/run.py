@@ -4,17 +4,18 @@ Each thread takes a picture through all its stages; while one waits for a disk o
 GPU, others compute. A bad picture ends only itself, a full disk ends all.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic
 
 from lorair.runtime.errors import DiskFullError, LorairError, as_lorair_error
 from lorair.runtime.files import Handling, RestoredFile, restore_file
 from lorair.runtime.folders.guidance import Guidance
-from lorair.runtime.folders.plan import Task
+from lorair.runtime.folders.plan import Place, Task
 from lorair.runtime.system.atomic import remove_partials
 from lorair.runtime.system.ordered import in_order
 from lorair.runtime.tiles import Progress
@@ -36,26 +37,60 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class Outcome(Generic[Place]):
     """What became of a task: `result` if it is restored, `error` if it failed."""
 
-    task: Task
+    task: Task[Place]
     status: Status
     result: RestoredFile | None = None
     error: LorairError | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""
-        entry: dict[str, Any] = {"input": str(self.task.source), "status": str(self.status)}
-        if self.result is not None:
-            return {**entry, **self.result.to_dict()}
+        names = {"input": str(self.task.source), "status": str(self.status)}
         if self.error is not None:
-            return {**entry, "error": self.error.line()}
-        return {**entry, "output": str(self.task.target)}
+            return {**names, "error": self.error.line()}
+        result = {} if self.result is None else self.result.to_dict()
+        written = {"output": str(self.task.target)}
+        if self.result is not None and self.task.comparison is not None:
+            written["compare"] = str(self.task.comparison)
+        return {**names, **result, **names, **written}
 
 
-class Batch:
-    """A run over tasks.
+class Outcomes(Generic[Place]):
+    """All tasks of a run, and what has become of each so far.
+
+    Args:
+        tasks: in the order in which they are reported.
+        is_done: whether a task's results are there already, so that it is skipped.
+    """
+
+    def __init__(
+        self, tasks: Sequence[Task[Place]], is_done: Callable[[Task[Place]], bool]
+    ) -> None:
+        self.outcomes: list[Outcome[Place]] = [
+            Outcome(task, Status.SKIPPED if is_done(task) else Status.NOT_DONE) for task in tasks
+        ]
+
+    @property
+    def pending(self) -> list[int]:
+        """The tasks that nothing has become of yet, by their number."""
+        return [i for i, o in enumerate(self.outcomes) if o.status is Status.NOT_DONE]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many pictures have come to each status, by its name."""
+        found = [outcome.status for outcome in self.outcomes]
+        return {str(status): found.count(status) for status in Status}
+
+    @property
+    def errors(self) -> list[LorairError]:
+        """The errors of the pictures that failed, in order."""
+        return [outcome.error for outcome in self.outcomes if outcome.error is not None]
+
+
+class FolderRun(Outcomes[Path]):
+    """A run over files, in threads of this process.
 
     Args:
         tasks: in the order in which outcomes are reported.
@@ -65,18 +100,14 @@ class Batch:
 
     def __init__(
         self,
-        tasks: list[Task],
+        tasks: Sequence[Task[Path]],
         *,
         skip_existing: bool,
         handling: Handling = Handling(),  # noqa: B008  (frozen)
     ) -> None:
+        super().__init__(tasks, lambda task: skip_existing and is_current(task))
         self._handling = handling
-        self.outcomes = [Outcome(task, Status.NOT_DONE) for task in tasks]
         self._stop = Event()
-        for index, task in enumerate(tasks):
-            if skip_existing and is_current(task):
-                self.outcomes[index] = Outcome(task, Status.SKIPPED)
-        self.pending = [i for i, o in enumerate(self.outcomes) if o.status is Status.NOT_DONE]
 
     def run(
         self,
@@ -84,39 +115,22 @@ class Batch:
         guidance: Guidance,
         jobs: int,
         progress: Progress | None = None,
-    ) -> Generator[Outcome, None, None]:
+    ) -> Generator[Outcome[Path], None, None]:
         """Do what is pending; `outcomes` has all of them, also after an interruption.
 
         Closing the iterator lets each stage that is running end and drops what follows.
         """
-        if not self.pending:
-            return
-        remove_partials(
-            file for index in self.pending for file in self.outcomes[index].task.written
-        )
-        if len(self.outcomes) > 1:
+        pending = self.pending
+        remove_partials(file for index in pending for file in self.outcomes[index].task.written)
+        if pending and len(self.outcomes) > 1:
             guidance.prepare()
         work = partial(self._work, restorer, guidance, progress)
-        yield from in_order(work, self.pending, jobs, jobs * _AHEAD, self._stop)
-
-    def count(self, status: Status) -> int:
-        """How many pictures have come to it."""
-        return sum(outcome.status is status for outcome in self.outcomes)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """`count` of every status, by its name."""
-        return {str(status): self.count(status) for status in Status}
-
-    @property
-    def errors(self) -> list[LorairError]:
-        """Of the pictures that failed, in order."""
-        return [outcome.error for outcome in self.outcomes if outcome.error is not None]
+        return in_order(work, pending, jobs, jobs * _AHEAD, self._stop)
 
     def _work(
         self, restorer: "Restorer", guidance: Guidance, progress: Progress | None, index: int
-    ) -> Outcome:
-        task = self.outcomes[index].task
+    ) -> Outcome[Path]:
+        task: Task[Path] = self.outcomes[index].task
         try:
             self._go_on()
             result = restore_file(
@@ -131,7 +145,7 @@ class Batch:
             )
             outcome = Outcome(task, Status.RESTORED, result)
         except _StoppedError:
-            return self.outcomes[index]
+            return Outcome(task, Status.NOT_DONE)
         except Exception as error:  # one bad picture, whatever is bad about it, ends nothing
             failure = as_lorair_error(error, f"cannot restore {task.source}")
             outcome = Outcome(task, Status.FAILED, error=failure)
@@ -149,7 +163,7 @@ class _StoppedError(Exception):
     """The run ends; it never leaves this file."""
 
 
-def is_current(task: Task) -> bool:
+def is_current(task: Task[Path]) -> bool:
     """Whether the result is there, and no older than its picture."""
     try:
         source = task.source.stat()

@@ -28,7 +28,7 @@ class DeviceTable(NamedTuple):
     taps: int
 
 
-class Picture(NamedTuple):
+class DevicePicture(NamedTuple):
     """A picture (height, width, 3) uint8 at an address."""
 
     address: int
@@ -62,7 +62,7 @@ class PictureKernels:
             launcher.load(kernel)
 
     def resize_rows(
-        self, picture: Picture, table: DeviceTable, resized: int, new_width: int
+        self, picture: DevicePicture, table: DeviceTable, resized: int, new_width: int
     ) -> None:
         """Each row to `new_width` pixels: (height, new_width, 3) uint8."""
         tile = self._kernels[RESIZE_ROWS].constants
@@ -85,7 +85,7 @@ class PictureKernels:
             coefficients=table.coefficients, views=views, side=side, tiles=tiles,
         )  # fmt: skip
 
-    def unpack(self, picture: Picture, planes: int, padded: tuple[int, int]) -> None:
+    def unpack(self, picture: DevicePicture, planes: int, padded: tuple[int, int]) -> None:
         """A picture to planes (3, *padded) in [0, 1], zero right and below."""
         block = self._kernels[UNPACK].constants["BLOCK"]
         self._launch(
@@ -95,7 +95,7 @@ class PictureKernels:
             padded_height=padded[0], padded_width=padded[1],
         )  # fmt: skip
 
-    def pack(self, planes: int, picture: Picture, padded: tuple[int, int], bad: int) -> None:
+    def pack(self, planes: int, picture: DevicePicture, padded: tuple[int, int], bad: int) -> None:
         """Planes to a picture; the int32 at `bad` becomes 1 if a value is not finite."""
         block = self._kernels[PACK].constants["BLOCK"]
         self._launch(

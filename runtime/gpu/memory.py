@@ -1,6 +1,6 @@
 """Several arrays in one piece of memory, so that one copy moves them all.
 
-`Layout` says where each lies, `Block` is the memory, on the device and on the host.
+`Layout` says where each lies, `DeviceBlock` is the memory, on the device and on the host.
 """
 
 import math
@@ -56,7 +56,7 @@ class Layout:
         return block[start : start + self.bytes_of(name)].view(dtype).reshape(shape)
 
 
-class Block:
+class DeviceBlock:
     """Arrays in one piece of memory on the device, and the same on the host, page-locked."""
 
     def __init__(self, gpu: Gpu, layout: Layout, *, on_host: bool = True) -> None:

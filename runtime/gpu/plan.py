@@ -13,13 +13,13 @@ import numpy.typing as npt
 from lorair.runtime.bundle.manifest import ModelInfo
 from lorair.runtime.gpu.cuda import Gpu, Graph
 from lorair.runtime.gpu.kernels import (
+    DevicePicture,
     DeviceTable,
-    Picture,
     PictureKernels,
     fill_table,
     most_taps,
 )
-from lorair.runtime.gpu.memory import Block, Layout, Shape
+from lorair.runtime.gpu.memory import DeviceBlock, Layout, Shape
 from lorair.runtime.gpu.network import Bound, Branch, Tensor
 from lorair.runtime.gpu.resampling import bicubic_table
 from lorair.runtime.gpu.routing import Routing
@@ -65,9 +65,9 @@ class Plan:
             (Layout({"bad": ((1,), np.int32), "pixels": pixels}), True),
             (Layout(_work_fields(padded, routing.side)), False),
         )
-        self._held: list[Block | Bound | Graph] = []
+        self._held: list[DeviceBlock | Bound | Graph] = []
         try:
-            blocks = [self._hold(Block(gpu, layout, on_host=h)) for layout, h in layouts]
+            blocks = [self._hold(DeviceBlock(gpu, layout, on_host=h)) for layout, h in layouts]
             self._inputs, self._outputs, self._work = blocks
             planes = (1, 3, *padded)
             self._restorer = restorer.bind(
@@ -124,7 +124,7 @@ class Plan:
             self._warm.add(routed)
         self._gpu.synchronize()
 
-    def run_between(self, source: Picture, target: Picture, *, routed: bool) -> None:
+    def run_between(self, source: DevicePicture, target: DevicePicture, *, routed: bool) -> None:
         """The same between two places in device memory."""
         self._inputs.upload(*self._tables)
         self._walk(source, target, routed=routed)
@@ -143,12 +143,12 @@ class Plan:
 
     def _enqueue(self, routed: bool) -> None:
         self._inputs.upload()
-        source = Picture(self._inputs.address("pixels"), *self.padded)
-        target = Picture(self._outputs.address("pixels"), *self.padded)
+        source = DevicePicture(self._inputs.address("pixels"), *self.padded)
+        target = DevicePicture(self._outputs.address("pixels"), *self.padded)
         self._walk(source, target, routed=routed)
         self._outputs.download()
 
-    def _walk(self, source: Picture, target: Picture, *, routed: bool) -> None:
+    def _walk(self, source: DevicePicture, target: DevicePicture, *, routed: bool) -> None:
         if routed:
             self._make_views(source)
             self._routing.enqueue()
@@ -161,7 +161,7 @@ class Plan:
         self._restorer.enqueue()
         self._kernels.pack(self._work.address("restored"), target, self.padded, bad)
 
-    def _make_views(self, source: Picture) -> None:
+    def _make_views(self, source: DevicePicture) -> None:
         side, views = self._routing.side, self._routing.views.address("views")
         for tiles in _TILES:
             resized = self._work.address(f"resized{tiles}")
@@ -175,7 +175,7 @@ class Plan:
         taps = most_taps(source, tiles * self._routing.side)
         return DeviceTable(first, counts, coefficients, taps)
 
-    def _hold(self, block: Block) -> Block:
+    def _hold(self, block: DeviceBlock) -> DeviceBlock:
         self._held.append(block)
         return block
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from lorair.runtime.bundle.manifest import ModelInfo
 from lorair.runtime.gpu.cuda import Gpu
-from lorair.runtime.gpu.memory import Block, Layout, Shape
+from lorair.runtime.gpu.memory import DeviceBlock, Layout, Shape
 from lorair.runtime.gpu.network import Bound, Branch, Tensor
 from lorair.runtime.routing.route import Route
 
@@ -24,9 +24,9 @@ class Routing:
         views: Shape = (1, _VIEWS, 3, self.side, self.side)
         self._shapes = {"logits": (1, model.experts), "prior": (1, model.prior)}
         self._shapes["gates"] = (1, model.experts)
-        self.views = Block(gpu, Layout({"views": (views, np.float32)}), on_host=False)
+        self.views = DeviceBlock(gpu, Layout({"views": (views, np.float32)}), on_host=False)
         guidance = {name: (shape, np.float32) for name, shape in self._shapes.items()}
-        self.guidance = Block(gpu, Layout(guidance))
+        self.guidance = DeviceBlock(gpu, Layout(guidance))
         self._views_shape = views
         self._bound: Bound | None = None
         self.capturable = True

@@ -10,11 +10,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from lorair.runtime.bundle.manifest import ModelInfo
-from lorair.runtime.errors import OutOfMemoryError
-from lorair.runtime.gpu.cuda import Gpu
-from lorair.runtime.gpu.kernels import Picture, PictureKernels
+from lorair.runtime.errors import OutOfMemoryError, PictureError
+from lorair.runtime.gpu.cuda import Gpu, device_picture
+from lorair.runtime.gpu.kernels import DevicePicture, PictureKernels
 from lorair.runtime.gpu.network import Branch
 from lorair.runtime.gpu.plan import Pixels, Plan, Size
 from lorair.runtime.gpu.routing import Routing
@@ -80,18 +81,27 @@ class GpuWalk:
             restored = plan.read((height, width))
             return Walked(restored, given or self._routing.read(), plan.is_finite)
 
-    def restore_on_device(
-        self, source: Picture, target: Picture, given: Route | None = None
-    ) -> Walked:
+    def restore_on_device(self, source: Any, target: Any, given: Route | None = None) -> Walked:
         """The same from device memory to device memory, with no copy in between.
 
         Args:
-            source: ready in the stream's order.
+            source: (H, W, 3) uint8 on the device, ready in the stream's order; see
+                `device_picture`.
             target: of the same size; may be the source.
             given: as for `restore`.
+
+        Raises:
+            PictureError: the arrays are not such pictures.
         """
-        with self._plan((source.height, source.width), given) as plan:
-            plan.run_between(source, target, routed=given is None)
+        here, there = device_picture(source), device_picture(target)
+        if here[1:] != there[1:]:
+            raise PictureError(
+                "the target is not the source's size",
+                wanted="x".join(map(str, here[1:])),
+                found="x".join(map(str, there[1:])),
+            )
+        with self._plan(here[1:], given) as plan:
+            plan.run_between(DevicePicture(*here), DevicePicture(*there), routed=given is None)
             return Walked(None, given or self._routing.read(), plan.is_finite)
 
     @contextmanager

@@ -1,18 +1,18 @@
 """Pictures: file to array and back. What is kept and what is lost: docs/pictures.md."""
 
-from lorair.runtime.images.compare import side_by_side
 from lorair.runtime.images.formats import FORMATS, WRITABLE, Encoding, check_format
 from lorair.runtime.images.picture import (
-    DEFAULT_MAX_PIXELS,
     MIN_PIXELS,
     Metadata,
     Picture,
     Samples,
     check_size,
+    side_by_side,
     to_uint8,
 )
 from lorair.runtime.images.read import read
 from lorair.runtime.images.write import write
+from lorair.runtime.system.limits import DEFAULT_MAX_PIXELS
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",

@@ -8,26 +8,23 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
+from typing import Final
+
+from PIL.ExifTags import IFD, Base
 
 PREFIX = b"Exif\0\0"
 
-SHORT, LONG = 3, 4
-ORIENTATION, EXIF_IFD, GPS_IFD, INTEROP_IFD = 274, 34665, 34853, 40965
-# What a TIFF's first directory says about the picture, not about how it is stored:
-# document, description, maker, model, page, software, date, artist, computer,
-# rating, copyright, IPTC, Windows' XP fields.
-DESCRIPTIVE = (
-    *(269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, 33723),
-    *range(40091, 40096),
-)
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 2, 3, 4, 5, 7, 16
+TEXT_TYPES: Final = (BYTE, ASCII, UNDEFINED)
 
-_WIDTHS, _HEIGHTS = (256, 40962), (257, 40963)
-_THUMBNAIL_OFFSETS, _THUMBNAIL_SIZES = (273, 513), (279, 514)
+_WIDTHS, _HEIGHTS = (Base.ImageWidth, Base.ExifImageWidth), (Base.ImageLength, Base.ExifImageHeight)
+_THUMBNAIL_OFFSETS = (Base.StripOffsets, Base.JpegIFOffset)
+_THUMBNAIL_SIZES = (Base.StripByteCounts, Base.JpegIFByteCount)
 
-# Bytes of each type; an unknown one is a KeyError.
+# Bytes of each type; those from 16 to 18 are a BigTIFF's.
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}
+_SIZES |= {16: 8, 17: 8, 18: 8}
 
-_ENTRY = 12
 _MAX_ENTRIES = 4096
 
 
@@ -51,17 +48,21 @@ class Block:
 
     def __init__(self, data: bytearray | mmap) -> None:
         self.data = data
-        if bytes(self.data[:4]) not in (b"II*\0", b"MM\0*"):
+        if bytes(self.data[:4]) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             raise ValueError("no TIFF block")
         self.order = "<" if self.data[:1] == b"I" else ">"
+        self.is_big = b"+" in self.data[2:4]
+        self._pointer, self._count = ("Q", "Q") if self.is_big else ("I", "H")
+        self._head = struct.calcsize("=HH" + self._pointer)
+        self._entry = self._head + struct.calcsize("=" + self._pointer)
 
     @property
     def first(self) -> int:
         """Where the first directory is."""
-        return self.number("I", 4)
+        return self.number(self._pointer, 8 if self.is_big else 4)
 
     def number(self, kind: str, place: int) -> int:
-        """An unsigned number: `H` or `I`."""
+        """An unsigned number: `H`, `I` or `Q`."""
         return int(struct.unpack_from(self.order + kind, self.data, place)[0])
 
     def put(self, kind: str, place: int, value: int) -> None:
@@ -69,32 +70,44 @@ class Block:
         struct.pack_into(self.order + kind, self.data, place, value)
 
     def entries(self, directory: int) -> Iterator[Entry]:
-        """The fields of a directory."""
-        count = self.number("H", directory)
+        """The fields of a directory, which together hold no more than the whole block."""
+        count = self.number(self._count, directory)
         if count > _MAX_ENTRIES:
             raise ValueError(f"a directory of {count} fields")
-        for place in range(directory + 2, directory + 2 + count * _ENTRY, _ENTRY):
-            values = struct.unpack_from(self.order + "HHI", self.data, place)
-            yield Entry(place, *values)
+        start, held = directory + struct.calcsize("=" + self._count), 0
+        for place in range(start, start + count * self._entry, self._entry):
+            entry = Entry(
+                place, *struct.unpack_from(self.order + "HH" + self._pointer, self.data, place)
+            )
+            held += _SIZES.get(entry.type, 0) * entry.count
+            if held > len(self.data):
+                raise ValueError("fields that hold more than there is")
+            yield entry
 
     def next_pointer(self, directory: int) -> int:
         """Where the place of the next directory is written."""
-        return directory + 2 + self.number("H", directory) * _ENTRY
+        return directory + 2 + self.number("H", directory) * self._entry
+
+    def pointer(self, entry: Entry) -> int:
+        """What a field names: where its values are, if they do not fit into it."""
+        return self.number(self._pointer, entry.place + self._head)
 
     def raw(self, entry: Entry) -> bytes:
         """A field's values, as they are."""
         size = _SIZES[entry.type] * entry.count
-        start = entry.place + 8 if size <= 4 else self.number("I", entry.place + 8)
+        fits = size <= self._entry - self._head
+        start = entry.place + self._head if fits else self.pointer(entry)
         found = bytes(self.data[start : start + size])
         if len(found) != size:
             raise ValueError(f"field {entry.tag} ends too early")
         return found
 
     def value(self, entry: Entry) -> int:
-        """A field's value if it is one SHORT or LONG, 0 if not."""
-        if entry.count != 1 or entry.type not in (SHORT, LONG):
+        """A field's value if it is one whole number, 0 if not."""
+        letter = {SHORT: "H", LONG: "I", LONG8: "Q"}.get(entry.type)
+        if entry.count != 1 or letter is None:
             return 0
-        return self.number("H" if entry.type == SHORT else "I", entry.place + 8)
+        return self.number(letter, entry.place + self._head)
 
     def set_value(self, entry: Entry, value: int) -> None:
         """Overwrite the value of a field of one SHORT or LONG; leave any other field."""
@@ -107,7 +120,10 @@ class Block:
 
 def load(data: bytes) -> Block:
     """A copy of a block, to be patched; with or without the prefix."""
-    return Block(bytearray(data.removeprefix(PREFIX)))
+    block = Block(bytearray(data.removeprefix(PREFIX)))
+    if block.is_big:
+        raise ValueError("a BigTIFF")
+    return block
 
 
 def orientation(data: bytes) -> int:
@@ -119,7 +135,9 @@ def orientation(data: bytes) -> int:
     if not data:
         return 0
     block = load(data)
-    return next((block.value(e) for e in block.entries(block.first) if e.tag == ORIENTATION), 0)
+    return next(
+        (block.value(e) for e in block.entries(block.first) if e.tag == Base.Orientation), 0
+    )
 
 
 def upright(data: bytes, width: int, height: int) -> bytes:
@@ -135,15 +153,27 @@ def upright(data: bytes, width: int, height: int) -> bytes:
     directories = [block.first]
     for directory in directories:
         for entry in block.entries(directory):
-            if entry.tag == ORIENTATION:
+            if entry.tag == Base.Orientation:
                 block.set_value(entry, 1)
             elif entry.tag in _WIDTHS:
                 block.set_value(entry, width)
             elif entry.tag in _HEIGHTS:
                 block.set_value(entry, height)
-            elif entry.tag == EXIF_IFD and len(directories) == 1:
+            elif entry.tag == IFD.Exif and len(directories) == 1:
                 directories.append(block.value(entry))
     _drop_thumbnail(block)
+    return bytes(block.data)
+
+
+def without_orientation(data: bytes) -> bytes:
+    """The block without the field; the fields behind it move up, and nothing else."""
+    block = load(data)
+    for entry in block.entries(block.first):
+        if entry.tag == Base.Orientation:
+            end = block.next_pointer(block.first) + 4
+            block.data[entry.place : end] = block.data[entry.place + 12 : end] + bytes(12)
+            block.put("H", block.first, block.number("H", block.first) - 1)
+            break
     return bytes(block.data)
 
 

@@ -4,18 +4,18 @@ import math
 import re
 import struct
 from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from lorair.runtime.images import exif, tiff
+from lorair.runtime.images import exif, png, tiff
 from lorair.runtime.images.picture import Metadata
 
 # What a damaged block can make the parsers raise.
 _DAMAGES = (ValueError, struct.error, SyntaxError, TypeError, KeyError, AttributeError, OSError)
 
-_PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_TEXT = (b"tEXt", b"zTXt", b"iTXt")
 PNG_COLOUR = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 # Text that Pillow reads as what it is.
@@ -54,7 +54,11 @@ def from_image(
     """
     notes = []
     try:
-        block = tiff.read_exif(file) if image.format == "TIFF" else _embedded(image)
+        block = _embedded(image)
+        if image.format == "TIFF":
+            block, dropped = tiff.read_exif(file)
+            if dropped:
+                notes.append(f"TIFF fields were dropped: {', '.join(dropped)}")
         block = None if block is None else exif.upright(block, *size)
     except _DAMAGES:
         block = None
@@ -72,8 +76,8 @@ def from_image(
 
 def _embedded(image: Image.Image) -> bytes | None:
     block: bytes | None = image.info.get("exif")
-    if not block and "Raw profile type exif" in image.info:  # ImageMagick's way in PNG
-        block = image.getexif().tobytes()
+    if not block and (text := image.info.get("Raw profile type exif")):  # ImageMagick's, in PNG
+        block = bytes.fromhex("".join(text.split("\n")[3:]))
     return block or None
 
 
@@ -95,15 +99,10 @@ def _dpi(found: Any, turned: bool) -> tuple[float, float] | None:
 def _png_chunks(file: Path) -> Iterator[tuple[bytes, bytes]]:
     """Text and colour chunks, as they are; the file has been decoded, so they are whole."""
     total = 0
-    with file.open("rb") as stream:
-        stream.seek(len(_PNG_START))
-        while len(head := stream.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", head)
+    with file.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
+        for kind, place, length in png.chunks(data):
             if kind in PNG_TEXT + PNG_COLOUR and total + length <= _MAX_PNG_TEXT:
-                data = stream.read(length)
                 total += length
-                if not data.startswith(_NOT_TEXT):
-                    yield kind, data
-                stream.seek(4, 1)
-            else:
-                stream.seek(length + 4, 1)
+                found = data[place : place + length]
+                if not found.startswith(_NOT_TEXT):
+                    yield kind, found

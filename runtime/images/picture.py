@@ -1,19 +1,24 @@
 """What a picture is between two files."""
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from lorair.runtime.errors import PictureError
 
-DEFAULT_MAX_PIXELS: Final = 200_000_000
 MIN_PIXELS: Final = 2
 
 STRIP_ROWS: Final = 128
 """Rows that are converted at once: pictures are never copied whole in another layout."""
+
+GAP: Final = 8
+"""White pixels between before and after."""
 
 Samples = npt.NDArray[Any]
 """uint8 or uint16."""
@@ -90,6 +95,16 @@ def to_uint8(values: Samples) -> npt.NDArray[np.uint8]:
     return small
 
 
+def side_by_side(before: Picture, after: Picture) -> Picture:
+    """Two pictures of one size, 8 bit, without alpha, in the first one's colour profile."""
+    height, width = before.pixels.shape[:2]
+    both = np.full((height, 2 * width + GAP, 3), 255, np.uint8)
+    both[:, :width] = to_uint8(before.pixels)
+    both[:, width + GAP :] = to_uint8(after.pixels)
+    profile = Metadata(icc_profile=before.metadata.icc_profile)
+    return Picture(both, is_grey=before.is_grey, metadata=profile)
+
+
 def check_size(width: int, height: int, max_pixels: float, name: str) -> None:
     """Raise PictureError if there is nothing to restore, or more than the limit."""
     pixels = width * height
@@ -107,3 +122,28 @@ def check_size(width: int, height: int, max_pixels: float, name: str) -> None:
             found=f"{width}x{height}, {pixels / 1e6:.0f} megapixels",
             hint="raise the limit with --max-pixels if the file can be trusted",
         )
+
+
+class _PillowLimit:
+    """Pillow's limit on sizes, which is global and warns of what `check_size` has allowed."""
+
+    def __init__(self) -> None:
+        self._lock, self._blocks = threading.Lock(), 0
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        """Lift it; the last of all threads to leave restores it, for the host's other uses."""
+        with self._lock:
+            if self._blocks == 0:
+                self._before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._blocks += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._blocks -= 1
+                if self._blocks == 0:
+                    Image.MAX_IMAGE_PIXELS = self._before
+
+
+pillow_limit: Final = _PillowLimit()

@@ -2,6 +2,8 @@
 
 import struct
 import zlib
+from collections.abc import Iterator
+from mmap import mmap
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -21,6 +23,15 @@ LEVEL: Final = 3
 """Of zlib: the low bytes are noise that a higher one takes longer to say."""
 
 _INCHES_A_METRE: Final = 39.3701
+
+
+def chunks(data: mmap) -> Iterator[tuple[bytes, int, int]]:
+    """Each chunk's kind, and place and length of its data, up to the end of the picture."""
+    place, kind = len(_START), b""
+    while kind != b"IEND" and len(head := data[place : place + 8]) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        yield kind, place + 8, length
+        place += 12 + length
 
 
 def write_deep(path: Path, picture: Picture, info: PngInfo) -> None:

@@ -17,12 +17,13 @@ from PIL import (  # noqa: F401  (a plugin registers its format when it is impor
     UnidentifiedImageError,
     WebPImagePlugin,
 )
+from PIL.ExifTags import Base
 
-from lorair.runtime.errors import PictureError
-from lorair.runtime.images import metadata
+from lorair.runtime.errors import OutOfMemoryError, PictureError
+from lorair.runtime.images import metadata, structure
 from lorair.runtime.images.decode import avif_bits, decode_deep, decode_shallow, deep_rawmode
-from lorair.runtime.images.limit import no_pillow_limit
-from lorair.runtime.images.picture import DEFAULT_MAX_PIXELS, Picture, check_size
+from lorair.runtime.images.picture import Picture, check_size, pillow_limit
+from lorair.runtime.system.limits import DEFAULT_MAX_PIXELS
 
 # A profile describes the file's own channels; CMYK and YCbCr leave theirs.
 _GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16B", "I;16L"}
@@ -32,7 +33,8 @@ _READABLE_MODES = _PROFILE_MODES | {"CMYK", "YCbCr"}
 # What is documented, and nothing that would start another program (EPS).
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")
 
-_TIFF_BITS, _TIFF_PLANAR = 258, 284
+# What Pillow decodes in Python, value by value, at half a microsecond each.
+_SLOW_CODECS, _SLOW_VALUES = ("bmp_rle", "ppm_plain"), 2**20
 
 
 def read(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
@@ -44,12 +46,18 @@ def read(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
     Raises:
         PictureError: missing, not a picture, damaged, too small or too large, or of a kind
             that cannot be restored faithfully.
+        OutOfMemoryError: there is no room for it.
     """
     file = Path(path)
     try:
-        return _read(file, max_pixels)
+        with pillow_limit.lifted():
+            return _read(file, max_pixels)
     except PictureError:
         raise
+    except MemoryError:
+        raise OutOfMemoryError(
+            f"no memory to read {file}", hint="lower --max-pixels, or read fewer pictures at once"
+        ) from None
     except FileNotFoundError:
         raise PictureError(
             f"cannot read {file}", wanted="a picture", found="no such file", hint="check the path"
@@ -61,6 +69,7 @@ def read(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
 
 
 def _read(file: Path, max_pixels: int) -> Picture:
+    structure.check(file, max_pixels)
     with _open(file) as image:
         check_size(image.width, image.height, max_pixels, str(file))
         bits, rawmode = _bits(image, file), deep_rawmode(image)
@@ -79,14 +88,18 @@ def _read(file: Path, max_pixels: int) -> Picture:
         return Picture(pixels, alpha, is_grey, found, (*notes, *lost))
 
 
-def _check_kind(image: Image.Image, file: Path, bits: int, rawmode: str | None) -> None:
+def _check_kind(image: ImageFile.ImageFile, file: Path, bits: int, rawmode: str | None) -> None:
     found = None
-    if bits > 8 and _tiff_tag(image, _TIFF_PLANAR) == 2:
+    if bits > 8 and _tiff_tag(image, Base.PlanarConfiguration) == 2:
         found = "more, in separate planes"  # which Pillow decodes wrongly
     elif image.mode not in _READABLE_MODES:
         found = f"Pillow's mode {image.mode}"
     elif image.format != "AVIF" and (rawmode is not None) != (bits == 16):
         found = f"{bits} bits, mode {image.mode}"
+    elif image.tile and image.tile[0].codec_name in _SLOW_CODECS:
+        values = image.width * image.height * len(image.getbands())
+        if values > _SLOW_VALUES or file.stat().st_size > 2**16 + 16 * values:
+            found = "text or run lengths of more than a million values"
     if found is not None:
         raise PictureError(
             f"cannot restore {file}",
@@ -100,8 +113,8 @@ def _notes(image: Image.Image, bits: int) -> list[str]:
     notes = []
     if image.format == "AVIF" and bits > 8:
         notes.append(f"{bits} bits a channel were read as 8")
-    if (frames := getattr(image, "n_frames", 1)) > 1:
-        notes.append(f"only the first of {frames} frames was read")
+    if getattr(image, "is_animated", False):  # n_frames would count them, one by one
+        notes.append("only the first of several frames was read")
     if image.mode == "CMYK":
         notes.append("CMYK was converted to RGB without regard to inks; colours are approximate")
     return notes
@@ -109,7 +122,7 @@ def _notes(image: Image.Image, bits: int) -> list[str]:
 
 def _bits(image: ImageFile.ImageFile, file: Path) -> int:
     """Bits a channel in the file; Pillow decodes deeper colour to 8 bits without a word."""
-    tagged = _tiff_tag(image, _TIFF_BITS)
+    tagged = _tiff_tag(image, Base.BitsPerSample)
     if tagged is not None:
         return max(tagged) if isinstance(tagged, tuple) else int(tagged)
     if image.format == "PPM":
@@ -127,8 +140,7 @@ def _tiff_tag(image: Image.Image, tag: int) -> Any:
 
 def _open(file: Path) -> ImageFile.ImageFile:
     """Read the header; `check_size` follows."""
-    with no_pillow_limit():
-        return Image.open(file, formats=_FORMATS)
+    return Image.open(file, formats=_FORMATS)
 
 
 def _kind(file: Path) -> str:

@@ -17,27 +17,43 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 import numpy as np
+from PIL import TiffTags
+from PIL.ExifTags import IFD, Base
 
-from lorair.runtime.images.exif import (
-    DESCRIPTIVE,
-    EXIF_IFD,
-    GPS_IFD,
-    INTEROP_IFD,
-    LONG,
-    ORIENTATION,
-    SHORT,
-    Block,
-    load,
-)
+from lorair.runtime.images.exif import BYTE, LONG, RATIONAL, SHORT, UNDEFINED, Block, load
 from lorair.runtime.images.picture import STRIP_ROWS, Metadata, Picture
 from lorair.runtime.images.png import LEVEL
 
-_BYTE, _RATIONAL, _UNDEFINED = 1, 5, 7
-_BIG: Final = (b"+\0", b"\0+")
 _EMPTY: Final = b"II*\0\0\0\0\0"
 _DEFLATE, _HORIZONTAL, _STRAIGHT_ALPHA, _INCH = 8, 2, 2, 2
 _BLACK_IS_ZERO, _RGB = 1, 2
-_RESOLUTION: Final = (282, 283, 296)
+_RESOLUTION: Final = (Base.XResolution, Base.YResolution, Base.ResolutionUnit)
+_DIRECTORIES: Final = (IFD.Exif, IFD.GPSInfo, IFD.Interop)
+
+DESCRIPTIVE: Final = frozenset(
+    {
+        Base.DocumentName, Base.ImageDescription, Base.Make, Base.Model, Base.PageName,
+        Base.Software, Base.DateTime, Base.Artist, Base.HostComputer, Base.WhitePoint,
+        Base.PrimaryChromaticities, Base.Rating, Base.RatingPercent, Base.Copyright,
+        Base.IPTCNAA, Base.XPTitle, Base.XPComment, Base.XPAuthor, Base.XPKeywords,
+        Base.XPSubject, Base.CameraSerialNumber,
+        *(33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113),  # GeoTIFF's and GDAL's
+    }
+)  # fmt: skip
+"""What a TIFF's first directory says about the picture, not about how it is stored."""
+
+_STORAGE: Final = frozenset(
+    {
+        *range(Base.NewSubfileType, Base.DocumentName),
+        *range(Base.StripOffsets, Base.PageName),
+        *range(Base.FreeOffsets, Base.PageNumber + 1),
+        Base.Predictor,
+        *range(Base.ColorMap, Base.JPEGTables + 1),
+        *range(Base.JPEGProc, Base.ReferenceBlackWhite + 1),
+        *(Base.XMLPacket, Base.InterColorProfile, IFD.Exif, IFD.GPSInfo),
+    }
+)
+"""What is said otherwise in the written file, or is no longer true there."""
 
 _Field = tuple[int, int, bytes]
 """Type, count, and the values' bytes in the file's order."""
@@ -58,52 +74,55 @@ def write(path: Path, picture: Picture) -> None:
         offsets, sizes = _write_strips(out, picture, order)
         fields = _block_fields(block) | _metadata_fields(picture.metadata, order)
         fields |= _picture_fields(picture, order)
-        fields[273] = _numbers(order, LONG, offsets)
-        fields[279] = _numbers(order, LONG, sizes)
+        fields[Base.StripOffsets] = _numbers(order, LONG, offsets)
+        fields[Base.StripByteCounts] = _numbers(order, LONG, sizes)
         first = _write_directory(out, order, fields)
         out.seek(4)
         out.write(struct.pack(order + "I", first))
 
 
-def read_exif(path: Path) -> bytes | None:
-    """What a TIFF file says about its picture as an EXIF block, or None.
+def read_exif(path: Path) -> tuple[bytes | None, list[str]]:
+    """Return what a TIFF file says about its picture as an EXIF block, and what it leaves out.
 
     Raises:
         ValueError, KeyError, struct.error: it is damaged.
     """
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-        if data[2:4] in _BIG:
-            return None
         source, out = Block(data), io.BytesIO()
-        out.write(source.data[:8])
+        out.write(_EMPTY if source.order == "<" else b"MM\0*\0\0\0\0")
         fields = _copied(source, source.first, DESCRIPTIVE)
-        pointers = _pointers(source, source.first, (EXIF_IFD, GPS_IFD))
-        for tag, place in pointers.items():
+        tags = {entry.tag for entry in source.entries(source.first)}
+        dropped = [_name(tag) for tag in sorted(tags - DESCRIPTIVE - _STORAGE)]
+        for tag, place in _pointers(source, source.first, (IFD.Exif, IFD.GPSInfo)).items():
             inner = _copied(source, place, range(2**16))
-            for deeper, there in _pointers(source, place, (INTEROP_IFD,)).items():
+            for deeper, there in _pointers(source, place, (IFD.Interop,)).items():
                 copy = _copied(source, there, range(2**16))
                 inner[deeper] = _directory(out, source.order, copy)
             fields[tag] = _directory(out, source.order, inner)
         if not fields:
-            return None
+            return None, dropped
         first = _write_directory(out, source.order, fields)
         out.seek(4)
         out.write(struct.pack(source.order + "I", first))
-        return out.getvalue()
+        return out.getvalue(), dropped
+
+
+def _name(tag: int) -> str:
+    name = TiffTags.lookup(tag).name
+    return str(tag) if name == "unknown" else name
 
 
 def _copied(source: Block, directory: int, tags: Container[int]) -> dict[int, _Field]:
     return {
         entry.tag: (entry.type, entry.count, source.raw(entry))
         for entry in source.entries(directory)
-        if entry.tag in tags and entry.tag not in (EXIF_IFD, GPS_IFD, INTEROP_IFD)
+        if entry.tag in tags and entry.tag not in _DIRECTORIES
     }
 
 
 def _pointers(source: Block, directory: int, tags: Container[int]) -> dict[int, int]:
     """Where the directories are that a directory names."""
-    found = {e.tag: e for e in source.entries(directory) if e.tag in tags}
-    return {tag: source.number("I", entry.place + 8) for tag, entry in found.items()}
+    return {e.tag: source.pointer(e) for e in source.entries(directory) if e.tag in tags}
 
 
 def _directory(out: BinaryIO, order: str, fields: dict[int, _Field]) -> _Field:
@@ -129,33 +148,35 @@ def _picture_fields(picture: Picture, order: str) -> dict[int, _Field]:
     channels = len(picture.mode)
     bits = [8 * picture.pixels.dtype.itemsize] * channels
     fields = {
-        256: _numbers(order, LONG, [width]),
-        257: _numbers(order, LONG, [height]),
-        258: _numbers(order, SHORT, bits),
-        259: _numbers(order, SHORT, [_DEFLATE]),
-        262: _numbers(order, SHORT, [_BLACK_IS_ZERO if picture.is_grey else _RGB]),
-        ORIENTATION: _numbers(order, SHORT, [1]),
-        277: _numbers(order, SHORT, [channels]),
-        278: _numbers(order, LONG, [STRIP_ROWS]),
-        284: _numbers(order, SHORT, [1]),
-        317: _numbers(order, SHORT, [_HORIZONTAL]),
+        int(Base.ImageWidth): _numbers(order, LONG, [width]),
+        Base.ImageLength: _numbers(order, LONG, [height]),
+        Base.BitsPerSample: _numbers(order, SHORT, bits),
+        Base.Compression: _numbers(order, SHORT, [_DEFLATE]),
+        Base.PhotometricInterpretation: _numbers(
+            order, SHORT, [_BLACK_IS_ZERO if picture.is_grey else _RGB]
+        ),
+        Base.Orientation: _numbers(order, SHORT, [1]),
+        Base.SamplesPerPixel: _numbers(order, SHORT, [channels]),
+        Base.RowsPerStrip: _numbers(order, LONG, [STRIP_ROWS]),
+        Base.PlanarConfiguration: _numbers(order, SHORT, [1]),
+        Base.Predictor: _numbers(order, SHORT, [_HORIZONTAL]),
     }
     if picture.alpha is not None:
-        fields[338] = _numbers(order, SHORT, [_STRAIGHT_ALPHA])
+        fields[Base.ExtraSamples] = _numbers(order, SHORT, [_STRAIGHT_ALPHA])
     return fields
 
 
 def _metadata_fields(found: Metadata, order: str) -> dict[int, _Field]:
-    fields = {}
+    fields: dict[int, _Field] = {}
     if found.dpi is not None:
         for tag, value in zip(_RESOLUTION, found.dpi, strict=False):
             ratio = Fraction(value).limit_denominator(1000)
-            fields[tag] = (_RATIONAL, 1, struct.pack(order + "II", *ratio.as_integer_ratio()))
+            fields[tag] = (RATIONAL, 1, struct.pack(order + "II", *ratio.as_integer_ratio()))
         fields[_RESOLUTION[2]] = _numbers(order, SHORT, [_INCH])
     if found.xmp is not None:
-        fields[700] = (_BYTE, len(found.xmp), found.xmp)
+        fields[Base.XMLPacket] = (BYTE, len(found.xmp), found.xmp)
     if found.icc_profile is not None:
-        fields[34675] = (_UNDEFINED, len(found.icc_profile), found.icc_profile)
+        fields[Base.InterColorProfile] = (UNDEFINED, len(found.icc_profile), found.icc_profile)
     return fields
 
 
@@ -166,7 +187,7 @@ def _block_fields(block: Block) -> dict[int, _Field]:
     return {
         entry.tag: (entry.type, entry.count, bytes(block.data[entry.place + 8 : entry.place + 12]))
         for entry in block.entries(block.first)
-        if entry.tag in (*DESCRIPTIVE, *_RESOLUTION, EXIF_IFD, GPS_IFD)
+        if entry.tag in (*DESCRIPTIVE, *_RESOLUTION, IFD.Exif, IFD.GPSInfo)
     }
 
 

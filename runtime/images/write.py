@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin
 
 from lorair.runtime.errors import OutputError
 from lorair.runtime.images import png, tiff
-from lorair.runtime.images.exif import PREFIX
+from lorair.runtime.images.exif import PREFIX, without_orientation
 from lorair.runtime.images.formats import DEFAULT_QUALITY, Encoding, Format, check_format
 from lorair.runtime.images.metadata import PNG_COLOUR, PNG_TEXT
 from lorair.runtime.images.picture import Metadata, Picture, to_uint8
@@ -117,8 +117,11 @@ def _write_with_pillow(path: Path, picture: Picture, target: Format, encoding: E
     found = picture.metadata
     options: dict[str, Any] = {}
     if target.has_metadata:
+        block = found.exif
+        if block is not None and target.name == "AVIF":
+            block = without_orientation(block)  # with one, Pillow would parse it and write it anew
         options = {
-            "exif": None if found.exif is None else PREFIX + found.exif,
+            "exif": None if block is None else PREFIX + block,
             "xmp": found.xmp,
             "icc_profile": found.icc_profile,
         }

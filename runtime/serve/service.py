@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from lorair.runtime import images
+from lorair.runtime.decoding.pool import AVAILABLE, Decoders
 from lorair.runtime.errors import BusyError, DiskFullError, LorairError, OptionError
-from lorair.runtime.files import Handling, RestoredFile, read, restore_file
+from lorair.runtime.files import Decode, Handling, RestoredFile, read, restore_file
 from lorair.runtime.routing.gates import Gates, one_expert, parse_gates
 from lorair.runtime.routing.route import Route
 from lorair.runtime.serve.settings import Settings
@@ -76,6 +77,9 @@ class Service:
         self.restorer, self.settings = restorer, settings
         self._load()
         self.queue = WorkQueue(restorer.jobs, settings.queue)
+        self._decoders: Decoders | None = None
+        if settings.decode_timeout and AVAILABLE:
+            self._decoders = Decoders(settings.decode_timeout, ready=restorer.jobs)
         self._uploads = _UPLOADS_A_PLACE * (restorer.jobs + settings.queue)
         self._held = 0
         self._lock = threading.Lock()
@@ -152,7 +156,7 @@ class Service:
         Raises:
             BusyError: the queue is full.
         """
-        handling = Handling(self.settings.max_pixels, wishes.encoding, wishes.tile)
+        handling = Handling(self.settings.max_pixels, wishes.encoding, wishes.tile, self._decode)
         target = f"restored{wishes.encoding.ending}"
 
         def choose(pixels: "Pixels") -> Route | None:
@@ -176,7 +180,7 @@ class Service:
 
         def do(work: Work[Routed]) -> Routed:
             with _kept(content) as source:
-                picture = read(source, self.settings.max_pixels)
+                picture = read(source, self.settings.max_pixels, self._decode)
             work.go_on()
             height, width = picture.pixels.shape[:2]
             route = self.restorer.route(picture.pixels)
@@ -190,7 +194,14 @@ class Service:
         Returns:
             whether they were all done within the time.
         """
-        return self.queue.close(seconds)
+        all_done = self.queue.close(seconds)
+        if self._decoders is not None:
+            self._decoders.close()
+        return all_done
+
+    @property
+    def _decode(self) -> Decode:
+        return images.read if self._decoders is None else self._decoders.read
 
     def _load(self) -> None:
         """Load every graph: the first class bound, and the one for all others."""

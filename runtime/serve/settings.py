@@ -10,6 +10,7 @@ DEFAULT_TIMEOUT: Final = 300.0
 DEFAULT_MAX_BYTES: Final = 64_000_000
 DEFAULT_MAX_PIXELS: Final = 40_000_000
 DEFAULT_GRACE: Final = 60.0
+DEFAULT_DECODE_TIMEOUT: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Settings:
     max_bytes: of a request's body.
     max_pixels: of a picture.
     patience: seconds that a body may take to come, and a block of an answer to be taken.
+    decode_timeout: seconds that a picture may take to decode, in a process of its own;
+    0 decodes in the server's process, without a limit.
     token: that every request under /v1 has to show; None for none.
 
     Raises:
@@ -32,6 +35,7 @@ class Settings:
     max_bytes: int = DEFAULT_MAX_BYTES
     max_pixels: int = DEFAULT_MAX_PIXELS
     patience: float = 30.0
+    decode_timeout: float = DEFAULT_DECODE_TIMEOUT
     token: str | None = None
 
     def __post_init__(self) -> None:
@@ -39,6 +43,7 @@ class Settings:
             ("--queue", self.queue, 0),
             ("--max-bytes", self.max_bytes, 1),
             ("--max-pixels", self.max_pixels, 1),
+            ("--decode-timeout", self.decode_timeout, 0),
         ):
             if value < least:
                 raise OptionError(name, wanted=f"at least {least}", found=str(value))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lorair.runtime.errors import LorairError, OutputError
+from lorair.runtime.errors import LorairError, OutputError, printable
 from lorair.runtime.system.atomic import atomic_file, check_writable_file
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _fail(message: str, code: int) -> None:
         sys.exit(TERMINATED)
     if _settings["debug"]:
         traceback.print_exc()
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
     sys.exit(code)
 
 
@@ -132,17 +132,28 @@ def _print_version(wanted: bool) -> None:
 
 
 def stdout() -> "Console":
-    """Rich on stdout, for results. Text is printed as it is: names may hold brackets."""
-    from rich.console import Console
-
-    return Console(highlight=False, markup=False)
+    """Rich on stdout, for results; see `_console`."""
+    return _console(stderr=False)
 
 
 def stderr() -> "Console":
-    """Rich on stderr, for progress and notes."""
-    from rich.console import Console
+    """Rich on stderr, for progress and notes; see `_console`."""
+    return _console(stderr=True)
 
-    return Console(stderr=True, highlight=False, markup=False)
+
+def _console(*, stderr: bool) -> "Console":
+    """Rich without markup: names may hold brackets. What would control a terminal is escaped."""
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class Safe(Console):
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterable[Segment]:
+            for text, style, control in super().render(renderable, options):
+                yield Segment(text if control else printable(text), style, control)
+
+    return Safe(stderr=stderr, highlight=False, markup=False)
 
 
 def status(text: str) -> AbstractContextManager[object]:

@@ -1,7 +1,7 @@
 """Work on many items at once, results in order, memory bounded."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from typing import TypeVar
@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 def in_order(
     work: Callable[[T], R], items: Iterable[T], jobs: int, ahead: int, stop: Event
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """`map(work, items)` on `jobs` threads.
 
     Args:

@@ -39,7 +39,7 @@ _COPIED = ("audio", "subtitle")
 
 
 @dataclass(frozen=True)
-class Encoding:
+class VideoEncoding:
     """How frames are written.
 
     codec: of FFmpeg's encoders. crf: its constant quality, less is better; None for the
@@ -71,7 +71,7 @@ def restore_video(
     source: Path,
     target: Path,
     guide: RouteGuide,
-    encoding: Encoding | None = None,
+    encoding: VideoEncoding | None = None,
     report: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Summary:
     """Restore a video frame by frame.
@@ -99,7 +99,7 @@ def restore_video(
         _open(av, source) as found,
         av.open(str(partial), "w") as made,
     ):
-        writer = _Writer(av, found, made, first, encoding or Encoding())
+        writer = _Writer(av, found, made, first, encoding or VideoEncoding())
         for packet in _packets(av, found, writer.copied, source):
             if packet.stream.type != "video":
                 writer.copy(packet)
@@ -133,7 +133,7 @@ def check_target(source: Path, target: Path) -> None:
 class _Writer:
     """The output: one video stream, and copies of the others."""
 
-    def __init__(self, av: Any, found: Any, made: Any, first: Any, encoding: Encoding) -> None:
+    def __init__(self, av: Any, found: Any, made: Any, first: Any, encoding: VideoEncoding) -> None:
         self._av, self._made = av, made
         self.notes: list[str] = []
         made.metadata.update(found.metadata)
@@ -178,7 +178,7 @@ class _Writer:
         self._made.mux(self._stream.encode(None))
 
 
-def _add_video(made: Any, video: Any, first: Any, encoding: Encoding) -> Any:
+def _add_video(made: Any, video: Any, first: Any, encoding: VideoEncoding) -> Any:
     try:
         stream = made.add_stream(encoding.codec, rate=video.average_rate)
     except ValueError as error:  # an unknown codec, or one that the container does not take

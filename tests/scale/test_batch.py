@@ -1,4 +1,4 @@
-"""`lorair-run batch --ray` on 500 pictures: the same bytes, and nothing lost or done twice."""
+"""`lorair-run batch` on 500 pictures: the same bytes, and nothing lost or done twice."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def test_the_bytes_of_infer(
     counted: Any, crops: Path, default_bundle: Path, wanted: dict[str, bytes], tmp_path: Path
 ) -> None:
     out, report = tmp_path / "out", tmp_path / "report.json"
-    command = ("batch", crops, "-o", out, "-b", default_bundle, "--ray", "--num-actors", 2)
+    command = ("batch", crops, "-o", out, "-b", default_bundle, "--num-actors", 2)
     done = counted.run(*command, "--report", report)
     assert done.returncode == 0
     assert contents(out) == wanted
@@ -53,7 +53,7 @@ def test_actors_that_are_killed(
     counted: Any, crops: Path, default_bundle: Path, wanted: dict[str, bytes], tmp_path: Path
 ) -> None:
     out, kills = tmp_path / "out", 4
-    command = ("batch", crops, "-o", out, "-b", default_bundle, "--ray", "--num-actors", 2)
+    command = ("batch", crops, "-o", out, "-b", default_bundle, "--num-actors", 2)
     killed = set[int]()
     with counted.start(*command) as process:
         for number in range(kills):
@@ -76,7 +76,7 @@ def test_a_driver_that_is_killed(
     counted: Any, crops: Path, default_bundle: Path, wanted: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    command = ("batch", crops, "-o", out, "-b", default_bundle, "--ray", "--num-actors", 2)
+    command = ("batch", crops, "-o", out, "-b", default_bundle, "--num-actors", 2)
     for least in (60, 200):
         with counted.start(*command) as process:
             wait_until(lambda least=least: len(counted.written) >= least)
@@ -103,7 +103,7 @@ def test_two_nodes(
 ) -> None:  # fmt: skip
     out = tmp_path / "out"
     with nodes(counted.environment()) as address:
-        done = counted.run("batch", crops, "-o", out, "-b", default_bundle, "--ray",
+        done = counted.run("batch", crops, "-o", out, "-b", default_bundle,
                            "--address", address)  # fmt: skip
         assert "a cluster of 2, 2 actors" in done.stderr
     assert done.returncode == 0
@@ -116,7 +116,7 @@ def test_a_picture_that_kills_its_actors(
     counted: Any, crops: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    done = counted.run("batch", crops, "-o", out, "-b", tiny_bundle, "--ray", "--num-actors", 2,
+    done = counted.run("batch", crops, "-o", out, "-b", tiny_bundle, "--num-actors", 2,
                        "--glob", "p00*.png", deadly="p003.restored.png")  # fmt: skip
     assert done.returncode == 1
     assert "9 restored, 1 failed" in done.stderr
@@ -132,7 +132,7 @@ def test_uris(
         (tmp_path / "in put" / name).write_bytes((crops / name).read_bytes())
     out = tmp_path / "out put"
     command = ("batch", (tmp_path / "in put").as_uri(), "-o", out.as_uri(), "-b", default_bundle,
-               "--ray", "--num-actors", 1)  # fmt: skip
+               "--num-actors", 1)  # fmt: skip
     done = counted.run(*command)
     assert done.returncode == 0
     # Only three of the pictures: the same bytes, as the first one's gates are the same.

@@ -54,7 +54,7 @@ def run(folder: Path, output: Path, log: int) -> None:
         [task.source for task in planned],
         lambda path: images.read(path).pixels,
     )
-    done = batch.Batch(planned, skip_existing=True)
+    done = batch.FolderRun(planned, skip_existing=True)
     for _ in done.run(Inverter(), guide, 2):  # type: ignore[arg-type]
         pass
 

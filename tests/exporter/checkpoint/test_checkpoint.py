@@ -1,6 +1,7 @@
 import json
 import pickle
 import shutil
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -67,17 +68,17 @@ def _save_bare(tensors: dict[str, torch.Tensor], path: Path) -> Path:
 
 
 def _save_wrapped(tensors: dict[str, torch.Tensor], path: Path) -> Path:
-    torch.save({"params": {f"module.{k}": v for k, v in tensors.items()}}, path)
+    torch.save({"params": {f"module.{k}": v for k, v in tensors.items()}, "iter": 7}, path)
     return path
 
 
-def _save_legacy(tensors: dict[str, torch.Tensor], path: Path) -> Path:
-    torch.save({"params": tensors}, path, _use_new_zipfile_serialization=False)
+def _save_parameters(tensors: dict[str, torch.Tensor], path: Path) -> Path:
+    torch.save(OrderedDict((k, torch.nn.Parameter(v)) for k, v in tensors.items()), path)
     return path
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("save", [_save_safetensors, _save_bare, _save_wrapped, _save_legacy])
+@pytest.mark.parametrize("save", [_save_safetensors, _save_bare, _save_wrapped, _save_parameters])
 def test_every_format_gives_the_same_weights(
     save: Callable[[dict[str, torch.Tensor], Path], Path],
     dtype: torch.dtype,
@@ -102,14 +103,25 @@ class Exploit:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("container", [pickle.dump, torch.save])
+def _save_before_zip(content: Any, file: Any) -> None:
+    torch.save(content, file, _use_new_zipfile_serialization=False)
+
+
+@pytest.mark.parametrize(
+    ("container", "words"),
+    [
+        (pickle.dump, "wanted a zip archive, .*might run code"),
+        (_save_before_zip, "wanted a zip archive, .*might run code"),
+        (torch.save, r"found (pathlib\._local|__builtin__|pathlib)\.\w+, which would run code"),
+    ],
+)
 def test_a_checkpoint_is_never_executed(
-    container: Callable[[Any, Any], None], tiny_files: Files, tmp_path: Path
+    container: Callable[[Any, Any], None], words: str, tiny_files: Files, tmp_path: Path
 ) -> None:
     planted = tmp_path / "planted"
     with (tmp_path / "evil.pth").open("wb") as file:
         container({"params": Exploit(planted)}, file)
-    with pytest.raises(CheckpointError, match=r"evil\.pth.*would run code.*source you trust"):
+    with pytest.raises(CheckpointError, match=rf"evil\.pth.*{words}.*source you trust"):
         load_pair(tmp_path / "evil.pth", tiny_files[1])
     assert not planted.exists()
 

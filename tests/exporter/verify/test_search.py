@@ -111,6 +111,6 @@ def test_few_values_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     values = [Value(name, name, "Conv", is_half=False) for name in NODES]
     wanted: Any = Recorded(arrays(n2=[1.0] * 9))
     found: Any = Recorded(arrays(n2=[1.0] * 9))
-    steps = bisect("restorer", "p", wanted, found, values, {}, 0.1).steps
+    steps = differences(wanted, found, values, {})
     assert found.asked == wanted.asked == [list(NODES[:2]), [NODES[2]], [NODES[3]]]
     assert [step.node for step in steps] == list(NODES)

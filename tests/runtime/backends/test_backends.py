@@ -12,6 +12,7 @@ from lorair.exporter.checkpoint.checkpoint import Pair
 from lorair.runtime.backends import BACKENDS, choose
 from lorair.runtime.backends.graphs import BoundGraphs
 from lorair.runtime.bundle.manifest import Bundle
+from lorair.runtime.commands import options
 from lorair.runtime.errors import BackendError, DependencyError
 
 GPUS = {"tensorrt-rtx", "tensorrt", "onnxruntime-cuda"}
@@ -135,8 +136,8 @@ def test_auto_keeps_the_bundle_s_precision(
     assert choose(Bundle.open(tiny_bundle_fp16)).kind.name == "openvino"
     restorer = Restorer.open(tiny_bundle)
     assert restorer.backend.name == "openvino"
-    assert "auto: the fastest here for an fp32 bundle" in restorer.reason
-    assert Restorer.open(tiny_bundle, "onnxruntime").reason == ""
+    assert "auto: the fastest here for an fp32 bundle" in options.backend_note(restorer)
+    assert Restorer.open(tiny_bundle, "onnxruntime").skipped is None
 
 
 def test_auto_takes_what_is_installed(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

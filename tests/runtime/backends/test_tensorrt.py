@@ -16,6 +16,7 @@ from lorair.runtime.backends import tensorrt as backend_module
 from lorair.runtime.backends.tensorrt import open_tensorrt
 from lorair.runtime.bundle.engines import GRAPHS, Depends, Range
 from lorair.runtime.bundle.manifest import KERNELS, Bundle
+from lorair.runtime.commands.options import backend_note
 from lorair.runtime.errors import BackendError, BundleError, PictureError
 from lorair.runtime.gpu.driver import DriverInfo, GpuInfo
 from lorair.runtime.gpu.engine_fit import MODULES, misfit
@@ -154,7 +155,7 @@ def test_auto_says_why_an_engine_is_not_used(
 ) -> None:
     restorer = Restorer.open(bundle.path)
     assert restorer.backend.name == "openvino"
-    assert "tensorrt-rtx is not used: there is no NVIDIA driver" in restorer.reason
+    assert "tensorrt-rtx is not used: there is no NVIDIA driver" in backend_note(restorer)
     # With a GPU, but another version of the library than the engines'.
     driver = DriverInfo("13.0", (gpu.info,))
     for module in ("driver", "engine_fit"):
@@ -162,8 +163,8 @@ def test_auto_says_why_an_engine_is_not_used(
     monkeypatch.setattr("lorair.runtime.gpu.engine_fit.version", lambda name: "1.8.0")
     restorer = Restorer.open(bundle.path)
     assert restorer.backend.name == "openvino"
-    assert "built with tensorrt-rtx 1.7.1, here is 1.8.0" in restorer.reason
-    assert f"`lorair-export engine {bundle.path} --flavour tensorrt-rtx`" in restorer.reason
+    assert "built with tensorrt-rtx 1.7.1, here is 1.8.0" in backend_note(restorer)
+    assert f"`lorair-export engine {bundle.path} --flavour tensorrt-rtx`" in backend_note(restorer)
     # Everything fits, but an engine's content is damaged.
     monkeypatch.setattr("lorair.runtime.gpu.engine_fit.version", lambda name: VERSION)
     monkeypatch.setattr(backend_module, "Gpu", lambda: gpu)
@@ -172,7 +173,7 @@ def test_auto_says_why_an_engine_is_not_used(
     path.write_bytes(bytes(len(path.read_bytes())))
     restorer = Restorer.open(bundle.path)
     assert restorer.backend.name == "openvino"
-    assert "wanted the engine as it was built, found other content" in restorer.reason
+    assert "wanted the engine as it was built, found other content" in backend_note(restorer)
 
 
 def test_misfits() -> None:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lorair.runtime.errors import OptionError, OutputError, PictureError
+from lorair.runtime.folders.plan import Task
 from lorair.runtime.images import Encoding
 
 pytest.importorskip("pyarrow")
@@ -39,30 +40,30 @@ def test_a_uri_is_planned_as_a_path_is(
 ) -> None:
     out = tmp_path / "o ut"
 
-    def plan(source: str, target: str) -> places.Plan:
+    def plan(source: str, target: str) -> places.RemotePlan:
         return places.plan(
             [source], target, recursive=recursive, encoding=Encoding("webp"), compare=compare
         )
 
     here = plan(str(folder), str(out))
     there = plan(folder.as_uri(), out.as_uri())
-    assert len(here.items) == (3 if recursive else 2)
+    assert len(here.tasks) == (3 if recursive else 2)
     assert (here.is_remote, there.is_remote) == (False, True)
     assert here.is_folder
     assert there.is_folder
-    paths = [[Path(n) for n in (item.source, *item.written)] for item in here.items]
-    uris = [[places.file_system(n)[1] for n in (i.source, *i.written)] for i in there.items]
+    paths = [[Path(n) for n in (item.source, *item.written)] for item in here.tasks]
+    uris = [[places.file_system(n)[1] for n in (i.source, *i.written)] for i in there.tasks]
     assert [list(map(str, row)) for row in paths] == uris
 
 
 def test_paths_beside_uris_and_single_files(folder: Path, tmp_path: Path) -> None:
     found = places.plan([str(folder / "b 1.png")], "memory://results/x", encoding=PNG)
     assert not found.is_folder
-    (item,) = found.items
+    (item,) = found.tasks
     assert item.source == (folder / "b 1.png").as_uri()
     assert item.target == "memory://results/x/b%201.restored.png"
     only = places.plan([folder.as_uri()], tmp_path.as_uri(), pattern="b*", encoding=PNG)
-    assert len(only.items) == 1
+    assert len(only.tasks) == 1
 
 
 def test_what_cannot_be_planned(folder: Path, tmp_path: Path) -> None:
@@ -102,13 +103,13 @@ def test_to_a_store_and_back() -> None:
 def test_what_is_current(remote: bool, tmp_path: Path) -> None:
     source, target = picture(tmp_path / "a.png"), tmp_path / "a.restored.png"
     names = [path.as_uri() if remote else str(path) for path in (source, target)]
-    item = places.Item(*names)
-    assert not places.is_current(item)
+    task = Task(*names)
+    assert not places.is_current(task)
     target.write_bytes(b"x")
     os.utime(source, ns=(0, 0))
-    assert places.is_current(item)
+    assert places.is_current(task)
     os.utime(source, ns=(0, target.stat().st_mtime_ns + 10**9))
-    assert not places.is_current(item)
+    assert not places.is_current(task)
     os.utime(source, ns=(0, 0))
     target.write_bytes(b"")
-    assert not places.is_current(item)
+    assert not places.is_current(task)

@@ -14,9 +14,9 @@ ray = pytest.importorskip("ray")
 from lorair.runtime import images  # noqa: E402
 from lorair.runtime.bundle.manifest import Bundle  # noqa: E402
 from lorair.runtime.cluster import run as module  # noqa: E402
-from lorair.runtime.cluster.places import Item, plan  # noqa: E402
+from lorair.runtime.cluster.places import plan  # noqa: E402
 from lorair.runtime.cluster.pool import Pool, memory_of  # noqa: E402
-from lorair.runtime.cluster.restoring import RestoreFiles, Work  # noqa: E402
+from lorair.runtime.cluster.restoring import Assignment, RestoreFiles, Row  # noqa: E402
 from lorair.runtime.cluster.session import Resources  # noqa: E402
 from lorair.runtime.errors import BundleError, DiskFullError, InternalError, OptionError  # noqa: E402
 from lorair.runtime.files import Handling  # noqa: E402
@@ -58,11 +58,11 @@ def local(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return install
 
 
-def work_of(bundle: Path, folder: Path, out: Path, **changes: Any) -> Work:
-    items = plan([str(folder)], str(out), encoding=images.Encoding()).items
+def work_of(bundle: Path, folder: Path, out: Path, **changes: Any) -> Assignment:
+    items = plan([str(folder)], str(out), encoding=images.Encoding()).tasks
     values: dict[str, Any] = {"backend": "onnxruntime", "threads": 1, "handling": Handling()}
     values |= {"skip": True, "is_remote": False}
-    return Work(items, str(bundle), **values | changes)
+    return Assignment(items, str(bundle), **values | changes)
 
 
 @pytest.fixture
@@ -78,16 +78,16 @@ def test_who_kills_its_actors_is_alone_to_blame(
     local: Any, tiny_bundle: Path, folder: Path, tmp_path: Path
 ) -> None:
     local(lambda index: index in (3, 11))
-    run = module.Run(work_of(tiny_bundle, folder, tmp_path / "out"))
-    records = list(run.run(POOL))
-    assert sorted(record.index for record in records) == list(range(20)), "each one once"
+    run = module.RayRun(work_of(tiny_bundle, folder, tmp_path / "out"))
+    names = [outcome.task.source for outcome in run.run(POOL)]
+    assert sorted(names) == sorted(map(str, folder.iterdir())), "each one once"
     assert run.counts == {"restored": 18, "skipped": 0, "failed": 2, "not done": 0}
     assert [e.what[-7:] for e in run.errors] == ["p03.png", "p11.png"]
     assert "a process that died, 4 times" in run.errors[0].line()
     assert len(list((tmp_path / "out").iterdir())) == 18
-    again = module.Run(work_of(tiny_bundle, folder, tmp_path / "out"))
+    again = module.RayRun(work_of(tiny_bundle, folder, tmp_path / "out"))
     assert again.pending == [3, 11]
-    assert [again.records[i].status for i in (0, 3)] == [Status.SKIPPED, Status.NOT_DONE]
+    assert [again.outcomes[i].status for i in (0, 3)] == [Status.SKIPPED, Status.NOT_DONE]
 
 
 def test_a_full_disk_ends_it(
@@ -102,7 +102,7 @@ def test_a_full_disk_ends_it(
         return write(path, *what)
 
     monkeypatch.setattr(images, "write", full)
-    run = module.Run(work_of(tiny_bundle, folder, tmp_path / "out"))
+    run = module.RayRun(work_of(tiny_bundle, folder, tmp_path / "out"))
     records = list(run.run(POOL))
     assert records[-1].error is not None
     assert run.counts["failed"] == 1
@@ -111,7 +111,7 @@ def test_a_full_disk_ends_it(
 
 def test_a_bundle_that_no_actor_can_open(local: Any, folder: Path, tmp_path: Path) -> None:
     local()
-    run = module.Run(work_of(tmp_path / "none", folder, tmp_path / "out"))
+    run = module.RayRun(work_of(tmp_path / "none", folder, tmp_path / "out"))
     with pytest.raises(BundleError, match="no bundle at") as caught:
         list(run.run(POOL))
     assert caught.value.hint is not None, "a pickled error keeps its parts"
@@ -127,7 +127,7 @@ def test_a_ray_that_ends(
             raise ray.exceptions.RaySystemError("the head is gone")
 
     monkeypatch.setattr(module, "_dataset", lambda *_: Lost())
-    run = module.Run(work_of(tiny_bundle, folder, tmp_path / "out"))
+    run = module.RayRun(work_of(tiny_bundle, folder, tmp_path / "out"))
     with pytest.raises(InternalError, match="the head is gone; the same command goes on"):
         list(run.run(POOL))
 
@@ -138,16 +138,16 @@ def test_remote_errors_name_the_uri(
     local()
     (folder / "p05.png").write_bytes(b"this is text")
     planned = plan([folder.as_uri()], (tmp_path / "out").as_uri(), encoding=images.Encoding())
-    work = Work(planned.items, str(tiny_bundle), "onnxruntime", 1, Handling(), True, True)
-    run = module.Run(work)
-    entries = [record.entry for record in run.run(POOL)]
+    work = Assignment(planned.tasks, str(tiny_bundle), "onnxruntime", 1, Handling(), True, True)
+    run = module.RayRun(work)
+    entries = [outcome.to_dict() for outcome in run.run(POOL)]
     assert run.counts["restored"] == 19
     uri = (folder / "p05.png").as_uri()
     assert f"cannot read {uri}: wanted a picture" in run.errors[0].line()
-    assert {entry["input"] for entry in entries} == {item.source for item in planned.items}
+    assert {entry["input"] for entry in entries} == {task.source for task in planned.tasks}
     assert all("file://" in entry["output"] for entry in entries if "output" in entry)
     assert json.dumps(entries)
-    again = list(module.Run(work).run(POOL))
+    again = list(module.RayRun(work).run(POOL))
     assert [record.status for record in again].count(Status.SKIPPED) == 19
 
 
@@ -161,7 +161,8 @@ def test_a_retried_task_repeats_nothing(
     before = target.stat().st_mtime_ns
     second = actor({"index": np.array([7])})
     assert target.stat().st_mtime_ns == before
-    assert first["status"] == second["status"] == ["restored"]
+    found = [Row.of_columns({"row": rows["row"][0]}).outcome.status for rows in (first, second)]
+    assert found == [Status.RESTORED, Status.RESTORED]
 
 
 def test_how_many_actors_fit(tiny_bundle: Path) -> None:
@@ -180,8 +181,3 @@ def test_how_many_actors_fit(tiny_bundle: Path) -> None:
         fitting(8, 0, 99 * GIGABYTE, None, 1, 1)
     with pytest.raises(OptionError, match="found 9 and 0"):
         fitting(8, 0, 99 * GIGABYTE, 1, 9, 0)
-
-
-def test_items_know_what_they_make() -> None:
-    assert Item("a", "b", "c").written == ["b", "c"]
-    assert Item("a", "b").written == ["b"]

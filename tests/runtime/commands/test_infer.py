@@ -1,14 +1,17 @@
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command import Command
+from made_up_decoder import COMMAND
 from picture_files import png_file, png_samples
 from PIL import Image
 
 from lorair import Restorer
+from lorair.runtime.decoding import pool
 
 
 def files(folder: Path) -> set[str]:
@@ -279,3 +282,29 @@ def test_version_and_help(lorair_run: Command) -> None:
     assert "infer" in lorair_run("--help").out
     assert lorair_run().code == 2 or "Usage" in lorair_run().out
     assert lorair_run("infer").code == 2
+
+
+@pytest.fixture
+def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "Decoders", partial(pool.Decoders, command=COMMAND))
+
+
+@pytest.mark.usefixtures("_made_up")
+def test_a_folder_goes_on(lorair_run: Command, tiny_bundle: Path, picture_file: Path) -> None:
+    folder = picture_file.parent
+    (folder / "bad.png").write_text("crash")
+    done = lorair_run("infer", folder, "-b", tiny_bundle, "--timeout", 60)
+    assert done.code == 1
+    assert "bad.png: wanted a picture, found one that ends its decoder" in done.error
+    assert (folder / "picture.restored.png").exists()
+
+
+@pytest.mark.usefixtures("_made_up")
+def test_a_picture_that_takes_too_long(
+    lorair_run: Command, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.png").write_text("hang")
+    done = lorair_run("infer", tmp_path / "bad.png", "-b", tiny_bundle, "--timeout", 0.2)
+    assert done.code == 2
+    assert "bad.png: wanted at most 0.2 s to decode, found no end" in done.error
+    assert "--timeout" in lorair_run("infer", tmp_path, "-b", tiny_bundle, "--timeout", 0).error

@@ -15,7 +15,7 @@ from lorair.runtime.bundle.manifest import KERNELS, Bundle
 from lorair.runtime.errors import BackendError, InternalError, OutOfMemoryError, PictureError
 from lorair.runtime.gpu import cuda, driver
 from lorair.runtime.gpu.cuda import Gpu, device_picture
-from lorair.runtime.gpu.kernels import Picture, PictureKernels
+from lorair.runtime.gpu.kernels import DevicePicture, PictureKernels
 
 without_gpu = pytest.mark.skipif(driver.missing_gpu() is None, reason="there is a GPU")
 
@@ -122,8 +122,8 @@ def test_compiled_picture_ends_are_bit_equal(
     up = gpu.allocate(photo.nbytes)
     pixels.host[:] = photo.ravel()
     gpu.copy(up.address, pixels.address, photo.nbytes)
-    ends.unpack(Picture(up.address, height, width), planes.address, padded)
-    ends.pack(planes.address, Picture(back.address, height, width), padded, bad.address)
+    ends.unpack(DevicePicture(up.address, height, width), planes.address, padded)
+    ends.pack(planes.address, DevicePicture(back.address, height, width), padded, bad.address)
     pixels.host[:] = 0
     gpu.copy(pixels.address, back.address, photo.nbytes)
     gpu.synchronize()

@@ -7,14 +7,14 @@ from PIL import Image
 
 from lorair.runtime.gpu.resampling import PRECISION_BITS, bicubic_table
 
-Picture = npt.NDArray[np.uint8]
+DevicePicture = npt.NDArray[np.uint8]
 
 
-def noise(height: int, width: int, seed: int = 0) -> Picture:
+def noise(height: int, width: int, seed: int = 0) -> DevicePicture:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def resize_rows(pixels: Picture, new_width: int) -> Picture:
+def resize_rows(pixels: DevicePicture, new_width: int) -> DevicePicture:
     first, counts, coefficients = bicubic_table(pixels.shape[1], new_width)
     out = np.empty((len(pixels), new_width, 3), np.uint8)
     for x in range(new_width):
@@ -25,12 +25,12 @@ def resize_rows(pixels: Picture, new_width: int) -> Picture:
     return out
 
 
-def resize(pixels: Picture, new_height: int, new_width: int) -> Picture:
+def resize(pixels: DevicePicture, new_height: int, new_width: int) -> DevicePicture:
     resized = resize_rows(pixels, new_width)
     return resize_rows(resized.swapaxes(0, 1), new_height).swapaxes(0, 1)
 
 
-def pillow(pixels: Picture, new_height: int, new_width: int) -> Picture:
+def pillow(pixels: DevicePicture, new_height: int, new_width: int) -> DevicePicture:
     """Width first; left to itself, Pillow takes the height first for some tall pictures."""
     widened = Image.fromarray(pixels).resize((new_width, len(pixels)), Image.Resampling.BICUBIC)
     return np.asarray(widened.resize((new_width, new_height), Image.Resampling.BICUBIC))
@@ -49,7 +49,7 @@ def test_equals_pillow_to_the_bit(size: tuple[int, int], new: tuple[int, int], s
     np.testing.assert_array_equal(resize(pixels, *new), pillow(pixels, *new))
 
 
-def test_equals_pillow_on_a_photograph(photo: Picture) -> None:
+def test_equals_pillow_on_a_photograph(photo: DevicePicture) -> None:
     for new in ((112, 112), (336, 336), (30, 400)):
         np.testing.assert_array_equal(resize(photo, *new), pillow(photo, *new))
 

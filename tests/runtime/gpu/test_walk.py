@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from simulated_gpu import SimulatedBranch, SimulatedGpu, compiled_pictures
 from lorair import Route
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import OutOfMemoryError
-from lorair.runtime.gpu.kernels import Picture, PictureKernels
+from lorair.runtime.gpu.kernels import PictureKernels
 from lorair.runtime.gpu.walk import GpuWalk
 from lorair.runtime.pixels import from_planes, make_views, to_planes
 
@@ -178,7 +179,14 @@ def test_from_device_memory_to_device_memory(made: Fixture, crop: Any) -> None:
     for given in (None, walk.restore(pixels).route):
         source, target = (made.gpu.allocate(pixels.nbytes) for _ in range(2))
         made.gpu.at(source.address, pixels.nbytes)[:] = pixels.ravel()
-        pictures = (Picture(memory.address, 41, 60) for memory in (source, target))
+        pictures = (
+            SimpleNamespace(
+                __cuda_array_interface__={
+                    "shape": (41, 60, 3), "typestr": "|u1", "data": (memory.address, False)
+                }
+            )
+            for memory in (source, target)
+        )  # fmt: skip
         found = walk.restore_on_device(*pictures, given)
         assert found.pixels is None
         result = made.gpu.at(target.address, pixels.nbytes).reshape(pixels.shape)

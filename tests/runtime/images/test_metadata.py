@@ -105,12 +105,30 @@ def test_fields_of_a_tiff_and_its_directories(tmp_path: Path) -> None:
             assert found[name] == wanted[name]
 
 
-def test_big_tiff_has_pixels_only(tmp_path: Path) -> None:
-    options = {"bigtiff": True, "photometric": "rgb"}
-    tifffile.imwrite(tmp_path / "a.tif", PIXELS.astype(np.uint16), **options)
+@pytest.mark.parametrize("big", [False, True])
+def test_what_a_tiff_says_is_kept_or_named(big: bool, tmp_path: Path) -> None:
+    white = struct.pack("<4I", 3127, 10000, 3290, 10000)
+    colours = struct.pack("<12I", *[64, 100, 33, 100, 30, 100, 60, 100, 15, 100, 6, 100])
+    kept = [
+        (315, "s", 0, "me", True),
+        (318, 5, 2, white, True),
+        (319, 5, 6, colours, True),
+        (42112, "s", 0, "<GDALMetadata/>", True),
+        (50735, "s", 0, "0815", True),
+    ]
+    dropped = [(301, "H", 768, tuple(range(768)), True), (65001, "H", 1, 7, True)]
+    options = {"bigtiff": big, "photometric": "rgb", "metadata": None}
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS, extratags=[*kept, *dropped], **options)
     picture = images.read(tmp_path / "a.tif")
     np.testing.assert_array_equal(picture.pixels, PIXELS)
-    assert (picture.metadata.exif, picture.notes) == (None, ())
+    assert picture.notes == ("TIFF fields were dropped: TransferFunction, 65001",)
+    images.write(tmp_path / "b.tif", picture)
+    with (
+        tifffile.TiffFile(tmp_path / "a.tif") as before,
+        tifffile.TiffFile(tmp_path / "b.tif") as after,
+    ):
+        for tag, *_ in kept:
+            assert after.pages[0].tags[tag].value == before.pages[0].tags[tag].value
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
@@ -143,6 +161,18 @@ def test_what_only_png_holds_stays_in_png(depth: type, tmp_path: Path) -> None:
     notes = images.write(tmp_path / "b.jpg", picture)
     assert "the PNG's text was dropped" in notes
     assert "the PNG's colour space (cICP, gAMA) was dropped" in notes
+
+
+def test_avif_keeps_the_block_but_for_its_orientation(tmp_path: Path) -> None:
+    block = upright(files.exif_block(6, 20, 12), 20, 12)
+    metadata = images.Metadata(exif=block)
+    images.write(tmp_path / "x.avif", images.Picture(PIXELS, metadata=metadata))
+    found = images.read(tmp_path / "x.avif").metadata.exif
+    assert found is not None
+    assert found.index(b"NOTE") - found.index(b"II*") == block.index(b"NOTE")
+    wanted = files.exif_fields(block)
+    del wanted["first", 274]
+    assert files.exif_fields(found[found.index(b"II*") :]) == wanted
 
 
 def test_jpeg_has_no_room_for_more_than_64_kilobytes(tmp_path: Path) -> None:

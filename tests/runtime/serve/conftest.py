@@ -22,7 +22,8 @@ def make() -> Iterator[Callable[..., Made]]:
     made: list[tuple[StubRestorer, Service]] = []
 
     def make(jobs: int = 1, **settings: Any) -> Made:
-        restorer, limits = StubRestorer(jobs), Settings(**settings)
+        limits = Settings(**{"decode_timeout": 0, **settings})  # no processes to wait for
+        restorer = StubRestorer(jobs)
         service = Service(restorer, limits)  # type: ignore[arg-type]
         made.append((restorer, service))
         return TestClient(create_app(service, limits)), restorer, service

@@ -4,20 +4,26 @@ import asyncio
 import io
 import json
 import logging
+import os
 import re
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from made_up_decoder import COMMAND, Deed
 from PIL import Image
 from stub_restorer import png
 
+from lorair.runtime.decoding.pool import Decoders
 from lorair.runtime.errors import InternalError, OutOfMemoryError
 from lorair.runtime.images import FORMATS
-from lorair.runtime.serve import schema
+from lorair.runtime.serve import schema, service
 from lorair.runtime.serve.observe import JsonLines
 
 PNG = {"Content-Type": "image/png"}
@@ -126,6 +132,26 @@ def test_what_is_no_picture(make: Callable[..., Any]) -> None:
     found = problem(client.post("/v1/restore", content=png(40, 40), headers=PNG), 422)
     assert found["what"] == "cannot restore the picture"
     assert "40x40" in found["found"]
+
+
+def test_a_picture_that_never_ends_stalls_nobody(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(service, "Decoders", partial(Decoders, command=COMMAND))
+    client, _, _ = make(jobs=2, decode_timeout=60)
+    bad = Deed("hold", tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client.post, "/v1/restore", content=bad.path.read_bytes(), headers=PNG)
+        process = bad.process()
+        for path in ("/v1/restore", "/v1/route"):
+            assert client.post(path, content=png(), headers=PNG).status_code == 200
+        assert not asked.done()
+        os.kill(process, signal.SIGKILL)
+        bad.wait_for_its_end()
+        found = problem(asked.result(), 422)
+    assert found["found"] == "one that ends its decoder (signal SIGKILL)"
+    for _ in range(3):
+        assert client.post("/v1/restore", content=png(), headers=PNG).status_code == 200
 
 
 def test_content_types(make: Callable[..., Any]) -> None:

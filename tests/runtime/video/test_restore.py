@@ -14,7 +14,7 @@ from command import Command
 from lorair import Route
 from lorair.runtime.errors import OptionError, OutputError, PictureError
 from lorair.runtime.video.guide import RouteGuide
-from lorair.runtime.video.restore import Encoding, Summary, restore_video
+from lorair.runtime.video.restore import Summary, VideoEncoding, restore_video
 
 av = pytest.importorskip("av")
 
@@ -94,7 +94,7 @@ def sound_of(path: Path) -> list[tuple[Any, bytes]]:
 
 
 def restore(source: Path, target: Path, restorer: Any = None, **options: Any) -> Summary:
-    encoding = options.pop("encoding", Encoding(crf=0))
+    encoding = options.pop("encoding", VideoEncoding(crf=0))
     guide = RouteGuide(lambda picture: ROUTE, **options)
     return restore_video(restorer or Same(), source, target, guide, encoding)
 
@@ -220,11 +220,11 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="the video itself"):
         restore(clip, clip)
     with pytest.raises(OptionError, match="--codec: wanted a video encoder"):
-        restore(clip, tmp_path / "out.mp4", encoding=Encoding("nonsense"))
+        restore(clip, tmp_path / "out.mp4", encoding=VideoEncoding("nonsense"))
     with pytest.raises(OptionError, match="'webm' format does not support"):
         restore(clip, tmp_path / "out.webm")
     with pytest.raises(OutputError, match=r"an \.mkv takes any codec"):
-        restore(clip, tmp_path / "out.webm", encoding=Encoding("libvpx-vp9", 30))
+        restore(clip, tmp_path / "out.webm", encoding=VideoEncoding("libvpx-vp9", 30))
     assert [p.name for p in tmp_path.iterdir()] == ["clip.mp4"]
 
 

@@ -15,17 +15,11 @@ from PIL import Image
 LIMIT = 500
 
 
-def test_without_ray_it_names_infer(lorair_run: Command, tmp_path: Path) -> None:
-    found = lorair_run("batch", tmp_path, "-o", tmp_path / "out")
-    assert found.code == 2
-    assert "`lorair-run infer` restores folders on one machine" in found.error
-
-
 def test_a_missing_package_is_named(
     lorair_run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lorair.runtime.system.extras.is_installed", lambda name: False)
-    found = lorair_run("batch", tmp_path, "-o", tmp_path / "out", "--ray")
+    found = lorair_run("batch", tmp_path, "-o", tmp_path / "out")
     assert found.code == 2
     assert "pip install 'lorair[cpu,ray]'" in found.error
 
@@ -34,7 +28,7 @@ def batch(*arguments: Any) -> "subprocess.CompletedProcess[str]":
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     return subprocess.run(
         [sys.executable, "-c", "from lorair.runtime.commands.main import main; main()",
-         "batch", "--ray", *map(str, arguments)],
+         "batch", *map(str, arguments)],
         capture_output=True, text=True, check=False, timeout=LIMIT, env=environment,
     )  # fmt: skip
 
