@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 work=.build/bench
 results=${RESULTS:-benchmarks/results}
 weights=(--ir-weights $work/weights/setting1_ir.pth --router-weights $work/weights/setting1_router.pth)
-all=(build latency fp32 accuracy restorer sizes small throughput large tiles video verify experts serve ray install)
+all=(build latency accuracy small sizes throughput large tiles video verify experts serve ray install)
 export PATH="$PWD/.venv/bin:$PATH" LORAIR_CACHE="$PWD/$work/cache"
 mkdir -p $work "$results"
 
@@ -49,34 +49,12 @@ latency() {  # file to file beside the released code's way; the first runs' cach
     --size 256x256 --size 512x512 --iterations 6 --cold 2
 }
 
-fp32() {  # the same with the router in float32
-  bench latency-setting1-fp32-cpu2 latency --bundle $work/bundle \
-    --backend onnxruntime --backend openvino --backend openvino-bf16 \
-    --size 256x256 --size 512x512 --iterations 6
-}
-
 accuracy() {  # every precision and backend: the 8-bit picture against fp32 on ONNX Runtime
   local shared=(latency --reuse-route --size 512x512 --iterations 3 --budget-ms 60000 --min-psnr 40)
   bench accuracy-setting1-onnxruntime-cpu2 "${shared[@]}" \
     --bundle $work/bundle --bundle $work/int8 --bundle $work/fp16 --backend onnxruntime
   bench accuracy-setting1-openvino-cpu2 "${shared[@]}" \
     --bundle $work/bundle --backend openvino --backend openvino-bf16
-}
-
-restorer() {  # the restoration network by itself
-  bench restorer-setting1-cpu2 latency --bundle $work/int8 "${weights[@]}" --reuse-route \
-    --backend torch-eager --backend onnxruntime --backend openvino --backend openvino-bf16 \
-    --size 256x256 --size 512x512 --iterations 9
-}
-
-sizes() {  # larger pictures; at 2048x2048 each backend alone, together they need 40 GB
-  bench restorer-sizes-setting1-cpu2 latency --bundle $work/int8 --reuse-route \
-    --backend onnxruntime --backend openvino --backend openvino-bf16 \
-    --size 256x256 --size 512x512 --size 1024x1024 --iterations 3
-  for backend in onnxruntime openvino openvino-bf16; do
-    bench restorer-2048-setting1-$backend-cpu2 latency --bundle $work/int8 --reuse-route \
-      --backend $backend --size 2048x2048 --iterations 1
-  done
 }
 
 small() {  # whole commands with the small models
@@ -89,6 +67,12 @@ small() {  # whole commands with the small models
     "lorair-run infer exporter/photos/astronaut.jpg --overwrite --bundle $work/tiny -o $work/out.png" \
     "lorair-run infer exporter/photos/astronaut.jpg --overwrite --bundle $work/default -o $work/out.png" \
     "lorair-run --help" "lorair-export --help" "lorair-bench --help"
+}
+
+sizes() {  # larger pictures
+  bench sizes-default-cpu2 latency --bundle $work/default --reuse-route \
+    --backend onnxruntime --backend openvino \
+    --size 256x256 --size 512x512 --size 1024x1024 --size 2048x2048 --iterations 3
 }
 
 throughput() {  # a folder, one picture and two at a time

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lorair.benchmarks.quality.metrics import Scores, mean_scores, psnr, score
+from lorair.benchmarks.quality.metrics import mean_scores, psnr, score
+from lorair.benchmarks.schema.quality import Scores
 from lorair.exporter.checkpoint.checkpoint import load_pair
 from lorair.exporter.model import RestorationNet, Router
 from lorair.runtime.pixels import from_planes, make_views, to_planes
@@ -82,7 +83,7 @@ def summarise(kind: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
     Returns:
         pictures; before, after and gain (each with psnr, ssim, psnr_y, ssim_y; `before` of
-        equal pictures is 100 dB); least and greatest gain in dB; routes; by_expert: PSNR.
+        equal pictures is 160 dB); least and greatest gain in dB; routes; by_expert: PSNR.
     """
     before, after = (mean_scores([row[key] for row in rows]) for key in ("before", "after"))
     gains = [row["after"].psnr - row["before"].psnr for row in rows]

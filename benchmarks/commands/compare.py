@@ -11,43 +11,38 @@ from lorair.runtime.system import console
 
 if TYPE_CHECKING:
     from lorair.benchmarks.compare.changes import Change
-    from lorair.benchmarks.schema import LatencyReport
 
 
 def compare(
-    before: Annotated[Path, typer.Argument(help="A result of lorair-bench latency.")],
-    after: Annotated[
-        Path | None,
-        typer.Argument(help="Another. Without it: the first's other bundles against its first."),
-    ] = None,
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN.json", help="Result of `lorair-bench latency` with at least two bundles."
+        ),
+    ],
     fail_over: Annotated[
-        str, typer.Option(metavar="PERCENT", help="The slowdown that matters.")
+        str, typer.Option(metavar="PERCENT", help="Slowdown from which on the command fails.")
     ] = "5%",
     as_json: console.JsonOption = False,
 ) -> None:
-    """Tell what became slower by more than noise; exit with 1 if anything did.
+    """Compare the bundles of a run with its first one; exit with 1 if any is slower.
 
-    Time both bundles in one run where you can: separate runs on a busy machine differ by more
-    than what is looked for.
+    A slowdown counts if it is above the limit and more than noise.
     """
     from dataclasses import asdict
 
-    from lorair.benchmarks.compare.changes import compare_bundles, compare_reports
+    from lorair.benchmarks.compare.changes import compare_bundles
     from lorair.benchmarks.schema.results_file import read_latency
 
-    limit = _limit(fail_over)
-    first = read_latency(before)
-    second = read_latency(after) if after is not None else None
-    if not first.complete or (second and not second.complete):
-        console.note("a run was interrupted, and may lack some of what was asked for")
-    if second is None:
-        changes = compare_bundles(first, limit)
-    else:
-        _note_differences(first, second)
-        _note_method(first, second)
-        changes = compare_reports(first, second, limit)
+    limit, report = _limit(fail_over), read_latency(run)
+    if not report.complete:
+        console.note("the run was interrupted, and may lack some of what was asked for")
+    changes = compare_bundles(report, limit)
     if as_json:
-        console.print_json([asdict(change) for change in changes])
+        console.print_json([
+            {**asdict(c), "ratio": c.ratio, "low": c.interval[0], "high": c.interval[1]}
+            for c in changes
+        ])  # fmt: skip
     else:
         _print(changes, limit)
     _fail_if_slower(changes, limit)
@@ -60,55 +55,26 @@ def _limit(text: str) -> float:
     return float(number[1]) / 100
 
 
-def _note_differences(before: "LatencyReport", after: "LatencyReport") -> None:
-    """What else is different between two runs, on stderr."""
-    old, new = before.environment, after.environment
-    for name in ("cpu", "cores", "affinity", "cpu_quota", "python", "versions", "gpus"):
-        if getattr(old, name) != getattr(new, name):
-            console.note(f"the runs differ in {name}")
-    for name in ("threads", "reuse_route"):
-        if before.settings.get(name) != after.settings.get(name):
-            console.note(f"the runs differ in {name}")
-
-
-def _note_method(before: "LatencyReport", after: "LatencyReport") -> None:
-    from lorair.benchmarks.compare.changes import yardstick_obstacle
-
-    if obstacle := yardstick_obstacle(before, after):
-        console.note(f"{obstacle}: medians of separate runs, which only tell on a quiet machine")
-
-
 def _print(changes: "list[Change]", limit: float) -> None:
+    from lorair.benchmarks.compare.changes import visible_slowdown
+
     out = console.stdout()
     for name in dict.fromkeys(change.name for change in changes):
+        found = [c for c in changes if c.name == name]
         rows = console.table(
-            "stage", ">before ms", ">after ms", ">change", ">95 % interval", ">p", "", title=name
+            "stage", ">before, ms", ">after, ms", ">change", ">95 % interval", ">p", "", title=name
         )
-        for c in (c for c in changes if c.name == name):
-            interval = f"{c.low - 1:+.0%} to {c.high - 1:+.0%}"
-            cells = f"{c.before * 1e3:.2f}", f"{c.after * 1e3:.2f}", f"{c.ratio - 1:+.1%}"
+        for c in found:
+            low, high = c.interval
             rows.add_row(
-                c.stage, *cells, interval, f"{c.p:.3f}", c.verdict if c.judged else "not judged"
-            )
+                c.stage, f"{c.before * 1e3:.2f}", f"{c.after * 1e3:.2f}", f"{c.ratio - 1:+.1%}",
+                f"{low - 1:+.0%} to {high - 1:+.0%}", f"{c.p:.3f}",
+                c.verdict if c.judged else "not judged",
+            )  # fmt: skip
         out.print(rows)
-        out.print(_power([c for c in changes if c.name == name], limit), soft_wrap=True)
-
-
-def _power(changes: "list[Change]", limit: float) -> str:
-    """What `equal` excludes: said, because a noisy run excludes little."""
-    from math import expm1, log, log1p
-
-    stage = "cpu" if changes[0].method == "yardstick" else "total"
-    whole = next(c for c in changes if c.stage == stage)
-    error = log(whole.high / whole.ratio) / 1.96
-    # 1.96: significance of the one total; 1.28: nine times in ten.
-    visible = expm1(max(1.96 * error, log1p(limit)) + 1.28 * error)
-    what = {
-        "rounds": "the total, by pairs of rounds,",
-        "yardstick": "the CPU time, by the yardstick,",
-        "runs": "the total",
-    }[whole.method]
-    return f"a slowdown of {what} by {visible:.0%} would be seen nine times in ten"
+        seen = visible_slowdown(next(c for c in found if c.stage == "total"), limit)
+        out.print(f"a slowdown of the total by {seen:.0%} would be seen nine times in ten",
+                  soft_wrap=True)  # fmt: skip
 
 
 def _fail_if_slower(changes: "list[Change]", limit: float) -> None:
@@ -116,8 +82,8 @@ def _fail_if_slower(changes: "list[Change]", limit: float) -> None:
     if slower:
         worst = max(slower, key=lambda c: c.ratio)
         raise VerificationError(
-            f"slower than before: {len(slower)} of {len(changes)} times",
+            f"{len(slower)} of {len(changes)} times are slower than before",
             wanted=f"at most {limit:.1%} more",
             found=f"{worst.ratio - 1:.1%} in {worst.name}, {worst.stage}",
-            hint="measure again with more --iterations if that cannot be",
+            hint="measure again with more --iterations if you doubt it",
         )

@@ -11,18 +11,18 @@ from lorair.benchmarks.commands.throughput import throughput
 from lorair.benchmarks.commands.tiles import tiles
 from lorair.runtime.system import console
 
-app = console.make_app("Measure lorair bundles: time and quality.")
+app = console.make_app("Measure how fast bundles are and how well they restore.")
 app.command()(latency)
-app.command()(throughput)
-app.command()(commands)
-app.command()(experts)
-app.command()(compare)
 app.command()(quality)
-app.command()(tiles)
-app.command()(kernels)
+app.command()(compare)
 app.command()(report)
+app.command()(throughput)
+app.command()(tiles)
+app.command()(experts)
+app.command()(commands)
+app.command()(kernels)
 
 
 def main() -> None:
-    """The console script."""
+    """Run lorair-bench."""
     console.run(app)

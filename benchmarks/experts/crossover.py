@@ -1,6 +1,6 @@
-"""From the rows of `lorair-bench experts` to sentences: what a mixture costs, and from when on.
+"""Say in sentences what a mixture of experts costs, from the rows of `lorair-bench experts`.
 
-Ratios are those of the rounds' pairs, so that noise which hits a whole round drops out.
+Ratios are taken within each round, so that noise which slows a whole round drops out.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from lorair.benchmarks.schema import ExpertRow
+from lorair.benchmarks.schema.costs import ExpertRow
 from lorair.benchmarks.schema.statistics import median_interval
 
 LEAST_ROUNDS: Final = 6
@@ -18,8 +18,8 @@ LEAST_ROUNDS: Final = 6
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A mixture at one size with its gates in the graph, and merged; both timed."""
+class TimedMixture:
+    """A mixture at one size, merged and with its gates in the graph, both timed."""
 
     merged: ExpertRow
     gates: ExpertRow
@@ -35,14 +35,14 @@ class Estimate:
 
     @classmethod
     def of(cls, samples: Sequence[float]) -> "Estimate":
-        """The median of samples."""
+        """Return the median of samples with its interval."""
         return cls(float(np.median(samples)), *median_interval(samples))
 
 
 def sentences(rows: Sequence[ExpertRow]) -> tuple[str, ...]:
-    """What the rows say; nothing about what was not timed in at least six rounds."""
+    """Return what the rows say; nothing about forms with fewer than six timed rounds."""
     pairs = list(_pairs(rows))
-    by_size: dict[str, list[Pair]] = {}
+    by_size: dict[str, list[TimedMixture]] = {}
     for pair in pairs:
         by_size.setdefault(pair.gates.size, []).append(pair)
     return (
@@ -53,28 +53,28 @@ def sentences(rows: Sequence[ExpertRow]) -> tuple[str, ...]:
     )
 
 
-def _pairs(rows: Sequence[ExpertRow]) -> Iterator[Pair]:
+def _pairs(rows: Sequence[ExpertRow]) -> Iterator[TimedMixture]:
     merged = {_mixture(row): row for row in rows if row.form == "merged"}
     for row in rows:
         other = merged.get(_mixture(row))
         if row.form != "gates" or other is None:
             continue
         if min(len(row.samples), len(other.samples)) >= LEAST_ROUNDS:
-            yield Pair(other, row)
+            yield TimedMixture(other, row)
 
 
 def _mixture(row: ExpertRow) -> tuple[int, int, str]:
     return row.experts, row.top_k, row.size
 
 
-def _by_experts(pairs: Iterable[Pair]) -> dict[int, list[Pair]]:
-    out: dict[int, list[Pair]] = {}
+def _by_experts(pairs: Iterable[TimedMixture]) -> dict[int, list[TimedMixture]]:
+    out: dict[int, list[TimedMixture]] = {}
     for pair in pairs:
         out.setdefault(pair.gates.experts, []).append(pair)
     return out
 
 
-def _cost(size: str, pairs: Sequence[Pair]) -> str:
+def _cost(size: str, pairs: Sequence[TimedMixture]) -> str:
     """How much slower the gates make a picture, for each number of experts."""
     parts = [
         f"{ratio.value - 1:+.0%} with {_experts(experts)} "
@@ -90,7 +90,7 @@ def _ratios(row: ExpertRow, other: ExpertRow) -> list[float]:
     return [a / b for a, b in zip(row.samples, other.samples, strict=False)]
 
 
-def _pays(size: str, pairs: Sequence[Pair]) -> str:
+def _pays(size: str, pairs: Sequence[TimedMixture]) -> str:
     """From how many pictures on a merge is worth its time."""
     parts = [
         f"{_pictures(switch, saved)} with {_experts(experts)}"
@@ -106,12 +106,12 @@ def _pays(size: str, pairs: Sequence[Pair]) -> str:
     )
 
 
-def _switch(pairs: Sequence[Pair]) -> float | None:
+def _switch(pairs: Sequence[TimedMixture]) -> float | None:
     found = [s for pair in pairs if (s := pair.merged.switch_seconds) is not None]
     return float(np.median(found)) if found else None
 
 
-def _saved(pairs: Sequence[Pair]) -> Estimate:
+def _saved(pairs: Sequence[TimedMixture]) -> Estimate:
     """Seconds a picture."""
     return Estimate.of(
         [
@@ -131,7 +131,7 @@ def _pictures(switch: float, saved: Estimate) -> str:
     )
 
 
-def _top_k(pairs: Sequence[Pair]) -> Iterator[str]:
+def _top_k(pairs: Sequence[TimedMixture]) -> Iterator[str]:
     """Whether more gates that are not 0 cost more, where most experts are."""
     if not pairs:
         return
@@ -154,7 +154,7 @@ def _is_one(ratio: Estimate) -> bool:
     return ratio.low <= 1 <= ratio.high
 
 
-def _bytes(pairs: Sequence[Pair]) -> Iterator[str]:
+def _bytes(pairs: Sequence[TimedMixture]) -> Iterator[str]:
     """What an expert adds, and from which number on the mixture is twice an ordinary network."""
     sizes = {p.gates.experts: p.gates.bundle_bytes for p in pairs if p.gates.bundle_bytes}
     merged = next((p.merged.bundle_bytes for p in pairs if p.merged.bundle_bytes), None)

@@ -12,19 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from lorair.benchmarks.schema import Memory
 from lorair.benchmarks.timing.graphs import write_merged
+from lorair.benchmarks.timing.runner import InThisProcess
 from lorair.exporter.graphs.inlined import GATES
 from lorair.runtime import images
 from lorair.runtime.backends import Backend, Run, RunsGraphs
 from lorair.runtime.pixels import to_planes
 from lorair.runtime.restorer import Restorer
-from lorair.runtime.system.machine import peak_memory
 
 
 @dataclass(frozen=True)
 class FormSpec:
-    """A form to time. gates: of its route (E); None where the graph is merged."""
+    """A form to time. gates: of the route (E); None where the graph is merged."""
 
     bundle: Path
     backend: str
@@ -39,7 +38,7 @@ class FormSpec:
 
 @dataclass(frozen=True)
 class MergeSpec:
-    """Switching to another route, to time. graph: of `write_gates`."""
+    """A switch to another route, to be timed. graph: of `write_gates`."""
 
     bundle: Path
     backend: str
@@ -51,10 +50,8 @@ class MergeSpec:
         return MergeRunner(self)
 
 
-class _Opened:
-    """A backend in this process; a `runner.Runner` but for `run`."""
-
-    batch = 1
+class _Opened(InThisProcess):
+    """A backend in this process; a runner without `run`."""
 
     def __init__(self, spec: FormSpec | MergeSpec) -> None:
         restorer = Restorer.open(spec.bundle, spec.backend, spec.threads)
@@ -65,10 +62,6 @@ class _Opened:
     def load(self, graph: Path) -> Run:
         assert isinstance(self._backend, RunsGraphs)
         return self._backend.open_graph("restorer", graph)
-
-    def peak_memory(self) -> Memory:
-        """Of this process."""
-        return Memory(host=peak_memory())
 
 
 class FormRunner(_Opened):
@@ -84,7 +77,7 @@ class FormRunner(_Opened):
         self._graph = self.load(spec.graph)
 
     def run(self, source: Path, target: Path) -> dict[str, float]:
-        """Restore a picture into `.npy`, (1, 3, H, W) float32; seconds of the network alone."""
+        """Restore a picture into a .npy file, (1, 3, H, W); return the network's seconds."""
         image = to_planes(images.read(source).pixels, self.model.stride)
         start, cpu = time.perf_counter(), time.process_time()
         (restored,) = self._graph({"image": image, **self.inputs})
@@ -94,14 +87,14 @@ class FormRunner(_Opened):
 
 
 class MergeRunner(_Opened):
-    """Merges experts and loads the network that results."""
+    """A runner that merges experts and loads the resulting network."""
 
     def __init__(self, spec: MergeSpec) -> None:
         super().__init__(spec)
         self._graph = spec.graph
 
     def run(self, source: Path, target: Path) -> dict[str, float]:
-        """Merge for the gates in `source`, `.npy`, into the graph `target`, and load that."""
+        """Merge for the gates in `source`, a .npy file, into the graph `target`, and load it."""
         gates = np.load(source)
         start, cpu = time.perf_counter(), time.process_time()
         write_merged(self._graph, gates, target)

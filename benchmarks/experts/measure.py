@@ -1,4 +1,4 @@
-"""What a mixture costs: the same drawn network in each form, for numbers of experts and top_k.
+"""Time the same drawn network in each form, for several numbers of experts and top_k.
 
 All forms and routes of one number of experts take turns within each round, each in a process
 of its own, so that ratios between them hold on a noisy machine.
@@ -9,27 +9,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+from lorair.benchmarks.experts.crossover import sentences
 from lorair.benchmarks.experts.forms import FormSpec, MergeSpec
-from lorair.benchmarks.schema import ExpertRow
+from lorair.benchmarks.schema.costs import ExpertRow
 from lorair.benchmarks.schema.statistics import summarize
-from lorair.benchmarks.sizes import Size
 from lorair.benchmarks.timing.graphs import size_on_disk, write_gates
 from lorair.benchmarks.timing.latency import in_turn, write_photograph
 from lorair.benchmarks.timing.runner import ProcessRunner
 from lorair.exporter import photos
 from lorair.exporter.build import build_bundle
 from lorair.exporter.checkpoint.synth import draw_pair, preset
+from lorair.exporter.engines.sizes import Size
 from lorair.exporter.model.config import TINY, ModelConfig, default_classes
 from lorair.runtime.bundle.manifest import Source
 from lorair.runtime.errors import VerificationError
 from lorair.runtime.system import console
 
 SWITCHES: Final = 3
-"""How often each route is merged and loaded; the median counts."""
+"""How many times each route is merged and loaded; the median counts."""
 
 MAX_ERROR: Final = {"onnxruntime": 1e-5, "openvino": 1e-5, "openvino-bf16": 0.05}
 """Between forms of one network, of values in [0, 1]. bfloat16 rounds merged weights too."""
@@ -41,7 +42,7 @@ NOT_FUSED: Final = (
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is asked for. mixtures: numbers of experts, and for each the top_k in turn."""
+    """What to measure. mixtures: the numbers of experts, with the top_k of each."""
 
     preset: str
     mixtures: dict[int, tuple[int, ...]]
@@ -52,15 +53,15 @@ class Sweep:
 
 
 @dataclass
-class Timed:
-    """A row in the making; its runner is alive as long as its group is timed."""
+class TimedForm:
+    """A row in the making; its runner lives as long as its group is timed."""
 
     row: ExpertRow
     runner: ProcessRunner | None = None
     samples: list[float] = field(default_factory=list)
 
     def to_row(self) -> ExpertRow:
-        """With what follows from the samples."""
+        """Return the row with what follows from the samples."""
         if not self.samples:
             return self.row
         summary = summarize(self.samples)
@@ -74,18 +75,23 @@ class Timed:
 
 
 @dataclass
-class Session:
-    """What has been measured so far. description: of the backend, once one was opened."""
+class FormSession:
+    """What has been measured so far. description: of the backend, once it is open."""
 
-    timed: list[Timed] = field(default_factory=list)
+    timed: list[TimedForm] = field(default_factory=list)
     description: str = ""
 
     def rows(self) -> tuple[ExpertRow, ...]:
-        """Those that were timed at least once, or cannot be."""
+        """Return the rows that were timed at least once, or cannot be."""
         return tuple(t.to_row() for t in self.timed if t.samples or t.row.form == "fused")
 
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of the report that are known now."""
+        rows = self.rows()
+        return {"description": self.description, "rows": rows, "crossover": sentences(rows)}
 
-def measure(sweep: Sweep, session: Session) -> None:
+
+def measure(sweep: Sweep, session: FormSession) -> None:
     """Time every mixture, into `session`.
 
     Raises:
@@ -103,7 +109,7 @@ def measure(sweep: Sweep, session: Session) -> None:
 
 
 def draw_route(experts: int, top_k: int) -> tuple[float, ...]:
-    """Gates (E) that sum to 1, top_k of them not 0."""
+    """Return gates (E) that sum to 1, top_k of them not 0."""
     draw = np.random.default_rng(experts * 1000 + top_k)
     gates = np.zeros(experts)
     gates[draw.permutation(experts)[:top_k]] = draw.dirichlet(np.full(top_k, 4.0))
@@ -111,7 +117,7 @@ def draw_route(experts: int, top_k: int) -> tuple[float, ...]:
 
 
 def mixture(name: str, experts: int) -> ModelConfig:
-    """A preset's restoration network with so many experts, beside the smallest router."""
+    """Return a preset's restoration network with so many experts, and the smallest router."""
     config = preset(name)
     return ModelConfig(
         replace(config.restoration, num_experts=experts),
@@ -123,7 +129,7 @@ def mixture(name: str, experts: int) -> ModelConfig:
 
 
 def build_network(preset: str, experts: int, path: Path) -> None:
-    """A drawn network as a bundle; with fewer experts it is the same, less the last ones."""
+    """Write a drawn network as a bundle; fewer experts are the first of more."""
     source = Source(kind="synthetic", detail=f"{preset}, {experts} experts, seed 0")
     drawn = draw_pair(mixture(preset, experts), seed=0)
     build_bundle(drawn, source, path, photographs=photos.paths()[:1])
@@ -133,7 +139,7 @@ class _Group:
     """All that is timed with one number of experts."""
 
     def __init__(
-        self, sweep: Sweep, bundle: Path, experts: int, folder: Path, session: Session
+        self, sweep: Sweep, bundle: Path, experts: int, folder: Path, session: FormSession
     ) -> None:
         self.sweep, self.bundle, self.session = sweep, bundle, session
         self.experts, self.folder = experts, folder
@@ -151,11 +157,11 @@ class _Group:
             ]
             for size in self.sweep.sizes:
                 timed = [
-                    Timed(self._row(top_k, form, size, switches[top_k]), runner)
+                    TimedForm(self._row(top_k, form, size, switches[top_k]), runner)
                     for top_k, form, runner in runners
                 ]
                 self.session.timed += timed
-                self.session.timed += (Timed(self._fused(top_k, size)) for top_k in top_ks)
+                self.session.timed += (TimedForm(self._fused(top_k, size)) for top_k in top_ks)
                 self._time(timed, size)
 
     def _merge(self, top_ks: Sequence[int]) -> dict[int, float]:
@@ -214,7 +220,7 @@ class _Group:
             "width": size.width,
         }
 
-    def _time(self, timed: list[Timed], size: Size) -> None:
+    def _time(self, timed: list[TimedForm], size: Size) -> None:
         source = write_photograph(size, self.folder)
         targets = [self.folder / f"{index}.npy" for index in range(len(timed))]
         for one, target in zip(timed, targets, strict=True):
@@ -229,8 +235,8 @@ class _Group:
             one.row = one.row.model_copy(update={"peak_memory": memory})
 
 
-def compare_pictures(timed: Sequence[Timed], pictures: Sequence[Path], backend: str) -> None:
-    """A form that computes something else would be timed for nothing.
+def compare_pictures(timed: Sequence[TimedForm], pictures: Sequence[Path], backend: str) -> None:
+    """Check that the forms give the same picture, so that what is timed is comparable.
 
     Args:
         timed: forms of one number of experts and one size.
@@ -253,6 +259,6 @@ def compare_pictures(timed: Sequence[Timed], pictures: Sequence[Path], backend: 
             )
 
 
-def _run(one: Timed, source: Path, target: Path) -> float:
+def _run(one: TimedForm, source: Path, target: Path) -> float:
     assert one.runner is not None
     return one.runner.run(source, target)["restorer"]

@@ -1,35 +1,20 @@
-"""The fused operators one by one: what they must move and multiply; plain arithmetic.
+"""Compute what each fused operator must move and multiply, and the time that this takes.
 
 A kernel's floor is the longer of two times: its bytes at the device's copy bandwidth, its
 operations at the device's matmul rate. Bytes are counted once each way: the picture read,
 the result written, the residual, the weights and the chosen expert read.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
+from lorair.benchmarks.schema.costs import Device, LayerRow
 from lorair.exporter.model.config import RestorationConfig
 from lorair.kernels import spec
 
-
-@dataclass(frozen=True)
-class Device:
-    """What a floor is computed from.
-
-    name: as people say it.
-    bandwidth: of a copy, reading plus writing, in bytes a second.
-    rate: of large fp16 matrix products with fp32 sums, in operations a second (a
-        multiply-add is two).
-    """
-
-    name: str
-    bandwidth: float
-    rate: float
-
-
 KNOWN_DEVICES: Final = (
-    Device("H200", 4.3e12, 788e12),
-    Device("RTX 4090", 0.92e12, 165e12),
+    Device(name="H200", bandwidth=4.3e12, rate=788e12),
+    Device(name="RTX 4090", bandwidth=0.92e12, rate=165e12),
 )
 """H200: measured. RTX 4090: 91 % of its 1.008 TB/s, and NVIDIA's figure for dense fp16 with
 fp32 sums."""
@@ -39,7 +24,7 @@ _ELEMENT: Final = 2
 
 @dataclass(frozen=True)
 class Layer:
-    """One operator as the network runs it.
+    """One fused operator at one place of the network.
 
     operator: of `spec.py`. inputs, outputs: channels of X, and of the convolution (before
     its gate). height, width: of X. count: how often the network has it.
@@ -55,18 +40,18 @@ class Layer:
 
     @property
     def pixels(self) -> int:
-        """Of one plane."""
+        """Return the pixels of one plane."""
         return self.height * self.width
 
     @property
     def made(self) -> int:
-        """Channels of the result."""
+        """Return the channels of the result."""
         gated = {spec.NORM_LORA_MOE_CONV_GATE, spec.LORA_MOE_DEPTHWISE_GATE}
         return self.outputs // 2 if self.operator in gated else self.outputs
 
     @property
     def bytes(self) -> int:
-        """That must move: fp16, one expert chosen."""
+        """Return the bytes that must move, in fp16 and with one expert chosen."""
         planes = self.inputs + self.made
         if self.operator in {spec.LORA_MOE_CONV_ADD, spec.SCALE_LORA_MOE_CONV_ADD}:
             planes += self.outputs
@@ -74,20 +59,20 @@ class Layer:
 
     @property
     def operations(self) -> int:
-        """Of the convolution, a multiply-add being two; the merging comes on top."""
+        """Return the operations of the convolution, two for a multiply-add, without merging."""
         if self.operator == spec.NORM_SCALE_ADD:
             return 0
         taps = 9 if self.operator == spec.LORA_MOE_DEPTHWISE_GATE else self.inputs
         return 2 * taps * self.outputs * self.pixels
 
     def floor(self, device: Device) -> float:
-        """Seconds that nothing can beat."""
+        """Return the seconds that no kernel can beat."""
         # Depthwise and elementwise work does not run on tensor cores; it is bound by memory.
         products = 0 if self._elementwise() else self.operations
         return max(self.bytes / device.bandwidth, products / device.rate)
 
     def bound_by(self, device: Device) -> str:
-        """`memory` or `products`."""
+        """Return what sets the floor: `memory` or `products`."""
         memory = self.bytes / device.bandwidth
         return "memory" if self.floor(device) <= memory else "products"
 
@@ -103,7 +88,7 @@ class Layer:
 
 
 def layers(config: RestorationConfig, height: int, width: int) -> list[Layer]:
-    """The fused operators of a network on a padded picture, equal ones together."""
+    """Return the fused operators of a network on a padded picture, equal ones together."""
     depth, stride = len(config.enc_blk_nums), config.stride
     height, width = height + -height % stride, width + -width % stride
     counted: dict[tuple[str, int, int, int], int] = {}
@@ -139,35 +124,18 @@ def layers(config: RestorationConfig, height: int, width: int) -> list[Layer]:
     ]
 
 
-@dataclass(frozen=True)
-class Timed:
-    """Milliseconds of one layer.
-
-    fused: one kernel. unfused: PyTorch's separate operators. merged: those with weights
-    that were merged beforehand.
-    """
-
-    fused: float
-    unfused: float
-    merged: float
-
-
-def row(layer: Layer, device: Device, timed: Timed | None) -> dict[str, Any]:
-    """One line of the report; times in milliseconds."""
-    floor = layer.floor(device) * 1e3
-    out: dict[str, Any] = {
-        **asdict(layer),
-        "bytes": layer.bytes,
-        "operations": layer.operations,
-        "floor_ms": floor,
-        "bound_by": layer.bound_by(device),
-    }
-    if timed is not None:
-        out |= {f"{name}_ms": value for name, value in asdict(timed).items()}
-        out["of_floor"] = floor / timed.fused
-    return out
-
-
-def total(rows: list[dict[str, Any]], name: str) -> float:
-    """A column summed over the network, each layer as often as it is there."""
-    return float(sum(line[name] * line["count"] for line in rows))
+def row(layer: Layer, device: Device, **times: float) -> LayerRow:
+    """Return one line of the result. times: `fused_ms` and others, if they were measured."""
+    return LayerRow(
+        operator=layer.operator,
+        inputs=layer.inputs,
+        outputs=layer.outputs,
+        height=layer.height,
+        width=layer.width,
+        count=layer.count,
+        bytes=layer.bytes,
+        operations=layer.operations,
+        floor_ms=layer.floor(device) * 1e3,
+        bound_by=layer.bound_by(device),
+        **times,
+    )

@@ -1,4 +1,4 @@
-"""The fused operators timed on the GPU at hand, beside PyTorch's separate ones.
+"""Time the fused operators on this machine's GPU, beside PyTorch's separate ones.
 
 Every call is captured as a CUDA graph, so that what is timed is the GPU's work and not
 Python's; the second-level cache is emptied before each.
@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorair.benchmarks.kernels.floors import Device, Layer, Timed
+from lorair.benchmarks.kernels.floors import Layer
+from lorair.benchmarks.schema.costs import Device
 from lorair.exporter.model import RestorationNet
 from lorair.exporter.model.config import LORA_SCALE, RestorationConfig
 from lorair.exporter.model.fold import fold
@@ -28,7 +29,7 @@ _CACHE: Final = 1 << 28
 
 
 def measure_device() -> Device:
-    """Copy bandwidth and matmul rate."""
+    """Measure the copy bandwidth and the rate of matrix products."""
     with torch.inference_mode():
         source = torch.empty(1 << 29, dtype=torch.float16, device="cuda")
         target = torch.empty_like(source)
@@ -36,15 +37,24 @@ def measure_device() -> Device:
         a = torch.randn(8192, 8192, dtype=torch.float16, device="cuda")
         multiplied = seconds(lambda: a @ a)
     bandwidth = 2 * source.numel() * source.element_size() / copied
-    return Device(torch.cuda.get_device_name(), bandwidth, 2 * 8192**3 / multiplied)
+    rate = 2 * 8192**3 / multiplied
+    return Device(name=torch.cuda.get_device_name(), bandwidth=bandwidth, rate=rate)
 
 
-def time_layer(layer: Layer, experts: int) -> Timed:
-    """In fp16 with one expert chosen."""
+def time_layer(layer: Layer, experts: int) -> dict[str, float]:
+    """Return the milliseconds of one layer in fp16 with one expert chosen.
+
+    Returns:
+        fused_ms, unfused_ms and merged_ms, as in a `LayerRow`.
+    """
     with torch.inference_mode():
         inputs = _Inputs(layer, experts)
-        fused, unfused = inputs.calls(torch_ops), inputs.calls(torch_reference)
-        return Timed(*(seconds(call) * 1e3 for call in (fused, unfused, inputs.merged())))
+        calls = {
+            "fused_ms": inputs.calls(torch_ops),
+            "unfused_ms": inputs.calls(torch_reference),
+            "merged_ms": inputs.merged(),
+        }
+        return {name: seconds(call) * 1e3 for name, call in calls.items()}
 
 
 class _Inputs:
@@ -65,7 +75,7 @@ class _Inputs:
         self.gates[0] = 1
 
     def calls(self, home: Any) -> Call:
-        """The operator of `torch_ops` or of `torch_reference`."""
+        """Return the operator as `torch_ops` or `torch_reference` runs it."""
         full = self.x, self.weight, self.A, self.B, self.gates
         add = home.lora_moe_conv_add
         table: dict[str, Call] = {
@@ -92,7 +102,7 @@ class _Inputs:
         return table[self.layer.operator]
 
     def merged(self) -> Call:
-        """PyTorch's separate operators with weights merged beforehand."""
+        """Return PyTorch's separate operators with weights merged beforehand."""
         norm, gate = torch_reference.channel_norm, torch_reference.simple_gate
         x = self.x
 
@@ -118,11 +128,11 @@ class _Inputs:
 
 
 def time_network(config: RestorationConfig, height: int, width: int) -> dict[str, float]:
-    """Milliseconds of the whole restoration network in fp16, each as one CUDA graph.
+    """Time the whole restoration network in fp16, each form as one CUDA graph.
 
     Returns:
-        fused (one expert chosen), fused_mixed (all), eager (PyTorch, channels last, weights
-        merged beforehand), compiled (torch.compile of that).
+        milliseconds: fused (one expert chosen), fused_mixed (all), eager (PyTorch, channels
+        last, weights merged beforehand), compiled (torch.compile of that).
     """
     torch.manual_seed(0)
     net = RestorationNet(config).eval().requires_grad_(False).cuda()
@@ -158,7 +168,7 @@ class _Plain(nn.Module):
 
 
 def merged_network(net: RestorationNet) -> RestorationNet:
-    """A copy whose convolutions have no experts: what merging beforehand leaves."""
+    """Return a copy without experts, which is what merging beforehand leaves."""
     merged = copy.deepcopy(net)
     for module in list(merged.modules()):
         for name, child in list(module.named_children()):
@@ -168,7 +178,7 @@ def merged_network(net: RestorationNet) -> RestorationNet:
 
 
 def seconds(call: Call) -> float:
-    """Of a call, captured as a CUDA graph: the median of rounds."""
+    """Return the median seconds of a call that is captured as a CUDA graph."""
     replay = _capture(call)
     cache = torch.empty(_CACHE, dtype=torch.uint8, device="cuda")
     times = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lorair.benchmarks.schema import Published
+from lorair.benchmarks.schema.quality import Published
 from lorair.runtime import images
 from lorair.runtime.errors import OptionError
 
@@ -18,8 +18,11 @@ _SHOWN: Final = 20
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A degraded picture and the clean one. group: the data folder's name, empty for one."""
+class PicturePair:
+    """A degraded picture and the clean one.
+
+    group: name of the data folder, empty where there is only one.
+    """
 
     source: Path
     target: Path
@@ -27,16 +30,16 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """What results call it."""
+        """Return the picture's name in results."""
         return f"{self.group}/{self.source.stem}" if self.group else self.source.stem
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A test set with naming rules of its own.
+    """A test set of the paper, with its naming rule.
 
-    clean_name: the clean picture's name for a degraded one's, both without ending.
-    published: the authors' numbers for their weights.
+    clean_name: turns a degraded picture's name into the clean one's, both without ending.
+    published: the authors' numbers, with their weights.
     """
 
     clean_name: Callable[[str], str]
@@ -63,17 +66,17 @@ DATASETS: Final = {
 
 
 def dataset(key: str | None) -> Dataset | None:
-    """By the name that `--dataset` takes. Raises OptionError if there is none such."""
+    """Return the test set of a `--dataset` name. Raises OptionError if there is no such set."""
     if key is not None and key not in DATASETS:
         raise OptionError("--dataset", wanted=" or ".join(DATASETS), found=key)
     return DATASETS[key] if key is not None else None
 
 
 def find_folders(data: Path) -> tuple[Path, Path]:
-    """The degraded and the clean pictures' folder in a data set's.
+    """Return the folders of degraded and of clean pictures in a data set's folder.
 
     Raises:
-        OptionError: none of `PAIRED` is there.
+        OptionError: the folder has none of the pairs in `PAIRED`.
     """
     for source, target in PAIRED:
         if (data / source).is_dir() and (data / target).is_dir():
@@ -88,13 +91,13 @@ def find_folders(data: Path) -> tuple[Path, Path]:
 
 def find_pairs(
     inputs: Path, targets: Path, rules: Dataset | None = None, group: str = ""
-) -> list[Pair]:
-    """Every picture of one folder with its clean one, whatever the endings.
+) -> list[PicturePair]:
+    """Return every picture of a folder with its clean one, whatever the endings.
 
-    A target of the same name counts before one that the data set's rules name.
+    A target of the same name is preferred to the one that the naming rule gives.
 
     Raises:
-        OptionError: no pictures, or some without a target.
+        OptionError: there are no pictures, or some have no target.
     """
     sources = _pictures(inputs, "--input")
     clean = {path.stem: path for path in _pictures(targets, "--target")}
@@ -106,7 +109,7 @@ def find_pairs(
         if target is None:
             alone.append(path.name)
         else:
-            pairs.append(Pair(path, target, group))
+            pairs.append(PicturePair(path, target, group))
     if alone:
         raise _unmatched(inputs, targets, alone, rules)
     return pairs

@@ -2,48 +2,32 @@
 
 Values are 8-bit ones (data range 255) in float64. Three protocols side by side: RGB; Y as
 MATLAB's and BasicSR's `test_y_channel` have it; and what the authors' own script computes,
-which their published table is made with.
+with which their published table was made.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from lorair.benchmarks.schema.quality import Scores
+from lorair.exporter.verify import compare as verify
+
 Pixels = npt.NDArray[np.uint8]
 Plane = npt.NDArray[np.float64]
 
 PEAK: Final = 255.0
-EQUAL_DB: Final = 100.0
-"""Stands for the PSNR of equal pictures: JSON has no infinity, and a mean needs a number."""
-
 WINDOW: Final = 11
 _SIGMA: Final = 1.5
 _LUMA: Final = (65.481, 128.553, 24.966)
 
 
-@dataclass(frozen=True)
-class Scores:
-    """One picture against its target. psnr* in dB; ssim* at most 1.
-
-    *_y: on Y. *_authors: as the authors' script has it.
-    """
-
-    psnr: float
-    ssim: float
-    psnr_y: float
-    ssim_y: float
-    psnr_authors: float
-    ssim_authors: float
-
-
-METRICS: Final = tuple(Scores.__dataclass_fields__)
+METRICS: Final = tuple(Scores.model_fields)
 
 
 def score(pixels: Pixels, target: Pixels) -> Scores:
-    """Compare a picture with its target.
+    """Return how close a picture is to its target.
 
     Args:
         pixels: (H, W, 3) uint8 RGB, sides of at least 11.
@@ -64,19 +48,21 @@ def score(pixels: Pixels, target: Pixels) -> Scores:
 
 
 def psnr(a: Plane, b: Plane) -> float:
-    """Peak signal-to-noise ratio in dB for a peak of 255, over all values together."""
-    error = float(np.mean(np.square(a - b)))
-    return EQUAL_DB if error == 0 else min(EQUAL_DB, float(10 * np.log10(PEAK**2 / error)))
+    """Return the peak signal-to-noise ratio in dB for a peak of 255; 160 for equal pictures."""
+    return verify.psnr(a, b, PEAK)
 
 
 def luma(rgb: Plane) -> Plane:
-    """(H, W, 3) RGB in [0, 255] -> (H, W) in [16, 235]: ITU-R BT.601, studio swing, not rounded."""
+    """Return Y, (H, W) in [16, 235], of RGB, (H, W, 3) in [0, 255].
+
+    ITU-R BT.601, studio swing, not rounded.
+    """
     y: Plane = rgb @ (np.array(_LUMA) / PEAK) + 16
     return y
 
 
 def ssim(a: Plane, b: Plane) -> float:
-    """Structural similarity of two (H, W) planes in [0, 255].
+    """Return the structural similarity of two (H, W) planes in [0, 255].
 
     Wang, Bovik, Sheikh, Simoncelli 2004: Gaussian window 11x11 with sigma 1.5, K = 0.01 and
     0.03, population moments, mean over the places where the window lies inside.
@@ -85,7 +71,7 @@ def ssim(a: Plane, b: Plane) -> float:
 
 
 def ssim_uniform(a: Plane, b: Plane) -> float:
-    """The same with a uniform window 11x11 and sample moments: scikit-image's default."""
+    """Return SSIM with a uniform window 11x11 and sample moments, scikit-image's default."""
     return _similarity(a, b, np.full(WINDOW, 1 / WINDOW), WINDOW**2 / (WINDOW**2 - 1))
 
 
@@ -118,5 +104,10 @@ def _window_mean(plane: Plane, window: Plane) -> Plane:
 
 
 def mean_scores(scores: Sequence[Scores]) -> Scores:
-    """The mean of each number; of PSNR too, as the field does."""
-    return Scores(**{m: float(np.mean([getattr(s, m) for s in scores])) for m in METRICS})
+    """Return the mean of each score; of PSNR in dB, as is usual in the field."""
+    return Scores.model_validate({m: _mean([getattr(s, m) for s in scores]) for m in METRICS})
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None

@@ -1,4 +1,4 @@
-"""Small JPEGs of a picture before and after, to be kept in a result file."""
+"""Small JPEGs of a picture before and after, which a result file keeps."""
 
 import base64
 import io
@@ -8,20 +8,20 @@ from typing import Final
 
 from PIL import Image
 
-from lorair.benchmarks.quality.datasets import Pair
+from lorair.benchmarks.quality.datasets import PicturePair
 from lorair.benchmarks.quality.metrics import Pixels
-from lorair.benchmarks.schema import Preview
+from lorair.benchmarks.schema.quality import Preview
 
 SIDES: Final = (512, 448, 384, 352, 320, 288, 256, 224, 192, 128)
-"""The longer side: the first at which the three pictures fit."""
+"""Longer sides that are tried in turn until the three pictures are small enough."""
 MOST_BYTES: Final = 70_000
 """Of the three JPEGs together; six previews in base64 take 560 kB."""
 
 _QUALITY: Final = 85
 
 
-def spread(pairs: Sequence[Pair], count: int) -> set[int]:
-    """Positions of `count` pictures: of each group in turn, evenly through each."""
+def spread(pairs: Sequence[PicturePair], count: int) -> set[int]:
+    """Return the positions of `count` pictures, spread evenly over groups and through each."""
     groups: dict[str, list[int]] = {}
     for position, pair in enumerate(pairs):
         groups.setdefault(pair.group, []).append(position)
@@ -43,7 +43,7 @@ def _evenly(positions: Sequence[int], count: int) -> list[int]:
 
 
 def preview(degraded: Pixels, restored: Pixels, truth: Pixels) -> Preview:
-    """Three (H, W, 3) uint8 pictures of one size as JPEGs of at most 512 pixels a side."""
+    """Return three (H, W, 3) uint8 pictures of one size as JPEGs of at most 512 pixels a side."""
     for side in SIDES:
         jpegs = [_jpeg(pixels, side) for pixels in (degraded, restored, truth)]
         if sum(map(len, jpegs)) <= MOST_BYTES:

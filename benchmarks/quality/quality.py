@@ -1,51 +1,36 @@
-"""How near the clean picture a bundle's restorations come."""
+"""How close a bundle's restorations come to the clean pictures."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lorair.benchmarks.quality.datasets import Pair
-from lorair.benchmarks.quality.metrics import WINDOW, Pixels, Scores, mean_scores, score
+from lorair.benchmarks.quality.datasets import PicturePair
+from lorair.benchmarks.quality.metrics import WINDOW, Pixels, mean_scores, score
 from lorair.benchmarks.quality.previews import preview
-from lorair.benchmarks.schema import Means, Preview
+from lorair.benchmarks.schema.quality import Means, Picture
 from lorair.runtime import images
 from lorair.runtime.errors import PictureError
 from lorair.runtime.restorer import Restored, Restorer
 from lorair.runtime.routing.gates import Gates
 
 
-@dataclass(frozen=True)
-class Result:
-    """One picture: how near the target it was before and after, and its route."""
-
-    name: str
-    group: str
-    width: int
-    height: int
-    route: str
-    before: Scores
-    after: Scores
-    preview: Preview | None = None
-
-
 def evaluate(
     restorer: Restorer,
-    pairs: Sequence[Pair],
+    pairs: Sequence[PicturePair],
     gates: Gates | None = None,
     previewed: Collection[int] = (),
-) -> Iterator[Result]:
+) -> Iterator[Picture]:
     """Restore and score each picture.
 
     Args:
-        restorer: what restores.
+        restorer: restores the pictures.
         pairs: from `find_pairs`.
         gates: (E,) for every picture, instead of the router's.
         previewed: positions of the pictures that get a preview.
 
     Raises:
-        PictureError: a picture that cannot be read, or whose target has another size.
+        PictureError: a picture cannot be read, or its target has another size.
     """
     for position, pair in enumerate(pairs):
         degraded, clean = (
@@ -54,35 +39,31 @@ def evaluate(
         _check_sizes(pair.source, degraded, clean)
         found = _restore(restorer, degraded, gates)
         restored = found.image.astype(np.uint8)
-        height, width = clean.shape[:2]
-        yield Result(
-            pair.name,
-            pair.group,
-            width,
-            height,
-            found.route.top,
-            score(degraded, clean),
-            score(restored, clean),
-            preview(degraded, restored, clean) if position in previewed else None,
+        yield Picture(
+            name=pair.name,
+            width=clean.shape[1],
+            height=clean.shape[0],
+            route=found.route.top,
+            before=score(degraded, clean),
+            after=score(restored, clean),
+            preview=preview(degraded, restored, clean) if position in previewed else None,
         )
 
 
-def means(results: Sequence[Result]) -> Means | None:
-    """Over all pictures; None without any."""
-    if not results:
+def means(pictures: Sequence[Picture]) -> Means | None:
+    """Return the means over all pictures; None without any."""
+    if not pictures:
         return None
-    before = mean_scores([r.before for r in results])
-    after = mean_scores([r.after for r in results])
-    return Means.model_validate({"before": asdict(before), "after": asdict(after)})
+    before, after = ([getattr(p, when) for p in pictures] for when in ("before", "after"))
+    return Means(before=mean_scores(before), after=mean_scores(after))
 
 
-def group_means(results: Sequence[Result]) -> dict[str, Means]:
-    """Over the pictures of each group; empty if they are of one."""
-    names = dict.fromkeys(r.group for r in results)
-    if len(names) < 2:
+def group_means(pictures: Sequence[Picture], groups: Collection[str]) -> dict[str, Means]:
+    """Return the means over the pictures of each group; empty if there is only one group."""
+    if len(groups) < 2:
         return {}
-    found = {name: means([r for r in results if r.group == name]) for name in names}
-    return {name: mean for name, mean in found.items() if mean is not None}
+    found = {g: means([p for p in pictures if p.name.startswith(f"{g}/")]) for g in groups}
+    return {group: mean for group, mean in found.items() if mean is not None}
 
 
 def _restore(restorer: Restorer, pixels: Pixels, gates: Gates | None) -> Restored:

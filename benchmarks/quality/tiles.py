@@ -1,4 +1,4 @@
-"""What tiles cost in quality: pictures restored in tiles against the same restored at once."""
+"""The cost of tiles in quality: pictures restored in tiles against the same restored at once."""
 
 import os
 import time
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lorair.benchmarks.quality.metrics import PEAK, Plane, psnr
-from lorair.benchmarks.schema import TileRow
+from lorair.benchmarks.schema.quality import TileRow
 from lorair.runtime import images
 from lorair.runtime.pixels import Pixels
 from lorair.runtime.restorer import Restorer
@@ -17,7 +17,7 @@ from lorair.runtime.routing.route import Route
 from lorair.runtime.tiles import Tile
 
 
-class _Run(NamedTuple):
+class _Timed(NamedTuple):
     image: Plane
     seconds: float
 
@@ -32,7 +32,7 @@ def measure(
     """Restore each picture at once and in tiles of each side, under one route.
 
     Args:
-        restorer: whose backend takes the largest picture at once.
+        restorer: its backend must be able to take the largest picture at once.
         pictures: RGB files.
         sides: of the tiles, pixels. Pictures no larger than one are left out.
         rows: gets one for each picture and side.
@@ -62,7 +62,7 @@ def measure(
 
 
 def seam(difference: Plane) -> float:
-    """The largest step of the difference between two neighbouring pixels, in its unit.
+    """Return the largest step of a difference between two neighbouring pixels, in its unit.
 
     Args:
         difference: (H, W, 3), tiled minus untiled. What varies slowly is no seam.
@@ -71,7 +71,7 @@ def seam(difference: Plane) -> float:
     return max(float(step.max(initial=0.0)) for step in steps)
 
 
-def _restore(restorer: Restorer, pixels: Pixels, route: Route, tile: Tile) -> _Run:
+def _restore(restorer: Restorer, pixels: Pixels, route: Route, tile: Tile) -> _Timed:
     start = time.perf_counter()
     image = restorer.restore(pixels, route, tile).image
-    return _Run(image.astype(np.float64) * PEAK, time.perf_counter() - start)
+    return _Timed(image.astype(np.float64) * PEAK, time.perf_counter() - start)

@@ -1,33 +1,23 @@
-"""Result files to a page, its plots and its tables."""
+"""Turn result files into a page, its plots and its tables."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lorair.benchmarks.report import (
-    commands,
-    draw,
-    experts,
-    kernels,
-    latency,
-    markdown,
-    page,
-    quality,
-    throughput,
-    tiles,
-)
+from lorair.benchmarks.report import draw, kernels, latency, page, quality, sections
 from lorair.benchmarks.report.content import Plot, Section, Source, slug
 from lorair.benchmarks.report.files import environments, overview
 from lorair.benchmarks.schema.results_file import read_report
 from lorair.runtime.errors import OptionError
+from lorair.runtime.system.table import escaped, to_markdown
 
 _TAKEN: Final = ("files", "environment", "theme")
 
 
 @dataclass(frozen=True)
 class Made:
-    """plots: file names and their bytes."""
+    """A page, the tables as Markdown, and the plots: file names and their bytes."""
 
     html: str
     markdown: str
@@ -35,11 +25,11 @@ class Made:
 
 
 def read_sources(paths: Sequence[Path]) -> list[Source]:
-    """Read every file, and give it a name of its own. Raises ResultError and OptionError."""
+    """Read every file, and give each its own name. Raises ResultError and OptionError."""
     if len({path.resolve() for path in paths}) < len(paths):
         raise OptionError(
             "report", wanted="each result file once", found="one of them twice",
-            hint="leave it out",
+            hint="leave one out",
         )  # fmt: skip
     stems = [path.stem for path in paths]
     sources: list[Source] = []
@@ -50,38 +40,44 @@ def read_sources(paths: Sequence[Path]) -> list[Source]:
 
 
 def make(sources: Sequence[Source], title: str, baseline: str | None, with_plots: bool) -> Made:
-    """Everything that can be written, nothing written yet."""
+    """Make everything that can be written; write nothing yet."""
     latency.check_baseline(sources, baseline)
     with draw.style():
-        sections = make_sections(sources, baseline)
-        html = page.render(title, overview(sources), _warning(sources), sections)
-        plots = _plot_files(sections) if with_plots else {}
-    return Made(html, markdown.render(sections), plots)
+        found = make_sections(sources, baseline)
+        html = page.render(title, overview(sources), _warning(sources), found)
+        plots = _plot_files(found) if with_plots else {}
+    return Made(html, _markdown(found), plots)
 
 
 def make_sections(sources: Sequence[Source], baseline: str | None) -> list[Section]:
-    """One for each kind that is there, and the environment."""
+    """Make a section for each kind of result that is there, and one for the environment."""
     kinds: dict[str, tuple[str, Callable[[Source], Section]]] = {
-        "latency": (latency.TITLE, lambda source: latency.section(source, baseline)),
-        "throughput": (throughput.TITLE, throughput.section),
-        "experts": (experts.TITLE, experts.section),
-        "kernels": (kernels.TITLE, kernels.section),
-        "quality": (quality.TITLE, quality.section),
-        "tiles": (tiles.TITLE, tiles.section),
-        "commands": (commands.TITLE, commands.section),
+        "latency": ("Latency", lambda source: latency.section(source, baseline)),
+        "throughput": ("Throughput", sections.throughput),
+        "experts": ("Experts", sections.experts),
+        "kernels": ("Kernels", kernels.section),
+        "quality": ("Quality", quality.section),
+        "tiles": ("Tiles", sections.tiles),
+        "commands": ("Commands", sections.commands),
     }
     across: dict[str, Callable[[Sequence[Source]], tuple[Plot, ...]]] = {
         "latency": latency.together,
-        "throughput": throughput.together,
+        "throughput": sections.throughput_together,
     }
-    sections = []
+    made = []
     for kind, (title, make_one) in kinds.items():
         found = [source for source in sources if source.report.kind == kind]
         if found:
             plots = across[kind](found) if kind in across else ()
             parts = tuple(make_one(source) for source in found)
-            sections.append(Section(f"kind_{kind}", title, plots=plots, parts=parts))
-    return [*sections, environments(sources)]
+            made.append(Section(f"kind_{kind}", title, plots=plots, parts=parts))
+    return [*made, environments(sources)]
+
+
+def _markdown(made: Sequence[Section]) -> str:
+    """The summary tables of all sections, each under its caption."""
+    tables = [table for section in made for part in section.walk() for table in part.summary]
+    return "\n".join(f"{escaped(t.caption)}:\n\n{to_markdown(t)}\n" for t in tables)
 
 
 def _anchor(label: str, sources: Sequence[Source]) -> str:
@@ -103,8 +99,8 @@ def _warning(sources: Sequence[Source]) -> str | None:
     )
 
 
-def _plot_files(sections: Sequence[Section]) -> dict[str, bytes]:
-    plots = [plot for section in sections for part in section.walk() for plot in part.plots]
+def _plot_files(made: Sequence[Section]) -> dict[str, bytes]:
+    plots = [plot for section in made for part in section.walk() for plot in part.plots]
     return {
         f"{plot.name}.{ending}": write(plot.figure)
         for plot in plots

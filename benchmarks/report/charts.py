@@ -1,4 +1,4 @@
-"""The kinds of plots, drawn for the width of a phone. What they show is given by the callers."""
+"""Draw the kinds of plots, for the width of a phone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from lorair.benchmarks.report.content import rounded
 from lorair.benchmarks.report.palette import LIGHT, MARKERS, SERIES
+from lorair.benchmarks.schema.statistics import median_interval
+from lorair.benchmarks.tables.cells import rounded
 
 WIDTH: Final = 360.0
 """Of a plot, in units that are pixels on a phone."""
@@ -52,9 +53,9 @@ STAGES: Final = {
 
 @dataclass(frozen=True)
 class Strip:
-    """A series of samples with its summary, all in the unit of the axis.
+    """A series of samples, with the median and its interval.
 
-    warmup: how many of the first are. outliers: positions in `values`.
+    warmup: how many of the first samples are warm-up. outliers: positions in `values`.
     """
 
     name: str
@@ -65,20 +66,30 @@ class Strip:
     warmup: int = 0
     outliers: Sequence[int] = ()
 
+    @classmethod
+    def of(cls, name: str, values: Sequence[float]) -> "Strip":
+        """Return the strip of samples that all count."""
+        return cls(name, values, float(np.median(values)), *median_interval(values))
+
 
 @dataclass(frozen=True)
-class Series:
-    """Points joined by a line. low, high: error bars; empty without any."""
+class Curve:
+    """Points joined by a line.
+
+    names: of the points, for tables; empty for the values of x. low, high: ends of error bars;
+    empty without any.
+    """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     low: Sequence[float] = ()
     high: Sequence[float] = ()
+    names: Sequence[str] = ()
 
 
 def canvas(title: str, height: float, xlabel: str, ylabel: str = "") -> tuple[Figure, Axes]:
-    """An empty plot of `WIDTH` x height (at least 150)."""
+    """Return an empty plot of `WIDTH` x height (at least 150)."""
     size = (WIDTH / _UNIT, max(height, 150.0) / _UNIT)
     figure = Figure(figsize=size, dpi=_UNIT, layout="constrained")
     axes = figure.add_subplot()
@@ -90,7 +101,7 @@ def canvas(title: str, height: float, xlabel: str, ylabel: str = "") -> tuple[Fi
 
 
 def strips(title: str, xlabel: str, rows: Sequence[Strip]) -> Figure:
-    """Every sample of each series, with the median and its interval."""
+    """Draw every sample of each series, with the median and its interval."""
     figure, axes = canvas(title, 118 + 44 * len(rows), xlabel)
     for y, row in _places(rows):
         _samples(axes, y, row)
@@ -121,11 +132,11 @@ def _samples(axes: Axes, y: float, row: Strip) -> None:
                   mfc="none" if warm else color, mec=color, mew=1, alpha=0.8, ls="")  # fmt: skip
 
 
-def stacked(title: str, xlabel: str, rows: Sequence[tuple[str, Mapping[str, float]]]) -> Figure:
-    """A bar of parts for each row; parts that are small everywhere are drawn together."""
+def stacked(title: str, xlabel: str, rows: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Draw a bar of parts for each row; parts that are small everywhere are drawn together."""
     parts = _large(rows)
     figure, axes = canvas(title, 118 + 44 * len(rows), xlabel)
-    for y, (name, values) in _places(rows):
+    for y, (name, values) in _places(list(rows.items())):
         left = 0.0
         for part, color in parts.items():
             width = values.get(part, 0.0)
@@ -140,12 +151,12 @@ def stacked(title: str, xlabel: str, rows: Sequence[tuple[str, Mapping[str, floa
     return figure
 
 
-def _large(rows: Sequence[tuple[str, Mapping[str, float]]]) -> dict[str, str]:
+def _large(rows: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
     """The parts that are drawn by themselves, and their colours."""
-    names = list(dict.fromkeys(part for _, values in rows for part in values))
+    names = list(dict.fromkeys(part for values in rows.values() for part in values))
     large = [
         part for part in names
-        if any(v.get(part, 0.0) > 0.04 * sum(v.values()) for _, v in rows)
+        if any(v.get(part, 0.0) > 0.04 * sum(v.values()) for v in rows.values())
     ]  # fmt: skip
     free = [c for c in SERIES if c not in {LIGHT[STAGES[p]] for p in large if p in STAGES}]
     colors: dict[str, str] = {}
@@ -158,9 +169,9 @@ def _large(rows: Sequence[tuple[str, Mapping[str, float]]]) -> dict[str, str]:
 
 
 def lines(
-    title: str, xlabel: str, ylabel: str, series: Sequence[Series], log: tuple[bool, bool]
+    title: str, xlabel: str, ylabel: str, series: Sequence[Curve], log: tuple[bool, bool]
 ) -> Figure:
-    """Curves with a marker at each measured point. log: of x and of y."""
+    """Draw curves with a marker at each measured point. log: of x and of y."""
     figure, axes = canvas(title, 250 + 16 * (-(-len(series) // 2)), xlabel, ylabel)
     for i, one in enumerate(series):
         color, marker = SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)]
@@ -196,7 +207,7 @@ def _measured_axis(axes: Axes, xs: Sequence[float], log: bool) -> None:
 
 
 def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
-    """A logarithmic axis with plain numbers: 1, 2, 5, 10, or fewer where it is long."""
+    """Make an axis logarithmic, with plain numbers: 1, 2, 5, 10, or fewer where it is long."""
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis = axes.xaxis if which == "x" else axes.yaxis
     decades = np.log10(high / low) if low else 9.0
@@ -207,7 +218,7 @@ def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
 
 
 def place_legend(figure: Figure, handles: list[Any], labels: list[str], columns: int = 0) -> None:
-    """Below the plot; columns: 0 takes as many as there is room for."""
+    """Put the legend below the plot; columns: 0 takes as many as there is room for."""
     wide = any(len(label) > 14 for label in labels)
     count = columns or (2 if wide or len(labels) == 4 else 3)
     if any(len(label) > 24 for label in labels):
@@ -230,14 +241,19 @@ def _name(axes: Axes, y: float, name: str, value: str) -> None:
 
 def _rows_axis(axes: Axes, count: int, values: Sequence[float]) -> None:
     axes.set_ylim(-0.55, count - 0.35)
-    axes.yaxis.set_visible(False)
-    axes.spines["left"].set_visible(False)
+    hide_y(axes)
     low, high = (min(values), max(values)) if values else (0.0, 0.0)
     if low > 0 and high / low > _LOG_FROM:
         log_axis(axes, "x", low, high)
     else:
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def hide_y(axes: Axes) -> None:
+    """Leave only the x axis and its grid."""
+    axes.yaxis.set_visible(False)
+    axes.spines["left"].set_visible(False)
     axes.grid(True, axis="x")
 
 
@@ -248,7 +264,7 @@ def _dot(marker: str, role: str, label: str, hollow: bool = False) -> Line2D:
 
 
 def short(name: str) -> str:
-    """On one line, as much as fits, without what XML cannot hold."""
+    """Return as much of a name as fits on one line, without what XML cannot hold."""
     name = _clean(name)
     return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
 

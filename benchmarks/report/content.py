@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorair.benchmarks.schema import Preview, Report
+from lorair.benchmarks.schema.quality import Preview
+from lorair.benchmarks.schema.results_file import Report
+from lorair.runtime.system.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,32 +18,14 @@ if TYPE_CHECKING:
 class Source:
     """A result file.
 
-    label: its name, or its path where several have that name. anchor: like it, letters, digits
-    and hyphens; anchors and file names of its parts add an underscore and more.
+    label: its name, or its path where several have that name. anchor: letters, digits and
+    hyphens of the label; anchors and file names of its parts add an underscore and more.
     """
 
     path: Path
     label: str
     anchor: str
     report: Report
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A table's cell. value: the file's number behind the rounded text, if it is one."""
-
-    text: str
-    value: float | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """Columns that start with `>` are right-aligned. folded: closed until it is asked for."""
-
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +40,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Slider:
-    """Before and after of one picture. scores: in words."""
+    """A picture before and after. scores: in words."""
 
     name: str
     scores: str
@@ -65,7 +49,7 @@ class Slider:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what is under it. code: a command line. summary: tables for a README."""
+    """A heading and what is under it. code: a command line. summary: tables for Markdown."""
 
     anchor: str
     title: str
@@ -76,43 +60,15 @@ class Section:
     plots: tuple[Plot, ...] = ()
     sliders: tuple[Slider, ...] = ()
     parts: tuple["Section", ...] = ()
-    summary: tuple[Table, ...] = field(default=(), repr=False)
+    summary: tuple[Table, ...] = ()
 
     def walk(self) -> Iterator["Section"]:
-        """This and everything below, in the order of the page."""
+        """Yield this section and everything below it, in the order of the page."""
         yield self
         for part in self.parts:
             yield from part.walk()
 
 
 def slug(text: str) -> str:
-    """Letters, digits and hyphens."""
+    """Return a text's letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
-
-
-def text(value: object) -> Cell:
-    """A cell that is no number; a dash for None."""
-    return Cell("–" if value is None else str(value))
-
-
-def rounded(value: float) -> str:
-    """Three digits or more, none behind the point from 100 on."""
-    if abs(value) < 1:
-        return f"{value:.3g}"
-    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    return f"{value:.{digits}f}"
-
-
-def number(value: float | None, scale: float = 1.0) -> Cell:
-    """A measured number, shown times `scale`; a dash for None."""
-    return Cell("–") if value is None else Cell(rounded(value * scale), float(value))
-
-
-def milliseconds(seconds: float | None) -> Cell:
-    """Seconds, shown in milliseconds."""
-    return number(seconds, 1e3)
-
-
-def gigabytes(size: float | None) -> Cell:
-    """Bytes, shown in GB."""
-    return number(size, 1e-9)

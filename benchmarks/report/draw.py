@@ -1,4 +1,4 @@
-"""Figures as SVG, inside a page or in a file, and as PNG."""
+"""Write figures as SVG, inside a page or in a file, and as PNG."""
 
 import logging
 import re
@@ -24,7 +24,7 @@ _REFERENCE: Final = re.compile(r"url\(#([^)]+)\)")
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Everything is drawn and written inside of it."""
+    """Set the style in which everything is drawn and written within the block."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()  # whatever the user's own matplotlibrc says
@@ -35,17 +35,17 @@ def style() -> Iterator[None]:
 
 
 def png(figure: Figure) -> bytes:
-    """On light paper, 1080 pixels wide."""
+    """Return a figure as PNG, on light paper, 1080 pixels wide."""
     return _saved(figure, "png", LIGHT["paper"])
 
 
 def svg(figure: Figure) -> bytes:
-    """A file of its own, on light paper."""
+    """Return a figure as an SVG file, on light paper."""
     return _saved(figure, "svg", LIGHT["paper"])
 
 
 def inline_svg(plot: Plot) -> str:
-    """An element for a page: colours are CSS variables, ids begin with the plot's name."""
+    """Return an element for a page: colours are CSS variables, ids begin with the plot's name."""
     root = ElementTree.fromstring(_saved(plot.figure, "svg", "none"))
     _plain_names(root)
     for parent in list(root.iter()):

@@ -1,17 +1,13 @@
-"""What the section of every result file begins with."""
+"""The beginning of the section of every result file, and the overview of the files."""
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 
-from lorair.benchmarks.report.content import (
-    Plot,
-    Section,
-    Slider,
-    Source,
-    Table,
-    text,
-)
-from lorair.benchmarks.schema import Report
+from lorair.benchmarks.report.content import Plot, Section, Slider, Source
+from lorair.benchmarks.schema.results_file import Report
+from lorair.benchmarks.tables.cells import text
+from lorair.runtime.system.table import Table
 
 INCOMPLETE = "incomplete"
 
@@ -20,15 +16,16 @@ def file_section(
     source: Source,
     remarks: Sequence[str] = (),
     findings: Sequence[str] = (),
-    tables: tuple[Table, ...] = (),
-    plots: tuple[Plot, ...] = (),
-    sliders: tuple[Slider, ...] = (),
-    parts: tuple[Section, ...] = (),
-    summary: tuple[Table, ...] = (),
+    tables: Sequence[Table] = (),
+    plots: Sequence[Plot] = (),
+    sliders: Sequence[Slider] = (),
+    parts: Sequence[Section] = (),
+    summary: Sequence[Table] = (),
 ) -> Section:
-    """A file's own section: what was measured, when, by which command, and what was found.
+    """Return a file's section: what was measured, when, by which command, and what was found.
 
-    remarks: of the measurement, for one line. findings: sentences, each a paragraph.
+    remarks: of the measurement, for one line. findings: sentences, each a paragraph. summary:
+    tables for Markdown; the file's label is put in front of their captions.
     """
     report = source.report
     said = [_bundles(report), *remarks, machine(report), day(report) or "date not known"]
@@ -41,33 +38,33 @@ def file_section(
         badges=() if report.complete else (INCOMPLETE,),
         remarks=tuple(lines),
         code=command(report),
-        tables=tables,
-        plots=plots,
-        sliders=sliders,
-        parts=parts,
-        summary=summary,
+        tables=tuple(tables),
+        plots=tuple(plots),
+        sliders=tuple(sliders),
+        parts=tuple(parts),
+        summary=tuple(replace(t, caption=f"{source.label}: {t.caption}") for t in summary),
     )
 
 
 def command(report: Report) -> str | None:
-    """The command line as a shell takes it; None if it is not known."""
+    """Return the command line as a shell takes it; None if it is not known."""
     return shlex.join(report.command) if report.command else None
 
 
 def machine(report: Report) -> str:
-    """Processor, cores and GPUs."""
+    """Return the processor, cores and GPUs in words."""
     e = report.environment
     gpus = "".join(f", {gpu.name}" for gpu in e.gpus)
     return f"{e.cpu}, {e.cores} cores{gpus}"
 
 
 def day(report: Report) -> str | None:
-    """Of the date, without the time."""
+    """Return the day of the measurement."""
     return report.date and report.date.partition("T")[0]
 
 
 def overview(sources: Sequence[Source]) -> Table:
-    """One line a file, each the way to its section."""
+    """Return one line for each file, which leads to its section."""
     rows = tuple(
         (text(s.label), text(s.report.kind), text("yes" if s.report.complete else INCOMPLETE),
          text(day(s.report)), text(machine(s.report)))
@@ -77,7 +74,7 @@ def overview(sources: Sequence[Source]) -> Table:
 
 
 def environments(sources: Sequence[Source]) -> Section:
-    """Machine, versions and settings of every file."""
+    """Return the machine, versions and settings of every file."""
     parts = tuple(
         Section(f"{s.anchor}_environment", s.label, tables=(_environment(s.report),))
         for s in sources

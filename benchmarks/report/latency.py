@@ -1,28 +1,19 @@
-"""Latency results: tables, distributions, stages, curves over the sizes."""
+"""The sections and plots of latency results."""
 
 from collections.abc import Sequence
 from typing import Final
 
-from lorair.benchmarks.report.content import (
-    Cell,
-    Plot,
-    Section,
-    Source,
-    Table,
-    gigabytes,
-    milliseconds,
-    number,
-    rounded,
-    text,
-)
+from lorair.benchmarks.report import plots
+from lorair.benchmarks.report.charts import Curve, Strip
+from lorair.benchmarks.report.content import Plot, Section, Source
 from lorair.benchmarks.report.files import file_section
-from lorair.benchmarks.report.latency_plots import size_plots
-from lorair.benchmarks.report.sizes import curves
-from lorair.benchmarks.schema import Configuration, LatencyReport, Summary
+from lorair.benchmarks.schema.latency import Configuration, LatencyReport, Summary
+from lorair.benchmarks.tables.latency import by_size, comparison, labels, side_by_side, stages
+from lorair.benchmarks.timing.latency import CPU, TOTAL
 from lorair.runtime.errors import OptionError
 
-TITLE: Final = "Latency"
-_README_ROWS: Final = (("router", "router"), ("restorer", "restorer"), ("file to file", "total"))
+Named = Sequence[tuple[str, Configuration]]
+_MEDIANS: Final = ", medians of the stages"
 
 
 def check_baseline(sources: Sequence[Source], baseline: str | None) -> None:
@@ -43,87 +34,22 @@ def check_baseline(sources: Sequence[Source], baseline: str | None) -> None:
 
 
 def section(source: Source, baseline: str | None) -> Section:
-    """Everything of one file."""
+    """Return everything of a latency result."""
     report = source.report
     assert isinstance(report, LatencyReport)
-    names = labels(report)
-    by_size = _by_size(report)
-    plots = [plot for found in by_size.values() for plot in size_plots(source.anchor, found, names)]
-    timed = [(names[id(c)], c) for c in report.configurations if "total" in c.summary]
+    names, sizes = labels(report), by_size(report)
+    drawn = [plot for found in sizes.values() for plot in _size(source.anchor, found, names)]
+    timed = [(names[id(c)], c) for c in report.configurations if TOTAL in c.summary]
     if len({c.size for _, c in timed}) > 1:
-        plots += curves(source.anchor, timed)
+        drawn += _curves(source.anchor, timed)
     notes = [f"{names[id(c)]}: {note}" for c in report.configurations for note in c.notes]
-    tables = (_comparison(by_size, names, baseline), _stages(by_size, names))
-    summary = [_readme(source, found, names, baseline) for found in by_size.values()]
+    ordered = [c for found in sizes.values() for c in found]
+    tables = [comparison(report, baseline), stages(ordered, names)] if sizes else []
+    caption = "medians in milliseconds"
+    summary = [side_by_side(caption, found, names, baseline) for found in sizes.values()]
     return file_section(
-        source, _remarks(report), notes, tables if by_size else (), tuple(plots),
-        summary=tuple(summary),
-    )  # fmt: skip
-
-
-def _by_size(report: LatencyReport) -> dict[str, list[Configuration]]:
-    sizes = dict.fromkeys(c.size for c in report.configurations)
-    return {size: [c for c in report.configurations if c.size == size] for size in sizes}
-
-
-def together(sources: Sequence[Source]) -> tuple[Plot, ...]:
-    """Curves over more sizes than any file has by itself, of files of like measurements."""
-    groups: dict[object, list[LatencyReport]] = {}
-    for source in sources:
-        if isinstance(source.report, LatencyReport):
-            groups.setdefault(_conditions(source.report), []).append(source.report)
-    plots: list[Plot] = []
-    for reports in groups.values():
-        most = max(len({c.size for c in report.configurations}) for report in reports)
-        found = _most_rounds(reports)
-        if len({c.size for _, c in found}) > most:
-            name = f"latency_together-{len(plots) // 2 + 1}"
-            plots += curves(name, found, ", files together")
-    return tuple(plots)
-
-
-def _conditions(report: LatencyReport) -> object:
-    """What has to be equal for two files to be drawn as one."""
-    e, settings = report.environment, report.settings
-    bundles = frozenset((b.label, b.precision, b.source, b.digest) for b in report.bundles)
-    return e.cpu, e.cores, settings.get("threads"), settings.get("reuse_route"), bundles
-
-
-def _most_rounds(reports: Sequence[LatencyReport]) -> list[tuple[str, Configuration]]:
-    """Of a configuration that several files have, the one with most rounds."""
-    best: dict[tuple[str, str], Configuration] = {}
-    for report in reports:
-        names = labels(report)
-        for c in report.configurations:
-            key = names[id(c)], c.size
-            if "total" in c.summary and (key not in best or c.rounds > best[key].rounds):
-                best[key] = c
-    return [(name, c) for (name, _), c in best.items()]
-
-
-def labels(report: LatencyReport) -> dict[int, str]:
-    """What each configuration (by its id) is called: the backend, and what else differs."""
-    several = len(report.bundles) > 1
-    names = {}
-    for c in report.configurations:
-        batch = getattr(c, "batch", 1)
-        parts = [c.bundle] * several + [c.backend] + [f"batch {batch}"] * (batch > 1)
-        names[id(c)] = ", ".join(parts)
-    return names
-
-
-def times_as_fast(
-    configurations: Sequence[Configuration], names: dict[int, str], baseline: str | None
-) -> dict[int, float]:
-    """Of the totals' medians a picture, by the configuration's id: the baseline's over its own."""
-    totals = {
-        id(c): c.summary["total"].p50 / c.batch for c in configurations if "total" in c.summary
-    }
-    named = [value for key, value in totals.items() if names[key] == baseline]
-    if not totals or (baseline is not None and not named):
-        return {}
-    slowest = named[0] if named else max(totals.values())
-    return {key: slowest / value for key, value in totals.items() if value > 0}
+        source, _remarks(report), notes, tables=tables, plots=drawn, summary=summary
+    )
 
 
 def _remarks(report: LatencyReport) -> list[str]:
@@ -135,83 +61,97 @@ def _remarks(report: LatencyReport) -> list[str]:
         found.append(f"{threads} threads")
     if settings.get("reuse_route"):
         found.append("the route is reused: the router is not in the totals")
-    if report.gpu_states:
-        found += [f"{state.name}" for state in report.gpu_states[:1]]
-    return found
+    return found + [state.name for state in report.gpu_states[:1]]
 
 
-def _comparison(
-    by_size: dict[str, list[Configuration]], names: dict[int, str], baseline: str | None
-) -> Table:
-    """One line a configuration: the whole way, file to file."""
-    every = [c for found in by_size.values() for c in found]
-    quality = any(c.psnr_db is not None for c in every)
-    device = any(c.memory.device is not None for c in every)
-    rows = []
-    for size, found in by_size.items():
-        ratios = times_as_fast(found, names, baseline)
-        for c in found:
-            total = c.summary.get("total")
-            row = [text(names[id(c)]), text(size), *_times(total), number(ratios.get(id(c))),
-                   gigabytes(c.memory.host), _outliers(total), _warmup(c)]  # fmt: skip
-            row += [gigabytes(c.memory.device)] * device + [number(c.psnr_db)] * quality
-            rows.append(tuple(row))
-    columns = ("", "size", ">p50", ">95 % interval", ">p90", ">p99", ">times as fast",
-               ">peak GB", ">outliers", ">warm-up",
-               *([">GPU, GB"] * device), *([">PSNR, dB"] * quality))  # fmt: skip
-    against = baseline or "the slowest of the size"
-    caption = f"File to file, milliseconds; times as fast as {against}"
-    return Table(caption, columns, tuple(rows))
+def _size(anchor: str, found: Sequence[Configuration], names: dict[int, str]) -> list[Plot]:
+    """Plots of one size: every run, the stages, and cold starts if there are any."""
+    size, drawn = found[0].size, []
+    if timed := [c for c in found if TOTAL in c.summary]:
+        runs = [_strip(names[id(c)], c) for c in timed]
+        drawn = [
+            plots.strips(f"{anchor}_{size}_runs", f"Every run, {size}", plots.MILLISECONDS, runs,
+                         ", file to file"),
+            plots.stacked(f"{anchor}_{size}_stages", f"Where the time goes, {size}",
+                          plots.MILLISECONDS, {names[id(c)]: _medians(c.summary) for c in timed},
+                          _MEDIANS),
+        ]  # fmt: skip
+    if cold := {names[id(c)]: _medians(c.cold_summary) for c in found if TOTAL in c.cold_summary}:
+        title = f"The first picture of a process, {size}"
+        drawn.append(
+            plots.stacked(f"{anchor}_{size}_cold", title, plots.MILLISECONDS, cold, _MEDIANS)
+        )
+    return drawn
 
 
-def _stages(by_size: dict[str, list[Configuration]], names: dict[int, str]) -> Table:
-    """Every stage of every configuration."""
-    rows = [
-        (text(names[id(c)]), text(size), text(stage), *_times(s), milliseconds(s.min),
-         _outliers(s))
-        for size, found in by_size.items()
-        for c in found
-        for stage, s in c.summary.items()
+def _strip(name: str, c: Configuration) -> Strip:
+    s = c.summary[TOTAL]
+    values = c.samples[TOTAL]
+    return Strip(name, values, s.p50, s.interval.low, s.interval.high, c.warmup, s.outliers)
+
+
+def _medians(summary: dict[str, Summary]) -> dict[str, float]:
+    """Seconds of the stages that add up to the total."""
+    return {stage: s.p50 for stage, s in summary.items() if stage not in (TOTAL, CPU)}
+
+
+def together(sources: Sequence[Source]) -> tuple[Plot, ...]:
+    """Plot curves over more sizes than any file has by itself, of files that are alike."""
+    groups: dict[object, list[LatencyReport]] = {}
+    for source in sources:
+        if isinstance(source.report, LatencyReport):
+            groups.setdefault(_conditions(source.report), []).append(source.report)
+    drawn: list[Plot] = []
+    for reports in groups.values():
+        most = max(len({c.size for c in report.configurations}) for report in reports)
+        found = _most_rounds(reports)
+        if len({c.size for _, c in found}) > most:
+            name = f"latency_together-{len(drawn) // 2 + 1}"
+            drawn += _curves(name, found, ", files together")
+    return tuple(drawn)
+
+
+def _conditions(report: LatencyReport) -> object:
+    """What has to be equal for two files to be drawn as one."""
+    e, settings = report.environment, report.settings
+    bundles = frozenset((b.label, b.precision, b.source, b.digest) for b in report.bundles)
+    return e.cpu, e.cores, settings.get("threads"), settings.get("reuse_route"), bundles
+
+
+def _most_rounds(reports: Sequence[LatencyReport]) -> Named:
+    """Of a configuration that several files have, the one with most rounds."""
+    best: dict[tuple[str, str], Configuration] = {}
+    for report in reports:
+        names = labels(report)
+        for c in report.configurations:
+            key = names[id(c)], c.size
+            if TOTAL in c.summary and (key not in best or c.rounds > best[key].rounds):
+                best[key] = c
+    return [(name, c) for (name, _), c in best.items()]
+
+
+def _curves(name: str, found: Named, where: str = "") -> list[Plot]:
+    """Time and memory by size, a curve for each name. where: for titles."""
+    timed, held = ([_curve(n, found, memory) for n in dict.fromkeys(n for n, _ in found)]
+                   for memory in (False, True))  # fmt: skip
+    drawn = [
+        plots.lines(f"{name}_time-by-size", f"Time by size{where}", "megapixels",
+                    plots.SECONDS, timed, (True, True))
     ]  # fmt: skip
-    columns = ("", "size", "stage", ">p50", ">95 % interval", ">p90", ">p99", ">min",
-               ">outliers")  # fmt: skip
-    return Table("Every stage, milliseconds", columns, tuple(rows), folded=True)
+    if known := [curve for curve in held if curve.y]:
+        drawn.append(
+            plots.lines(f"{name}_memory-by-size", f"Peak memory by size{where}", "megapixels",
+                        plots.GIGABYTES, known, (True, False))
+        )  # fmt: skip
+    return drawn
 
 
-def _times(summary: Summary | None) -> tuple[Cell, ...]:
-    if summary is None:
-        return (text(None),) * 4
-    low, high = summary.interval.low, summary.interval.high
-    between = Cell(f"{rounded(low * 1e3)} to {rounded(high * 1e3)}")
-    return milliseconds(summary.p50), between, milliseconds(summary.p90), milliseconds(summary.p99)
-
-
-def _outliers(summary: Summary | None) -> Cell:
-    return text(None) if summary is None else Cell(f"{len(summary.outliers)} of {summary.count}")
-
-
-def _warmup(c: Configuration) -> Cell:
-    return Cell(f"{c.warmup} of {c.rounds}")
-
-
-def _readme(
-    source: Source,
-    found: Sequence[Configuration],
-    names: dict[int, str],
-    baseline: str | None,
-) -> Table:
-    """One size, a column a configuration, as in docs/benchmarks.md."""
-    ratios = times_as_fast(found, names, baseline)
-    rows = [
-        (text(label), *(milliseconds(_median(c, stage)) for c in found))
-        for label, stage in _README_ROWS
-    ]
-    rows.append((text("times as fast"), *(number(ratios.get(id(c))) for c in found)))
-    rows.append((text("peak memory, GB"), *(gigabytes(c.memory.host) for c in found)))
-    caption = f"{source.label}: medians in milliseconds"
-    columns = (found[0].size, *(f">{names[id(c)]}" for c in found))
-    return Table(caption, columns, tuple(rows))
-
-
-def _median(c: Configuration, stage: str) -> float | None:
-    return c.summary[stage].p50 if stage in c.summary else None
+def _curve(name: str, found: Named, memory: bool) -> Curve:
+    some = sorted((c for n, c in found if n == name), key=lambda c: c.height * c.width)
+    some = [c for c in some if not memory or c.memory.host]
+    x, names = [c.height * c.width / 1e6 for c in some], [c.size for c in some]
+    if memory:
+        return Curve(name, x, [c.memory.host or 0 for c in some], names=names)
+    totals = [c.summary[TOTAL] for c in some]
+    low, high = [s.interval.low for s in totals], [s.interval.high for s in totals]
+    return Curve(name, x, [s.p50 for s in totals], low, high, names)

@@ -1,4 +1,4 @@
-"""The page: one HTML file with its styles, script and pictures in it."""
+"""Write the page: one HTML file with its styles, script and pictures in it."""
 
 import base64
 import hashlib
@@ -8,20 +8,21 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from lorair.benchmarks.report.content import Plot, Section, Table
+from lorair.benchmarks.report.content import Plot, Section
 from lorair.benchmarks.report.draw import inline_svg
 from lorair.benchmarks.report.palette import declarations
+from lorair.runtime.system.table import Table
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
 def render(title: str, overview: Table, warning: str | None, sections: list[Section]) -> str:
-    """The whole document.
+    """Return the whole document.
 
     Args:
         title: of the page.
         overview: of the files; its first column leads to their sections.
-        warning: what a reader has to know before all else.
+        warning: stands above everything else; None without one.
         sections: one for each kind, and the environment.
     """
     environment = Environment(

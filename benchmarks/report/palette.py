@@ -1,6 +1,6 @@
 """Colours by their role, for light and dark.
 
-The series' are Okabe and Ito's, which people with every kind of colour vision tell apart;
+Those of series are by Okabe and Ito, and can be told apart with every kind of colour vision;
 some are darkened or lightened so that they stand out from the paper.
 """
 
@@ -34,10 +34,10 @@ _VARIABLES: Final = {light: f"var(--{role})" for role, (light, _) in ROLES.items
 
 
 def variable(color: str) -> str:
-    """The CSS variable of a light colour; other colours stay."""
+    """Return the CSS variable of a light colour; other colours stay."""
     return _VARIABLES.get(color.lower(), color)
 
 
 def declarations(dark: bool) -> str:
-    """The CSS variables of one theme."""
+    """Return the CSS variables of one theme."""
     return " ".join(f"--{role}: {both[dark]};" for role, both in ROLES.items())

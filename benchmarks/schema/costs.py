@@ -1,18 +1,19 @@
-"""Of `lorair-bench throughput`, `commands`, `experts` and `kernels`."""
+"""The results of `lorair-bench throughput`, `commands`, `experts` and `kernels`."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from lorair.benchmarks.schema.latency import Interval
-from lorair.benchmarks.schema.parts import Bytes, Part, Result, Row, Samples, Seconds
+from lorair.benchmarks.schema.parts import Bytes, Part, Result, Row, Samples, Seconds, Sized
 
 
 class ThroughputRun(Part):
-    """So many pictures at once. seconds, cpu_seconds: of each round over all pictures.
+    """The rounds with one number of pictures at once.
 
-    stages: seconds that pictures spend on each part, a round; they overlap, so their sum is
-    more than the round takes. bottleneck: the part with most of them.
+    seconds, cpu_seconds: of each round, over all pictures. stages: seconds that the pictures
+    of a round spend on each part; parts overlap, so their sum is more than the round takes.
+    bottleneck: the part that takes most of them.
     """
 
     jobs: Annotated[int, Field(ge=1)]
@@ -23,7 +24,7 @@ class ThroughputRun(Part):
 
 
 class ThroughputReport(Result):
-    """`lorair-bench throughput`. megapixels: of all pictures together."""
+    """What `lorair-bench throughput` measured. megapixels: of all pictures together."""
 
     kind: Literal["throughput"] = "throughput"
     backend: str
@@ -33,10 +34,11 @@ class ThroughputReport(Result):
 
 
 class CommandRun(Part):
-    """A whole command. seconds, cpu_seconds: of each run, from start to exit.
+    """A whole command.
 
-    peak_memory: the most bytes that one of its processes held; None where not known.
-    output: what the last run printed on stdout and stderr, its end.
+    seconds, cpu_seconds: of each run, from start to exit. peak_memory: the most bytes that one
+    of its processes held; None where not known. output: the end of what the last run printed
+    on stdout and stderr.
     """
 
     command: tuple[str, ...]
@@ -48,21 +50,21 @@ class CommandRun(Part):
 
 
 class CommandsReport(Result):
-    """`lorair-bench commands`. sizes: bytes of files and folders after the last run."""
+    """What `lorair-bench commands` measured. sizes: bytes of files and folders afterwards."""
 
     kind: Literal["commands"] = "commands"
     runs: tuple[CommandRun, ...]
     sizes: dict[str, Bytes] = Field(default_factory=dict)
 
 
-class ExpertRow(Part):
+class ExpertRow(Sized):
     """A mixture of experts in one form, at one size, on one route.
 
-    rank: of each expert. form: `merged`: the experts merged into the weights for the route,
-    beforehand; `gates`: the gates an input, the weights merged at every run; `fused`: the
-    fused operators' kernels. samples: seconds of the restoration network in each round, in
-    their order; position i of all rows with the same number of experts and size is the same
-    round. p50, interval: of them. bundle_bytes: graph and weights of the restorer in this
+    rank: of each expert. form: `merged`: the experts are merged into the weights for the
+    route, beforehand; `gates`: the gates are an input, and the weights are merged at every
+    run; `fused`: the kernels of the fused operators. samples: seconds of the restoration
+    network in each round, in their order; position i of all rows with the same number of
+    experts and size is the same round. bundle_bytes: graph and weights of the restorer in this
     form. switch_seconds: until another route can run; 0 where it is an input. note: for
     people, such as why nothing was timed.
     """
@@ -71,8 +73,6 @@ class ExpertRow(Part):
     top_k: Annotated[int, Field(ge=1)]
     rank: Annotated[int, Field(ge=1)]
     form: Literal["merged", "gates", "fused"]
-    height: Annotated[int, Field(ge=1)]
-    width: Annotated[int, Field(ge=1)]
     samples: Samples = ()
     p50: Seconds | None = None
     interval: Interval | None = None
@@ -81,14 +81,9 @@ class ExpertRow(Part):
     switch_seconds: Seconds | None = None
     note: str = ""
 
-    @property
-    def size(self) -> str:
-        """Height x width."""
-        return f"{self.height}x{self.width}"
-
 
 class ExpertsReport(Result):
-    """`lorair-bench experts`. crossover: what follows from the rows, in sentences."""
+    """What `lorair-bench experts` measured. crossover: what follows from the rows, in words."""
 
     kind: Literal["experts"] = "experts"
     preset: str
@@ -105,17 +100,62 @@ class ExpertsReport(Result):
         return self
 
 
+class Device(Part):
+    """A GPU as the floors of kernels see it.
+
+    bandwidth: of a copy, reading plus writing, in bytes a second. rate: of large fp16 matrix
+    products with fp32 sums, in operations a second (a multiply-add is two).
+    """
+
+    name: str
+    bandwidth: Annotated[float, Field(gt=0)]
+    rate: Annotated[float, Field(gt=0)]
+
+
+class LayerRow(Part):
+    """One fused operator at one place of the network.
+
+    inputs, outputs: channels. height, width: of its input. count: how often the network has
+    it. floor_ms: milliseconds that no kernel can beat; bound_by: what sets them. fused_ms: of
+    our kernel; unfused_ms: of PyTorch's separate operators; merged_ms: of those with weights
+    that were merged beforehand.
+    """
+
+    operator: str
+    inputs: int
+    outputs: int
+    height: int
+    width: int
+    count: int
+    bytes: Annotated[int, Field(gt=0)]
+    operations: Annotated[int, Field(ge=0)]
+    floor_ms: Annotated[float, Field(ge=0)]
+    bound_by: str
+    fused_ms: float | None = None
+    unfused_ms: float | None = None
+    merged_ms: float | None = None
+
+
 class KernelSize(Part):
-    """One picture size on one device; durations as named, `_ms` in milliseconds."""
+    """One picture size on one device. network_ms: milliseconds of the whole network."""
 
     size: tuple[int, int]
-    device: Row
-    layers: tuple[Row, ...]
+    device: Device
+    layers: Annotated[tuple[LayerRow, ...], Field(min_length=1)]
     network_ms: dict[str, float] | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the size and the device."""
+        return f"{self.size[0]}x{self.size[1]}, {self.device.name}"
+
+    def total(self, field: str) -> float:
+        """Return a field of the layers summed over the network, each as often as it is there."""
+        return float(sum(getattr(layer, field) * layer.count for layer in self.layers))
 
 
 class KernelsReport(Result):
-    """`lorair-bench kernels`. compiled: what each kernel takes, None if it was not compiled."""
+    """What `lorair-bench kernels` measured. compiled: the resources that each kernel takes."""
 
     kind: Literal["kernels"] = "kernels"
     preset: str

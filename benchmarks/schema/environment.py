@@ -1,4 +1,4 @@
-"""What a measurement was made on and of, so that it can be compared or not."""
+"""Describe the machine, the software and the bundle of a measurement."""
 
 import os
 import platform
@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from lorair.benchmarks.schema import BundleRecord, Environment, Gpu, nvml
+from lorair.benchmarks.schema import nvml
+from lorair.benchmarks.schema.parts import BundleRecord, Environment, Gpu
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.gpu.driver import DriverInfo, examine
 from lorair.runtime.system.machine import affinity, cpu_quota, processor_name, usable_cores
@@ -27,7 +28,7 @@ _PACKAGES = (
 
 
 def describe() -> Environment:
-    """Machine, system and versions of the libraries that matter."""
+    """Return the machine, the system and the versions of the libraries that matter."""
     driver = examine()
     found = None if isinstance(driver, str) else driver
     return Environment(
@@ -51,7 +52,7 @@ def _gpus(driver: DriverInfo | None) -> tuple[Gpu, ...]:
 
 
 def describe_bundle(bundle: Bundle, label: str) -> BundleRecord:
-    """What names a bundle's content."""
+    """Return what identifies a bundle."""
     manifest = bundle.manifest
     model = manifest.model
     return BundleRecord(
@@ -64,12 +65,12 @@ def describe_bundle(bundle: Bundle, label: str) -> BundleRecord:
 
 
 def command_line() -> tuple[str, ...]:
-    """The arguments of this process, the script's name without its folder."""
+    """Return the arguments of this process, with the script's name without its folder."""
     return (Path(sys.argv[0]).name, *sys.argv[1:])
 
 
 def now() -> str:
-    """Date and time in UTC, ISO 8601."""
+    """Return the date and time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

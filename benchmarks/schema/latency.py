@@ -1,10 +1,18 @@
-"""Of `lorair-bench latency`."""
+"""The result of `lorair-bench latency`."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lorair.benchmarks.schema.parts import Bytes, Count, Part, Result, Samples, Seconds, Yardstick
+from lorair.benchmarks.schema.parts import (
+    Bytes,
+    Count,
+    Part,
+    Result,
+    Samples,
+    Seconds,
+    Sized,
+)
 
 
 class Interval(Part):
@@ -16,10 +24,10 @@ class Interval(Part):
 
 
 class Summary(Part):
-    """One stage's samples without those of the warm-up, in seconds.
+    """A summary of one stage's samples without those of the warm-up, in seconds.
 
-    interval: of the median (p50), by bootstrap. outliers: positions in the samples of
-    values far from the median; they are counted in everything else.
+    interval: of the median (p50), by bootstrap. outliers: positions in the samples of the
+    values far from the median; nothing else leaves them out.
     """
 
     count: Annotated[int, Field(ge=1)]
@@ -32,27 +40,25 @@ class Summary(Part):
 
 
 class Memory(Part):
-    """The most bytes held up to the end of the configuration; None where not known."""
+    """The most bytes that a process has held so far; None where that is not known."""
 
     host: Bytes | None = None
     device: Bytes | None = None
 
 
-class Configuration(Part):
-    """One thing that was timed.
+class Configuration(Sized):
+    """One bundle on one backend, timed at one size.
 
-    bundle: its label. batch: equal-size pictures in a run; all durations are those of the
-    whole batch. first: the untimed first run's stages. samples: every timed run's
-    stages, in the order of the rounds, and their sum `total`; `cold` the same of runs in
-    fresh processes, with `start`. warmup: how many of the samples are left out of the
-    summaries. psnr_db: against the run's reference picture.
+    bundle: its label. batch: pictures in a run; all durations are those of the whole batch.
+    first: the stages of the first run, which is not counted. samples: the stages of every
+    timed run in the order of the rounds, their sum `total` and the CPU time `cpu`; cold: the
+    same for the first run of fresh processes, with `start`. warmup: how many of the first
+    samples the summaries leave out. psnr_db: against the run's reference picture.
     """
 
     bundle: str
     backend: str
     description: str
-    height: Annotated[int, Field(ge=1)]
-    width: Annotated[int, Field(ge=1)]
     batch: Annotated[int, Field(ge=1)] = 1
     first: dict[str, Seconds] = Field(default_factory=dict)
     samples: dict[str, Samples] = Field(default_factory=dict)
@@ -65,18 +71,13 @@ class Configuration(Part):
     notes: tuple[str, ...] = ()
 
     @property
-    def size(self) -> str:
-        """Height x width."""
-        return f"{self.height}x{self.width}"
-
-    @property
     def shape(self) -> str:
-        """The size, and the batch if it is one."""
+        """Return the size, with the batch in front if there is one."""
         return self.size if self.batch == 1 else f"{self.batch}x{self.size}"
 
     @property
     def rounds(self) -> int:
-        """Timed rounds, those of the warm-up included."""
+        """Return the number of timed rounds, those of the warm-up included."""
         return len(next(iter(self.samples.values()), ()))
 
     @model_validator(mode="after")
@@ -92,7 +93,7 @@ class Configuration(Part):
 
 
 class GpuState(Part):
-    """What NVML said after a round: clocks in MHz, power in watts, temperature in °C."""
+    """A GPU after a round, as NVML saw it: clocks in MHz, power in watts, temperature in °C."""
 
     name: str
     sm_clock: Count | None = None
@@ -102,12 +103,11 @@ class GpuState(Part):
 
 
 class LatencyReport(Result):
-    """`lorair-bench latency`. gpu_states: one for each GPU and round. yardstick: None without."""
+    """What `lorair-bench latency` measured. gpu_states: one for each GPU and round."""
 
     kind: Literal["latency"] = "latency"
     configurations: tuple[Configuration, ...]
     gpu_states: tuple[GpuState, ...] = ()
-    yardstick: Yardstick | None = None
 
     @model_validator(mode="after")
     def _unique(self) -> "LatencyReport":

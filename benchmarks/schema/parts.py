@@ -1,4 +1,4 @@
-"""What results of every kind are made of: number types, the environment, the yardstick."""
+"""What results of every kind are made of: number types, the environment, the bundles."""
 
 from typing import Annotated, Final, Literal
 
@@ -8,7 +8,6 @@ SCHEMA_VERSION: Final = 2
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Samples = tuple[Seconds, ...]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, strict=True)]
 Bytes = Annotated[int, Field(ge=0)]
 Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
@@ -24,7 +23,10 @@ class Part(BaseModel):
 
 
 class Gpu(Part):
-    """A GPU as the driver describes it. sm: compute capability times ten. memory: bytes."""
+    """A GPU as the driver describes it.
+
+    sm: compute capability times ten. memory: in bytes.
+    """
 
     name: str
     sm: int
@@ -32,11 +34,11 @@ class Gpu(Part):
 
 
 class Environment(Part):
-    """What was measured on. None: not known.
+    """The machine and the software of a measurement; None stands for not known.
 
-    cores: logical ones that the process may use. affinity: their numbers. cpu_quota: cores'
-    worth of time that the container may use, None without a limit. cuda: the newest that the
-    driver serves.
+    cores: logical cores that the process may use. affinity: their numbers. cpu_quota: how many
+    cores' worth of time the container may use, None without a limit. cuda: the newest version
+    that the driver supports.
     """
 
     cpu: str
@@ -52,46 +54,24 @@ class Environment(Part):
     cuda: str | None = None
 
 
-class YardstickSize(Part):
-    """The yardstick beside the configurations of one size, round by round.
-
-    total, cpu: as those of a configuration.
-    """
+class Sized(Part):
+    """A part about pictures of one size, in pixels."""
 
     height: Annotated[int, Field(ge=1)]
     width: Annotated[int, Field(ge=1)]
-    total: tuple[Positive, ...]
-    cpu: tuple[Positive, ...]
 
     @property
     def size(self) -> str:
-        """Height x width."""
+        """Return height x width."""
         return f"{self.height}x{self.width}"
-
-
-class Yardstick(Part):
-    """A fixed piece of work that was timed in turn with the configurations.
-
-    Two are the same if all but sizes is equal. versions: of the libraries that it runs on.
-    """
-
-    name: str
-    version: int
-    threads: Annotated[int, Field(ge=1)]
-    versions: dict[str, str]
-    sizes: tuple[YardstickSize, ...] = ()
-
-    def is_same(self, other: "Yardstick") -> bool:
-        """Whether the two do the same work on the same libraries."""
-        return self.model_copy(update={"sizes": ()}) == other.model_copy(update={"sizes": ()})
 
 
 class BundleRecord(Part):
     """A bundle that was measured.
 
-    label: what its configurations call it. digest: of its manifest, None in converted files.
-    precision: of both branches, as in `fp32, router int8`. source: where its weights came
-    from. model: its shape, by the manifest's names.
+    label: its name in the configurations. digest: of its manifest. precision: of both
+    branches, as in `fp32, router int8`. source: where its weights came from. model: the shape
+    of its network, with the manifest's names.
     """
 
     label: str
@@ -102,11 +82,11 @@ class BundleRecord(Part):
 
 
 class Result(Part):
-    """What every kind has.
+    """What results of every kind have.
 
-    command: the arguments, the script's name first; empty if not known. date: of the start,
-    ISO 8601 with its offset. complete: false if the run was interrupted; what it had
-    measured by then is there.
+    command: the arguments, the script's name first. date: of the start, ISO 8601 with its
+    offset. complete: false if the run was interrupted; what it had measured until then is
+    there.
     """
 
     schema_version: Literal[2] = SCHEMA_VERSION

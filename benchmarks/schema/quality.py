@@ -1,4 +1,4 @@
-"""Of `lorair-bench quality` and `tiles`."""
+"""The results of `lorair-bench quality` and `lorair-bench tiles`."""
 
 from typing import Literal
 
@@ -8,9 +8,10 @@ from lorair.benchmarks.schema.parts import Base64, Count, Part, Result, Seconds
 
 
 class Scores(Part):
-    """A picture against its target: psnr* in dB; ssim* at most 1.
+    """How close a picture is to its target: psnr* in dB, ssim* at most 1.
 
-    *_y: on Y of YCbCr. *_authors: as the authors' script computes them; None in older files.
+    Plain ones are on RGB, *_y on Y of YCbCr, *_authors as the authors' script computes them
+    (None in older files).
     """
 
     psnr: float
@@ -22,7 +23,7 @@ class Scores(Part):
 
 
 class Preview(Part):
-    """Small versions of a picture, each a file in base64."""
+    """Small versions of a picture, each a JPEG file in base64."""
 
     degraded: Base64
     restored: Base64
@@ -31,7 +32,7 @@ class Preview(Part):
 
 
 class Picture(Part):
-    """A restored picture, before and after."""
+    """A restored picture. route: the class with the largest gate."""
 
     name: str
     width: Count
@@ -43,14 +44,14 @@ class Picture(Part):
 
 
 class Means(Part):
-    """Over all pictures, or all of a group."""
+    """The mean scores of all pictures, or of those of a data folder."""
 
     before: Scores
     after: Scores
 
 
 class Published(Part):
-    """What the authors published: for psnr_authors, ssim_authors, over so many pictures."""
+    """Means that the authors published, of psnr_authors and ssim_authors. pictures: how many."""
 
     dataset: str
     psnr: float
@@ -60,10 +61,10 @@ class Published(Part):
 
 
 class QualityReport(Result):
-    """`lorair-bench quality`.
+    """What `lorair-bench quality` measured.
 
-    groups: the means of each data folder, where there were several. published: of the data
-    set that the run was told it has.
+    groups: the means of each data folder, where there were several. published: the authors'
+    numbers for the data set that `--dataset` named.
     """
 
     kind: Literal["quality"] = "quality"
@@ -74,10 +75,10 @@ class QualityReport(Result):
 
 
 class TileRow(Part):
-    """A picture in tiles against the same at once.
+    """A picture restored in tiles, against the same picture restored at once.
 
-    tile: their side, pixels. psnr_db: of the values in [0, 255], not rounded. seam: the
-    largest step of their difference between two neighbouring pixels, in levels of 255.
+    tile: side of the tiles in pixels. psnr_db: of the values in [0, 255], not rounded. seam:
+    the largest step of the difference between two neighbouring pixels, in levels of 255.
     """
 
     picture: str
@@ -91,7 +92,7 @@ class TileRow(Part):
 
 
 class TilesReport(Result):
-    """`lorair-bench tiles`."""
+    """What `lorair-bench tiles` measured."""
 
     kind: Literal["tiles"] = "tiles"
     backend: str

@@ -1,53 +1,59 @@
 """Result files: written whole, checked when they are read."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
-from lorair.benchmarks.schema import MODELS, SCHEMA_VERSION, LatencyReport, Report
+from lorair.benchmarks.schema.costs import (
+    CommandsReport,
+    ExpertsReport,
+    KernelsReport,
+    ThroughputReport,
+)
+from lorair.benchmarks.schema.latency import LatencyReport
+from lorair.benchmarks.schema.parts import SCHEMA_VERSION, Result
+from lorair.benchmarks.schema.quality import QualityReport, TilesReport
 from lorair.runtime.errors import ResultError
 from lorair.runtime.system import console
 
+Report = (
+    LatencyReport
+    | ThroughputReport
+    | ExpertsReport
+    | QualityReport
+    | KernelsReport
+    | CommandsReport
+    | TilesReport
+)
+MODELS: Final[dict[str, type[Report]]] = {
+    "latency": LatencyReport,
+    "throughput": ThroughputReport,
+    "experts": ExpertsReport,
+    "quality": QualityReport,
+    "kernels": KernelsReport,
+    "commands": CommandsReport,
+    "tiles": TilesReport,
+}
 
-def write_report(path: Path, report: Report) -> None:
-    """Write a result file, atomically. Raises OutputError."""
+
+def write_report(path: Path, report: Result) -> None:
+    """Write a result file, whole or not at all. Raises OutputError."""
     console.write_json(path, to_json(report))
 
 
-def to_json(report: Report) -> dict[str, Any]:
-    """The report as plain values."""
+def to_json(report: Result) -> dict[str, Any]:
+    """Return the report as plain values."""
     return report.model_dump(mode="json")
-
-
-@contextmanager
-def kept(path: Path | None, make: Callable[[bool], Report | None]) -> Iterator[None]:
-    """Write a report at the end of the block, also if it is interrupted or fails.
-
-    Args:
-        path: where to; None writes nothing.
-        make: given whether the block ended well, the report; None if there is nothing yet.
-    """
-    try:
-        yield
-    except BaseException:  # Ctrl-C and SIGTERM too: what has been measured is worth keeping
-        if path is not None and (partial := make(False)) is not None:
-            write_report(path, partial)
-            console.note(f"not complete: {path} has what was measured by now, and says so")
-        raise
-    if path is not None and (whole := make(True)) is not None:
-        write_report(path, whole)
 
 
 def read_report(path: Path) -> Report:
     """Read a result file of any kind.
 
     Raises:
-        ResultError: it is not there, not JSON, not of lorair-bench, of another schema
-            version, or contradicts the schema.
+        ResultError: the file is missing, is no JSON or no result, has another schema version,
+            or contradicts the schema.
     """
     content = _content(path)
     _check_version(path, content)
@@ -66,7 +72,7 @@ def read_report(path: Path) -> Report:
 
 
 def read_latency(path: Path) -> LatencyReport:
-    """`read_report` for what must be a latency result. Raises ResultError."""
+    """Read a result of `lorair-bench latency`. Raises ResultError."""
     report = read_report(path)
     if isinstance(report, LatencyReport):
         return report

@@ -1,7 +1,7 @@
-"""What can be said about a series of timings. Plain NumPy; durations in seconds.
+"""Summarise a series of timings. Durations are in seconds.
 
-Nothing is ever dropped because it looks wrong: a slow sample is something that users will
-meet as well. Only a warm-up is left out, and it is detected, not guessed.
+No sample is dropped because it looks wrong: users meet slow runs as well. Only the warm-up is
+left out, and it is detected, not guessed.
 """
 
 import math
@@ -11,14 +11,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from lorair.benchmarks.schema import Interval, Summary
+from lorair.benchmarks.schema.latency import Interval, Summary
 
 Array = npt.NDArray[np.float64]
 
 CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 2000
 SPREAD: Final = 5.0
-"""Farther from the median than so many median absolute deviations is an outlier. For a
+"""A sample farther from the median than so many median absolute deviations is an outlier. For a
 normal distribution that is 3.4 standard deviations, one sample of 1300."""
 
 WARMUP_ROUNDS: Final = 8
@@ -30,7 +30,7 @@ and a series without any spread would call everything else an outlier."""
 
 
 def summarize(samples: Sequence[float], warmup: int = 0) -> Summary:
-    """Percentiles, the median's interval and outliers of what follows the warm-up.
+    """Return the percentiles, the median's interval and the outliers of what follows the warm-up.
 
     Args:
         samples: at least `warmup` + 1 durations, in the order they were taken.
@@ -51,7 +51,7 @@ def summarize(samples: Sequence[float], warmup: int = 0) -> Summary:
 
 
 def summarize_all(stages: Mapping[str, Sequence[float]], warmup: int = 0) -> dict[str, Summary]:
-    """`summarize` for each stage that has samples behind the warm-up."""
+    """Summarise each stage that has samples after the warm-up."""
     return {
         stage: summarize(samples, warmup)
         for stage, samples in stages.items()
@@ -62,7 +62,7 @@ def summarize_all(stages: Mapping[str, Sequence[float]], warmup: int = 0) -> dic
 def median_interval(
     samples: Sequence[float] | Array, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
-    """Percentile bootstrap of the median: the same samples give the same interval.
+    """Return the interval of the median by a percentile bootstrap with a fixed seed.
 
     Of fewer than six samples the interval is all of them: so few cannot enclose the median
     with 95 %, whatever is done to them (2 · 0.5**n is above 5 %).
@@ -70,7 +70,8 @@ def median_interval(
     values = np.asarray(samples, float)
     if len(values) < 6:
         return float(values.min()), float(values.max())
-    medians = np.median(_resampled(values), axis=1)
+    positions = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
+    medians = np.median(values[positions], axis=1)
     tail = (1 - confidence) / 2 * 100
     low, high = np.percentile(medians, [tail, 100 - tail])
     return float(low), float(high)
@@ -79,7 +80,7 @@ def median_interval(
 def is_far(
     values: Sequence[float] | Array, settled: Sequence[float] | Array
 ) -> npt.NDArray[np.bool_]:
-    """Which values lie outside of the spread of `settled`: median ± 5 deviations (MAD)."""
+    """Return which values are farther than 5 deviations (MAD) from the median of `settled`."""
     center = np.median(settled)
     deviation = np.median(np.abs(np.asarray(settled, float) - center))
     far: npt.NDArray[np.bool_] = np.abs(np.asarray(values, float) - center) > max(
@@ -89,7 +90,7 @@ def is_far(
 
 
 def count_warmup(samples: Sequence[float]) -> int:
-    """How many of the first samples are warm-up.
+    """Return how many of the first samples are warm-up.
 
     The second half of the series says what is normal. Samples from the first on that lie
     outside of its spread, without a gap, are warm-up: faster ones too, as before a GPU or a
@@ -104,7 +105,7 @@ def count_warmup(samples: Sequence[float]) -> int:
 
 
 def bootstrap_medians(values: Array) -> Array:
-    """Medians of 500 resampled series whose neighbours stay together.
+    """Return the medians of 500 resampled series in which neighbours stay together.
 
     A slow spell hits neighbours alike, so they are not independent; blocks of about the
     square root of the series are drawn, beginning anywhere and wrapping around its end.
@@ -115,15 +116,3 @@ def bootstrap_medians(values: Array) -> Array:
     positions = (starts[:, :, None] + np.arange(length)).reshape(len(starts), -1) % count
     medians: Array = np.median(values[positions[:, :count]], axis=1)
     return medians
-
-
-def block_medians(values: Array) -> Array:
-    """Medians of ten consecutive parts of a series, or of as many as have four values."""
-    parts = np.array_split(values, max(2, min(10, len(values) // 4)))
-    return np.array([np.median(part) for part in parts])
-
-
-def _resampled(values: Array) -> Array:
-    positions = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
-    drawn: Array = values[positions]
-    return drawn

@@ -1,10 +1,9 @@
-"""Several pictures of one size in one run of each graph, which the runtime itself never does.
+"""Restore several pictures of one size in one run, which the runtime itself never does.
 
 A graph merges one set of gates, so the pictures of a batch share a route; each has a prior of
 its own. The restorer's graph in a bundle takes one picture: here it is written anew for N.
 """
 
-import os
 import shutil
 import tempfile
 import time
@@ -13,25 +12,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from lorair.benchmarks.schema import Memory, nvml
 from lorair.benchmarks.timing.graphs import TARGETS, write_batch
+from lorair.benchmarks.timing.runner import InThisProcess
 from lorair.exporter.graphs.inlined import GATES
 from lorair.runtime import images
 from lorair.runtime.backends import Backend, Run, RunsGraphs
 from lorair.runtime.backends.graphs import BoundGraphs
 from lorair.runtime.bundle.manifest import RESTORER
 from lorair.runtime.errors import BackendError
-from lorair.runtime.pixels import Pixels, as_uint8, check_finite, from_planes, make_views, to_planes
+from lorair.runtime.pixels import (
+    Array,
+    Pixels,
+    as_uint8,
+    check_finite,
+    from_planes,
+    make_views,
+    to_planes,
+)
 from lorair.runtime.restorer import Restorer
-from lorair.runtime.system.machine import peak_memory
-
-Array = npt.NDArray[np.float32]
 
 
-class BatchRunner:
-    """Restores a file `batch` times at once; a `runner.Runner`.
+class BatchRunner(InThisProcess):
+    """A runner that restores a file `batch` times at once.
 
     Args:
         restorer: on a backend of `graphs.TARGETS`.
@@ -54,7 +57,7 @@ class BatchRunner:
         self._graphs: BoundGraphs[Run] = BoundGraphs(self._load, lambda: self._load(None))
 
     def run(self, source: Path, target: Path) -> dict[str, float]:
-        """Restore one file N times; seconds of each stage, of all pictures together."""
+        """Restore one file N times; return the seconds of each stage, all pictures together."""
         watch, cpu = Stopwatch(), time.process_time()
         pictures = [images.read(source) for _ in range(self.batch)]
         watch.lap("decode")
@@ -83,10 +86,6 @@ class BatchRunner:
         ]
         watch.lap("finish")
         return out
-
-    def peak_memory(self) -> Memory:
-        """Of this process."""
-        return Memory(host=peak_memory(), device=nvml.process_memory(os.getpid()))
 
     def _route(self, pictures: Sequence[Pixels], watch: "Stopwatch") -> tuple[Array, Array]:
         """Prior (N, P) and the common gates (E)."""
@@ -125,14 +124,14 @@ def _backend(restorer: Restorer) -> Backend:
 
 
 class Stopwatch:
-    """Seconds between laps, summed by stage."""
+    """A clock that sums the seconds between laps by stage."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
-        """What has passed since the last lap was this stage."""
+        """Count the time since the last lap to a stage."""
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now

@@ -1,4 +1,4 @@
-"""Which configuration meets a time budget, or comes nearest."""
+"""Find the configuration that meets a time budget, or comes closest."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from lorair.benchmarks.quality.metrics import Plane, psnr
-from lorair.benchmarks.schema import Configuration
+from lorair.benchmarks.schema.latency import Configuration
 from lorair.benchmarks.timing.latency import TOTAL, Session, write_photograph
 from lorair.benchmarks.timing.runner import ProcessRunner, Spec
 from lorair.runtime import images
@@ -20,7 +20,7 @@ REFERENCE = "onnxruntime"
 def check_budget(
     budget_ms: float | None, min_psnr: float | None, bundles: dict[str, Bundle]
 ) -> None:
-    """Raise OptionError if a quality limit has no budget, or nothing to be measured against."""
+    """Raise OptionError if a quality limit has no budget, or no reference."""
     if min_psnr is None:
         return
     if budget_ms is None:
@@ -29,12 +29,12 @@ def check_budget(
 
 
 def measure_psnr(specs: Sequence[Spec], session: Session, bundles: dict[str, Bundle]) -> None:
-    """PSNR of each configuration's 8-bit picture against the reference's, into `session`.
+    """Measure the PSNR of each configuration's 8-bit picture, into `session`.
 
     The reference is the first fp32 bundle on ONNX Runtime.
 
     Args:
-        specs: one a runner, in the order `measure` had them.
+        specs: one for each runner, in the order that `measure` had.
         session: as `measure` left it.
         bundles: by their label.
     """
@@ -51,7 +51,7 @@ def measure_psnr(specs: Sequence[Spec], session: Session, bundles: dict[str, Bun
 def verdicts(
     configurations: Sequence[Configuration], budget: float, min_psnr: float | None
 ) -> dict[str, tuple[bool, str]]:
-    """For each size: whether its budget is met, and by what, or what the nearest lacks.
+    """Return for each size whether its budget is met, and a sentence about the best one.
 
     Args:
         configurations: timed ones.

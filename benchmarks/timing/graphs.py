@@ -1,36 +1,34 @@
-"""A bundle's restorer as other graphs: fewer experts, merged experts, several pictures a run."""
+"""Write a bundle's restorer as other graphs: fewer or merged experts, several pictures a run."""
 
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from lorair.exporter.graphs.inlined import GATES, inlined
 from lorair.kernels.onnx_functions import Target
 from lorair.runtime.backends.onnxruntime import import_onnxruntime
 from lorair.runtime.bundle.manifest import RESTORER
 from lorair.runtime.errors import InternalError
-
-Array = npt.NDArray[np.float32]
+from lorair.runtime.pixels import Array
 
 TARGETS: Final[dict[str, Target]] = {
     "onnxruntime": "cpu",
     "openvino": "reduce",
     "openvino-bf16": "reduce",
 }
-"""Backends that load any graph, and the operators' bodies that each likes best."""
+"""Backends that load any graph, and the operators' bodies that are fastest on each."""
 
 _PER_EXPERT: Final = ("lora_A_list", "lora_B_list", "lora_bias")
-"""Ends of the names of weights whose first axis are the experts."""
+"""Endings of the names of weights whose first axis is the experts."""
 
 
 def write_gates(bundle: Path, backend: str, experts: int, path: Path) -> None:
-    """A bundle's restorer with the gates as an input, bodies written out.
+    """Write a bundle's restorer with the gates as an input and the operators' bodies inlined.
 
     Args:
-        bundle: of at least as many experts.
-        backend: that likes its bodies.
+        bundle: has at least as many experts.
+        backend: whose bodies of the operators to take.
         experts: how many of the bundle's to keep, the first ones.
         path: the new graph; its weights are in `PATH.data`.
     """
@@ -57,7 +55,7 @@ def _keep_experts(graph: Any, experts: int) -> None:
 
 
 def write_merged(graph: Path, gates: Array, path: Path) -> None:
-    """The network that is left when a route's experts are merged: standard ONNX.
+    """Write the network that is left when the experts of a route are merged: standard ONNX.
 
     Args:
         graph: of `write_gates`.
@@ -92,11 +90,11 @@ def write_merged(graph: Path, gates: Array, path: Path) -> None:
 
 
 def write_batch(bundle: Path, backend: str, batch: int, gates: Array | None, path: Path) -> None:
-    """A bundle's restorer for `batch` pictures at once, which share the gates.
+    """Write a bundle's restorer for `batch` pictures at once, which share the gates.
 
     Args:
         bundle: any.
-        backend: that likes its bodies.
+        backend: whose bodies of the operators to take.
         batch: how many. A free number would cost OpenVINO a part of its speed.
         gates: (E) to bind; None for gates as an input.
         path: the new graph; its weights are read from beside it, by the bundle's name.
@@ -122,7 +120,7 @@ def _bind(graph: Any, gates: Array) -> None:
 
 
 def size_on_disk(graph: Path) -> int:
-    """Bytes of a graph and of its weights."""
+    """Return the bytes of a graph and of its weights."""
     import onnx
 
     tensors = onnx.load(graph, load_external_data=False).graph.initializer

@@ -1,7 +1,7 @@
-"""Where the time goes, stage by stage, file to file.
+"""Time every stage of a restoration, from file to file.
 
-Each backend has a process of its own; they run in turn within each round, so that a noisy
-machine hurts all alike.
+Each backend has a process of its own. They take turns within each round, so that load on the
+machine slows all of them alike.
 """
 
 import tempfile
@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from PIL import Image
 
-from lorair.benchmarks.schema import Configuration, GpuState, Memory, nvml
+from lorair.benchmarks.schema import nvml
+from lorair.benchmarks.schema.latency import Configuration, GpuState, Memory
 from lorair.benchmarks.schema.statistics import count_warmup, summarize_all
-from lorair.benchmarks.sizes import Size
 from lorair.benchmarks.timing.runner import ProcessRunner, Runner, Spec
 from lorair.exporter import photos
+from lorair.exporter.engines.sizes import Size
 
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ START = "start"
 
 @dataclass
 class Series:
-    """One configuration while it is timed: seconds of every stage, in the order of the rounds.
+    """A configuration while it is timed: seconds of every stage, in the order of the rounds.
 
     bundle: its label. first: the untimed run's stages, with the loading of the graphs.
     cold: the stages of runs in fresh processes.
@@ -47,7 +48,7 @@ class Series:
     psnr_db: float | None = None
 
     def to_configuration(self) -> Configuration:
-        """Samples and what follows from them."""
+        """Return the samples and what follows from them."""
         warmup = count_warmup(self.samples.get(TOTAL, []))
         return Configuration(
             bundle=self.bundle,
@@ -69,18 +70,21 @@ class Series:
 
 @dataclass
 class Session:
-    """What has been measured so far; whoever interrupts finds everything up to then here.
+    """What a run has measured so far, also when it is interrupted.
 
-    gpu_states: of each GPU after each round. yardstick: one series a size.
+    gpu_states: of each GPU after each round.
     """
 
     series: list[Series] = field(default_factory=list)
     gpu_states: list[GpuState] = field(default_factory=list)
-    yardstick: list[Series] = field(default_factory=list)
 
     def configurations(self) -> tuple[Configuration, ...]:
-        """Those that have run at least once."""
+        """Return the configurations that have run at least once."""
         return tuple(s.to_configuration() for s in self.series if s.first)
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of the report that are known now."""
+        return {"configurations": self.configurations(), "gpu_states": tuple(self.gpu_states)}
 
 
 def measure(
@@ -89,7 +93,6 @@ def measure(
     iterations: int,
     session: Session,
     on_run: Callable[[], None] = lambda: None,
-    yardstick: Runner | None = None,
 ) -> None:
     """Time each backend at each size, into `session`.
 
@@ -103,22 +106,18 @@ def measure(
         iterations: timed rounds, at least 1.
         session: gets every run's durations at once.
         on_run: called after each run.
-        yardstick: takes its turn in every round.
     """
     with tempfile.TemporaryDirectory() as folder:
         for size in sizes:
             source, target = write_photograph(size, Path(folder)), Path(folder) / "restored.png"
             series = [Series(label, runner, size) for label, runner in runners]
             session.series += series
-            beside = [Series("", yardstick, size)] if yardstick else []
-            session.yardstick += beside
-            for one in (*series, *beside):
+            for one in series:
                 one.first = one.runner.run(source, target)
                 on_run()
             for number in range(iterations):
-                for one in in_turn([*series, *beside], number):
-                    stages = STAGES if one in series else ()
-                    append(one.samples, one.runner.run(source, target), stages)
+                for one in in_turn(series, number):
+                    append(one.samples, one.runner.run(source, target), STAGES)
                     on_run()
                 session.gpu_states += nvml.gpu_states()
             for one in series:
@@ -138,7 +137,7 @@ def measure_cold(
     is warm.
 
     Args:
-        specs: one a runner, in the order `measure` had them.
+        specs: one for each runner, in the order that `measure` had.
         runs: processes for each configuration.
         session: as `measure` left it.
         on_run: called after each process.
@@ -157,10 +156,10 @@ def measure_cold(
 
 
 def in_turn(series: Sequence[T], number: int) -> list[T]:
-    """The order of a round: who begins moves on, and every second round goes backwards.
+    """Return the order of a round: the first one changes, and every second round is reversed.
 
-    A library's idle threads spin for a while after a run, and on a busy machine whoever
-    comes right behind is slower: by a fifth, measured with equal processes in fixed order.
+    The idle threads of a library spin for a while after a run, which slows the next process on
+    a busy machine: by a fifth, measured with equal processes in a fixed order.
     """
     first = number // 2 % len(series)
     order = [*series[first:], *series[:first]]
@@ -170,19 +169,19 @@ def in_turn(series: Sequence[T], number: int) -> list[T]:
 def append(
     samples: dict[str, list[float]], seconds: dict[str, float], stages: Sequence[str]
 ) -> None:
-    """Add one run's stages, its total and its CPU time; a stage that did not run took 0."""
+    """Add the stages of one run, its total and CPU time; a stage that did not run took 0."""
     values = {TOTAL: whole(seconds), CPU: seconds[CPU]}
     for stage in (*stages, TOTAL, CPU):
         samples.setdefault(stage, []).append(values.get(stage, seconds.get(stage, 0.0)))
 
 
 def whole(seconds: dict[str, float]) -> float:
-    """The sum of one run's stages."""
+    """Return the sum of the stages of one run."""
     return sum(value for stage, value in seconds.items() if stage != CPU)
 
 
 def write_photograph(size: Size, folder: Path) -> Path:
-    """A real photograph, resized, as a PNG; written once."""
+    """Write a photograph, resized, as a PNG, unless it is there already; return its path."""
     path = folder / f"{size}.png"
     if not path.exists():
         with Image.open(photos.paths()[0]) as image:

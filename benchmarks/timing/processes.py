@@ -1,4 +1,4 @@
-"""Whole commands, from start to exit: time, processor time and peak memory.
+"""Time whole commands from start to exit, with processor time and peak memory.
 
 Users wait for commands, which also start Python, load graphs and compile. Commands take
 turns within each round, so that a noisy machine hurts them alike.
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from lorair.benchmarks.schema import CommandRun
+from lorair.benchmarks.schema.costs import CommandRun
 from lorair.benchmarks.schema.statistics import summarize
 from lorair.runtime.errors import OptionError, VerificationError
 from lorair.runtime.system.machine import peak_memory
@@ -26,10 +26,10 @@ _OUTPUT: Final = 4000  # characters that the result keeps
 
 
 @dataclass
-class Timed:
-    """A command and what its runs took so far: seconds, and the most bytes held.
+class TimedCommand:
+    """A command, and what its runs took so far: seconds, and the most bytes held.
 
-    output: what the last run printed, its end.
+    output: the end of what the last run printed.
     """
 
     argv: tuple[str, ...]
@@ -65,7 +65,7 @@ class Timed:
         self.memory = max(self.memory, usage.ru_maxrss * 1024)
 
     def result(self) -> CommandRun:
-        """For the report."""
+        """Return the result of the runs so far."""
         return CommandRun(
             command=self.argv,
             seconds=tuple(self.seconds),
@@ -77,8 +77,8 @@ class Timed:
         )
 
 
-def check(commands: list[tuple[str, ...]]) -> list[Timed]:
-    """Raise OptionError for a command that is not there."""
+def check(commands: list[tuple[str, ...]]) -> list[TimedCommand]:
+    """Return the commands to time. Raises OptionError for one that is not there."""
     for argv in commands:
         if not argv or shutil.which(argv[0]) is None:
             raise OptionError(
@@ -87,11 +87,13 @@ def check(commands: list[tuple[str, ...]]) -> list[Timed]:
                 found=" ".join(argv) or "nothing",
                 hint="such as 'lorair-run infer photo.jpg'",
             )
-    return [Timed(argv) for argv in commands]
+    return [TimedCommand(argv) for argv in commands]
 
 
-def measure(timed: list[Timed], rounds: int, done: Callable[[], None] = lambda: None) -> None:
-    """Run each command once a round."""
+def measure(
+    timed: list[TimedCommand], rounds: int, done: Callable[[], None] = lambda: None
+) -> None:
+    """Run each command once in each round."""
     for _ in range(rounds):
         for command in timed:
             command.run()
@@ -99,7 +101,7 @@ def measure(timed: list[Timed], rounds: int, done: Callable[[], None] = lambda: 
 
 
 def sizes(paths: list[Path]) -> dict[str, int]:
-    """Bytes of files, and of folders with all that is in them."""
+    """Return the bytes of files, and of folders with everything in them."""
     return {str(path): _size(path) for path in paths}
 
 

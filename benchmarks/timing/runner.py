@@ -1,7 +1,7 @@
-"""What is timed: one backend, in a process of its own.
+"""Run what is timed, each backend in a process of its own.
 
-So a backend's idle threads, arenas and caches are not another's, and each one's peak memory
-is its own. The parent decides who runs when.
+The idle threads, arenas and caches of a backend then disturb no other, and each peak of
+memory is that of one backend. The parent decides which of them runs.
 """
 
 import multiprocessing
@@ -15,12 +15,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol
 
-from lorair.benchmarks.schema import Memory, nvml
+from lorair.benchmarks.schema import nvml
+from lorair.benchmarks.schema.latency import Memory
 from lorair.runtime import images
 from lorair.runtime.bundle.manifest import Bundle
-from lorair.runtime.errors import DependencyError, InternalError, LorairError, as_lorair_error
+from lorair.runtime.errors import InternalError, LorairError, as_lorair_error
 from lorair.runtime.restorer import Restorer
 from lorair.runtime.routing.route import Route
+from lorair.runtime.system.extras import require
 from lorair.runtime.system.machine import peak_memory
 
 TORCH_EAGER: Final = "torch-eager"
@@ -45,7 +47,7 @@ class Spec:
     batch: int = 1
 
     def runner(self) -> "Runner":
-        """What is timed, in this process. Raises what `open` raises, and BackendError."""
+        """Open the runner in this process. Raises what `open` raises, and BackendError."""
         if self.batch == 1:
             return LocalRunner(self.open(), reuse_route=self.reuse_route)
         from lorair.benchmarks.timing.batch import BatchRunner
@@ -53,60 +55,66 @@ class Spec:
         return BatchRunner(self.open(), self.batch, reuse_route=self.reuse_route)
 
     def open(self) -> Restorer:
-        """The restorer, in this process. Raises what `Restorer.open` raises."""
+        """Open the restorer in this process. Raises what `Restorer.open` raises."""
         if self.backend != TORCH_EAGER:
             return Restorer.open(self.bundle, self.backend, self.threads)
-        try:
-            from lorair.benchmarks.timing.torch_eager import EagerWeights, TorchEagerBackend
-        except ImportError as error:
-            raise DependencyError(
-                "cannot time torch-eager",
-                wanted="the export extra",
-                found=f"{error.name} is not installed",
-                hint="pip install 'lorair[export]'",
-            ) from error
+        require("time torch-eager", "export", "torch", "safetensors")
+        from lorair.benchmarks.timing.torch_eager import EagerWeights, TorchEagerBackend
+
         bundle = Bundle.open(self.bundle)
         weights = EagerWeights(self.ir, self.router)
         return Restorer(bundle, TorchEagerBackend(bundle.manifest.model, weights, self.threads))
 
 
-class Work(Protocol):
-    """What a child process is told to open: a `Spec`, the yardstick, a form of the experts."""
+class Opens(Protocol):
+    """What a child process is told to open: a `Spec`, or a form of a mixture of experts."""
 
     @property
     def backend(self) -> str:
-        """What an error calls it."""
+        """Return the name that errors use."""
 
     def runner(self) -> "Runner":
-        """Open it, in the process that runs it."""
+        """Open it in the process that runs it."""
 
 
 class Runner(Protocol):
-    """Restores a file when it is told to."""
+    """Something that restores a file and says how long each stage took."""
 
     @property
     def name(self) -> str:
-        """The backend's name; `auto` is resolved."""
+        """Return the backend's name; `auto` is resolved."""
 
     @property
     def description(self) -> str:
-        """Library, version, device and threads."""
+        """Return library, version, device and threads."""
 
     @property
     def batch(self) -> int:
-        """Pictures in one run."""
+        """Return the number of pictures in one run."""
 
     def run(self, source: Path, target: Path) -> dict[str, float]:
-        """Restore one file; seconds of each stage, and `cpu`, the CPU time of all threads."""
+        """Restore one file.
+
+        Returns:
+            seconds of each stage, and `cpu`, the CPU time of all threads.
+        """
 
     def peak_memory(self) -> Memory:
-        """The most it has held so far: RAM, and memory of the GPUs after its last run."""
+        """Return the most RAM held so far, and the memory held on GPUs after the last run."""
 
 
-class LocalRunner:
-    """A restorer in this process."""
+class InThisProcess:
+    """What the runners of this process have in common."""
 
     batch = 1
+
+    def peak_memory(self) -> Memory:
+        """Return the peak of this process."""
+        return Memory(host=peak_memory(), device=nvml.process_memory(os.getpid()))
+
+
+class LocalRunner(InThisProcess):
+    """A restorer in this process."""
 
     def __init__(self, restorer: Restorer, *, reuse_route: bool = False) -> None:
         self.restorer = restorer
@@ -116,7 +124,7 @@ class LocalRunner:
         self.description = restorer.backend.description
 
     def run(self, source: Path, target: Path) -> dict[str, float]:
-        """Restore one file; seconds of each stage."""
+        """Restore one file; return the seconds of each stage."""
         start, cpu = time.perf_counter(), time.process_time()
         picture = images.read(source)
         decoded = time.perf_counter()
@@ -133,18 +141,14 @@ class LocalRunner:
             "cpu": time.process_time() - cpu,
         }
 
-    def peak_memory(self) -> Memory:
-        """Of this process."""
-        return Memory(host=peak_memory(), device=nvml.process_memory(os.getpid()))
-
 
 class ProcessRunner:
-    """The same in a child process, which ends with the block."""
+    """A runner in a child process, which ends with the block."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, spec: Opens) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, spec), daemon=True)
         self._process.start()
         theirs.close()
         self.name, self.description, self.batch = self._receive()
@@ -164,12 +168,12 @@ class ProcessRunner:
             self._process.terminate()
 
     def run(self, source: Path, target: Path) -> dict[str, float]:
-        """Restore one file; seconds of each stage."""
+        """Restore one file; return the seconds of each stage."""
         seconds: dict[str, float] = self._ask((source, target))
         return seconds
 
     def peak_memory(self) -> Memory:
-        """Of the child."""
+        """Return the peak of the child."""
         peak: Memory = self._ask(None)
         return peak
 
@@ -194,12 +198,12 @@ class ProcessRunner:
         return answer
 
 
-def _serve(connection: Connection, work: Work) -> None:
-    """The child: answer until the parent hangs up."""
+def _serve(connection: Connection, spec: Opens) -> None:
+    """Answer, in the child, until the parent closes the connection."""
     # Ctrl-C reaches the whole process group; it is the parent that ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        runner = work.runner()
+        runner = spec.runner()
         connection.send((runner.name, runner.description, runner.batch))
         while True:
             task = connection.recv()
@@ -207,4 +211,4 @@ def _serve(connection: Connection, work: Work) -> None:
     except (EOFError, BrokenPipeError):
         return
     except Exception as error:  # the parent says what became of it
-        connection.send(as_lorair_error(error, f"cannot time {work.backend}"))
+        connection.send(as_lorair_error(error, f"cannot time {spec.backend}"))

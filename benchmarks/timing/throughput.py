@@ -1,4 +1,4 @@
-"""Pictures a second over a folder, with decoding, restoring and encoding overlapped.
+"""Time a folder of pictures, with decoding, restoring and encoding overlapped.
 
 What is timed is what `lorair-run infer` does: the same batch, file to file. Every number of
 pictures at once has a restorer of its own; they take turns within each round.
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from lorair.benchmarks.schema.costs import ThroughputRun
 from lorair.runtime import images
 from lorair.runtime.errors import PictureError
 from lorair.runtime.folders import plan as tasks
@@ -30,7 +31,7 @@ PARTS: Final = {
 
 
 @dataclass
-class Sweep:
+class Rounds:
     """The rounds of one number of pictures at once.
 
     seconds: of each round, all pictures together. cpu: processor time of each round, of all
@@ -44,20 +45,30 @@ class Sweep:
 
     @property
     def bottleneck(self) -> str:
-        """The part on which pictures spend most of their time."""
+        """Return the part on which pictures spend most of their time."""
         return max(self.stages, key=lambda part: self.stages[part])
+
+    def to_run(self) -> ThroughputRun:
+        """Return the result of the rounds so far; at least one."""
+        return ThroughputRun(
+            jobs=self.jobs,
+            seconds=tuple(self.seconds),
+            cpu_seconds=tuple(self.cpu),
+            stages={part: spent / len(self.seconds) for part, spent in self.stages.items()},
+            bottleneck=self.bottleneck,
+        )
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Pictures that are restored again and again. megapixels: of all of them."""
+    """Pictures that are restored in every round. megapixels: of all of them."""
 
     sources: tuple[Path, ...]
     megapixels: float
 
     @classmethod
     def of(cls, sources: Sequence[Path]) -> "Folder":
-        """Decode each once: the files are in the system's cache afterwards, for all alike.
+        """Read each picture once, so that all later reads come from the system's cache.
 
         Raises:
             PictureError: one cannot be read.
@@ -70,7 +81,7 @@ def measure(
     restorers: Sequence[Restorer],
     folder: Folder,
     rounds: int,
-    keep: list[Sweep],
+    keep: list[Rounds],
     report: Callable[[float, str], None] = lambda done, what: None,
 ) -> None:
     """Restore the folder with each restorer in each round.
@@ -79,13 +90,13 @@ def measure(
         restorers: of one bundle, each opened for another number of pictures at once.
         folder: the pictures.
         rounds: timed ones; one more before them is not counted.
-        keep: is filled as rounds end, a sweep a restorer.
+        keep: gets the rounds of each restorer, and is filled as they end.
         report: takes the fraction done, and what is being done.
 
     Raises:
         PictureError: a picture failed.
     """
-    keep.extend(Sweep(restorer.jobs) for restorer in restorers)
+    keep.extend(Rounds(restorer.jobs) for restorer in restorers)
     total = (rounds + 1) * len(restorers)
     for number in range(rounds + 1):
         # In a fixed order the later ones would always meet the same leftovers.

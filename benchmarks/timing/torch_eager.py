@@ -1,4 +1,4 @@
-"""The baseline: the network run the way the released code runs it.
+"""The baseline: run the network the way the released code runs it.
 
 At every call each convolution is copied and the chosen experts are added to the copy one
 by one, with a look at each gate on the host; the router runs under bfloat16 autocast.
@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -21,8 +19,7 @@ from lorair.exporter.model.config import LORA_SCALE, ModelConfig, RestorationCon
 from lorair.exporter.model.lora_moe import LoRAMoEConv2d
 from lorair.runtime.backends.tiles import PlainTiles
 from lorair.runtime.bundle.manifest import ModelInfo
-
-Array = npt.NDArray[np.float32]
+from lorair.runtime.pixels import Array
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class EagerWeights:
     router: Path | None = None
 
     def load(self, model: ModelInfo) -> Pair:
-        """The pair; random weights take the same time as trained ones."""
+        """Return the weights; random ones take the same time as trained ones."""
         if self.ir is not None and self.router is not None:
             return load_pair(self.ir, self.router, top_k=model.top_k, classes=model.classes)
         return draw_pair(_config(model), seed=0)
@@ -54,23 +51,23 @@ class TorchEagerBackend(PlainTiles):
 
     @property
     def description(self) -> str:
-        """Library, version, device and threads."""
+        """Return library, version, device and threads."""
         return f"PyTorch {torch.__version__} eager, CPU, {torch.get_num_threads()} threads"
 
     def load_router(self) -> None:
-        """Loaded from the start."""
+        """Do nothing: it is loaded from the start."""
 
     def load_restorer(self, gates: Array) -> None:
-        """Loaded from the start."""
+        """Do nothing: it is loaded from the start."""
 
     def route(self, views: Array) -> tuple[Array, Array, Array]:
-        """Views (B, 5, 3, S, S) -> logits (B, E), prior (B, P), gates (B, E)."""
+        """Return logits (B, E), prior (B, P) and gates (B, E) of views (B, 5, 3, S, S)."""
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             logits, prior, gates = self._router(torch.from_numpy(views))
         return logits.float().numpy(), prior.float().numpy(), gates.float().numpy()
 
     def restore(self, image: Array, prior: Array, gates: Array) -> Array:
-        """Image (1, 3, H, W), prior (1, P), gates (E) -> restored (1, 3, H, W)."""
+        """Restore an image (1, 3, H, W) with a prior (1, P) and gates (E)."""
         with torch.no_grad():
             tensors = (torch.from_numpy(a) for a in (image, prior, gates))
             restored: Array = self._net(*tensors).numpy()
@@ -86,7 +83,7 @@ class _CopiedAndMergedConv(nn.Module):
         self.lora_A_list, self.lora_B_list = mixture.lora_A_list, mixture.lora_B_list
 
     def forward(self, x: Tensor, gates: Tensor) -> Tensor:
-        """(1, in, H, W) and gates (E) -> (1, out, H', W')."""
+        """Convolve x (1, in, H, W) with weights merged by gates (E)."""
         merged = copy.deepcopy(self.conv)
         for gate, A, B in zip(gates, self.lora_A_list, self.lora_B_list, strict=True):
             if gate > 1e-8:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from lorair.runtime.pixels import make_views, to_planes
 
 Array = npt.NDArray[np.float32]
 
-_EQUAL_DB = 160.0
+EQUAL_DB: Final = 160.0
 
 
 @dataclass(frozen=True)
@@ -125,12 +126,21 @@ def violation(pictures: Sequence[PictureParity], limits: dict[str, float]) -> Vi
     return None
 
 
-def psnr(a: Array, b: Array) -> float:
-    """Return the PSNR in dB of values in [0, 1]; 160 stands for equal, 0 for NaN."""
-    error = float(np.mean(np.square(a.astype(np.float64) - b)))
+def psnr(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating], peak: float = 1.0) -> float:
+    """Return the peak signal-to-noise ratio in dB, over all values together.
+
+    Args:
+        a: values from 0 to `peak`.
+        b: the same shape.
+        peak: the largest value that there can be.
+
+    Returns:
+        at most 160, which stands for equal pictures, as JSON has no infinity; 0 for NaN.
+    """
+    error = float(np.mean(np.square(a.astype(np.float64) - b))) / peak**2
     if not np.isfinite(error):
         return 0.0
-    return min(_EQUAL_DB, -10 * float(np.log10(max(error, 1e-16))))
+    return min(EQUAL_DB, -10 * float(np.log10(max(error, 1e-16))))
 
 
 def cosine(a: Array, b: Array) -> float:

@@ -80,7 +80,7 @@ def batch(
     )  # fmt: skip
     if report is not None:
         used = [name for task in planned.tasks for name in (task.source, *task.written)]
-        console.check_report(report, [*map(Path, used), *bundle.glob("*")])
+        console.check_outputs([report], [*map(Path, used), *bundle.glob("*")])
     skip = planned.is_folder if skip_existing is None else skip_existing
     work = Assignment(
         planned.tasks, str(bundle.resolve()), backend, threads, handling, skip,

@@ -89,7 +89,7 @@ def infer(
     )  # fmt: skip
     if report is not None:
         used = [path for task in planned for path in (task.source, *task.written)]
-        console.check_report(report, [*used, *bundle.glob("*")])
+        console.check_outputs([report], [*used, *bundle.glob("*")])
     skip = is_folder if skip_existing is None else skip_existing
     run = FolderRun(planned, skip_existing=skip, handling=handling)
     restorer = _open(bundle, backend, threads, jobs, len(planned))

@@ -282,16 +282,19 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
-def check_report(path: Path, used: Iterable[Path]) -> None:
-    """Raise OutputError if a report cannot be written, or would overwrite a used file."""
-    check_writable_file(path)
-    if path.resolve() in {other.resolve() for other in used}:
-        raise OutputError(
-            f"cannot write the report {path}",
-            wanted="a file of its own",
-            found="an input or output of this run",
-            hint="choose another name, such as report.json",
-        )
+def check_outputs(outputs: Iterable[Path], used: Iterable[Path]) -> None:
+    """Raise OutputError if an output cannot be written, or is a used file or another output."""
+    taken = {path.resolve() for path in used}
+    for path in outputs:
+        check_writable_file(path)
+        if path.resolve() in taken:
+            raise OutputError(
+                f"cannot write {path}",
+                wanted="a file of its own",
+                found="an input or output of this run",
+                hint="choose another name",
+            )
+        taken.add(path.resolve())
 
 
 def write_json(path: Path, value: Any) -> None:

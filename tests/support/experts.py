@@ -5,7 +5,7 @@ from typing import Any
 
 from results import ENVIRONMENT
 
-from lorair.benchmarks.schema import ExpertRow, ExpertsReport
+from lorair.benchmarks.schema.costs import ExpertRow, ExpertsReport
 from lorair.benchmarks.schema.statistics import summarize
 
 

@@ -4,8 +4,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from lorair.benchmarks.schema import Memory
-from lorair.benchmarks.timing.runner import Work
+from lorair.benchmarks.schema.latency import Memory
+from lorair.benchmarks.timing.runner import Opens
 
 
 class InProcess:
@@ -17,7 +17,7 @@ class InProcess:
     stop: tuple[int, signal.Signals] | None = None
     runs = 0
 
-    def __init__(self, spec: Work) -> None:
+    def __init__(self, spec: Opens) -> None:
         self._runner: Any = spec.runner()
         self.name, self.description = self._runner.name, self._runner.description
         self.batch = self._runner.batch

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from results import ENVIRONMENT, configuration, latency_report
 
-from lorair.benchmarks.kernels.floors import KNOWN_DEVICES, Timed, layers, row
+from lorair.benchmarks.kernels.floors import KNOWN_DEVICES, layers, row
 from lorair.benchmarks.schema.results_file import to_json
 from lorair.exporter.model.config import PRESETS
 
@@ -128,10 +128,11 @@ def jpeg(level: int) -> str:
 
 
 def kernels(timed: bool) -> dict[str, Any]:
-    times = Timed(fused=0.5, unfused=1.5, merged=1.25) if timed else None
+    times = {"fused_ms": 0.5, "unfused_ms": 1.5, "merged_ms": 1.25} if timed else {}
     sizes = [
-        {"size": [64, 64], "device": vars(device),
-         "layers": [row(x, device, times) for x in layers(PRESETS["tiny"].restoration, 64, 64)],
+        {"size": [64, 64], "device": device.model_dump(),
+         "layers": [row(x, device, **times).model_dump()
+                    for x in layers(PRESETS["tiny"].restoration, 64, 64)],
          "network_ms": {"captured": 12.5} if timed else None}
         for device in KNOWN_DEVICES[: 1 if timed else 2]
     ]  # fmt: skip

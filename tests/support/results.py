@@ -3,12 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lorair.benchmarks.schema import (
-    BundleRecord,
-    Configuration,
-    Environment,
-    LatencyReport,
-)
+from lorair.benchmarks.schema.latency import Configuration, LatencyReport
+from lorair.benchmarks.schema.parts import BundleRecord, Environment
 from lorair.benchmarks.schema.statistics import summarize_all
 
 ENVIRONMENT = Environment(

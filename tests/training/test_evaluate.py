@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lorair.benchmarks.quality.metrics import Scores
+from lorair.benchmarks.schema.quality import Scores
 from lorair.exporter import demo
 from lorair.exporter.checkpoint.checkpoint import load_pair
 from training.degradations import CLASSES
@@ -60,7 +60,10 @@ def test_pairs_repeat_and_are_of_every_kind() -> None:
 def test_summary_of_two_pictures() -> None:
     def row(route: str, before: float, after: float) -> dict[str, Any]:
         by_expert = dict.fromkeys((*CLASSES, "none"), after)
-        scores = (Scores(p, 0.5, p, 0.5, p, 0.5) for p in (before, after))
+        scores = (
+            Scores(psnr=p, ssim=0.5, psnr_y=p, ssim_y=0.5, psnr_authors=p, ssim_authors=0.5)
+            for p in (before, after)
+        )
         return {
             "route": route,
             **dict(zip(("before", "after"), scores, strict=True)),

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from lorair.benchmarks.docs.fill import rendered
-from lorair.benchmarks.schema import CommandRun, CommandsReport, Environment
+from lorair.benchmarks.schema.costs import CommandRun, CommandsReport
+from lorair.benchmarks.schema.parts import Environment
 from lorair.benchmarks.schema.results_file import write_report
 from lorair.runtime.errors import ResultError
 
@@ -28,8 +29,9 @@ def test_a_table_between_its_marks(results: Path) -> None:
     text = "before\n<!-- results: commands run A B -->\nold\n<!-- /results -->\nafter 1 s\n"
     assert rendered(text, results) == (
         "before\n<!-- results: commands run A B -->\n"
-        "|  | seconds | peak memory, GB |\n| --- | ---: | ---: |\n"
-        "| A | 2.00 (1.00 to 3.00) | 1.23 |\n| B | 12.3 | ? |\n"
+        "| command | seconds | range | processor seconds | peak memory, GB |\n"
+        "| --- | ---: | ---: | ---: | ---: |\n"
+        "| A | 2.00 | 1.00 to 3.00 | 1.00 | 1.23 |\n| B | 12.3 | – | 1.00 | – |\n"
         "<!-- /results -->\nafter 1 s\n"
     )
 
@@ -54,7 +56,7 @@ def test_twice_is_once(results: Path) -> None:
         ("poem run", "poem"),
         ("commands none", "nothing there"),
         ("commands half A B", "not complete"),
-        ("commands run A", "shorter"),
+        ("commands run A", "longer"),
         ("latency run 1x1", "lorair-bench commands"),
         ("bytes_of run other", "not enough values"),
         ("transcript run 7", "out of range"),

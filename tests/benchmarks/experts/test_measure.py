@@ -14,7 +14,7 @@ from experts import experts_report, row
 from lorair.benchmarks.experts import measure as experts
 from lorair.benchmarks.experts.forms import FormRunner, FormSpec
 from lorair.benchmarks.experts.measure import draw_route
-from lorair.benchmarks.schema import ExpertsReport
+from lorair.benchmarks.schema.costs import ExpertsReport
 from lorair.benchmarks.schema.results_file import read_report, to_json
 from lorair.benchmarks.timing.graphs import size_on_disk, write_gates, write_merged
 from lorair.exporter.checkpoint.checkpoint import Pair
@@ -121,11 +121,11 @@ def test_the_command(
 
 
 def test_an_interrupted_sweep_keeps_its_rows() -> None:
-    session = experts.Session()
+    session = experts.FormSession()
     session.timed = [
-        experts.Timed(row("merged", 2, []), samples=[0.1, 0.2]),
-        experts.Timed(row("gates", 2, [])),
-        experts.Timed(row("fused", 2, [])),
+        experts.TimedForm(row("merged", 2, []), samples=[0.1, 0.2]),
+        experts.TimedForm(row("gates", 2, [])),
+        experts.TimedForm(row("fused", 2, [])),
     ]
     found = session.rows()
     assert [r.form for r in found] == ["merged", "fused"]
@@ -135,7 +135,7 @@ def test_an_interrupted_sweep_keeps_its_rows() -> None:
 
 def test_forms_that_differ_are_an_error(tmp_path: Path) -> None:
     paths = [tmp_path / "merged.npy", tmp_path / "gates.npy"]
-    timed = [experts.Timed(row(form, 2, [])) for form in ("merged", "gates")]
+    timed = [experts.TimedForm(row(form, 2, [])) for form in ("merged", "gates")]
     for path, value in zip(paths, (0.5, 0.5 + 5e-6), strict=True):
         np.save(path, np.full((1, 3, 4, 4), value))
     experts.compare_pictures(timed, paths, "onnxruntime")

@@ -6,12 +6,13 @@ import pytest
 from command import Command
 
 from lorair.benchmarks.commands import kernels as kernels_command
-from lorair.benchmarks.kernels.floors import Device, Layer, layers, row, total
+from lorair.benchmarks.kernels.floors import Layer, layers, row
+from lorair.benchmarks.schema.costs import Device, KernelSize
 from lorair.exporter.model.config import PRESETS
 from lorair.kernels import spec
 
 SETTING1 = PRESETS["setting1"].restoration
-SLOW = Device("slow", bandwidth=1e9, rate=1e12)
+SLOW = Device(name="slow", bandwidth=1e9, rate=1e12)
 
 
 def test_setting1_has_the_network_s_operations() -> None:
@@ -39,11 +40,13 @@ def test_a_layer_by_hand() -> None:
     # Picture, result and residual; weight and bias; one expert. Two bytes each.
     assert layer.bytes == 2 * (3 * 8 * 200 + 8 * 9 + 2 * 16)
     assert layer.operations == 2 * 8 * 8 * 200
-    line = row(layer, SLOW, None)
-    assert line["floor_ms"] == pytest.approx(layer.bytes / 1e9 * 1e3)
-    assert line["bound_by"] == "memory"
-    assert row(layer, Device("fast memory", 1e15, 1e9), None)["bound_by"] == "products"
-    assert total([line, line], "floor_ms") == pytest.approx(6 * line["floor_ms"])
+    line = row(layer, SLOW)
+    assert line.floor_ms == pytest.approx(layer.bytes / 1e9 * 1e3)
+    assert line.bound_by == "memory"
+    fast = Device(name="fast memory", bandwidth=1e15, rate=1e9)
+    assert row(layer, fast).bound_by == "products"
+    both = KernelSize(size=(10, 20), device=SLOW, layers=(line, line))
+    assert both.total("floor_ms") == pytest.approx(6 * line.floor_ms)
 
 
 def test_a_gate_halves_the_result() -> None:
@@ -66,12 +69,12 @@ def test_command_without_a_gpu(lorair_bench: Command, monkeypatch: pytest.Monkey
     arguments = ("kernels", "--preset", "tiny", "--size", "64x64")
     shown = lorair_bench(*arguments)
     assert shown.code == 0, shown.err
-    assert "nothing was timed" in shown.out
+    assert "Nothing was timed" in shown.out
     assert "planted" in shown.out
     document = json.loads(lorair_bench(*arguments, "--json").out)
     assert document["timed"] is False
     assert [entry["device"]["name"] for entry in document["sizes"]] == ["H200", "RTX 4090"]
-    assert all("fused_ms" not in line for e in document["sizes"] for line in e["layers"])
+    assert all(line["fused_ms"] is None for e in document["sizes"] for line in e["layers"])
 
 
 def test_a_bad_size(lorair_bench: Command) -> None:

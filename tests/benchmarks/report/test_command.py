@@ -117,7 +117,7 @@ def _foreign_preview() -> Any:
         ('{"name": "left-pad"}', "wanted a result of lorair-bench, found other JSON"),
         (throughput() | {"schema_version": 1}, "wanted schema version 2, found 1"),
         (throughput() | {"kind": "poetry"}, "found 'poetry'"),
-        (_broken_layers(), "at layers.0.bytes, found Field required"),
+        (_broken_layers(), "at sizes.0.layers.0.bytes, found Field required"),
         (_foreign_preview(), "at pictures.0.preview.degraded"),
     ],
 )
@@ -136,10 +136,10 @@ def test_bad_results(content: Any, words: str, lorair_bench: Command, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-o", "{run}"], "found a result, or another output"),
+        (["-o", "{run}"], "found an input or output of this run"),
         (["-o", "{folder}"], "wanted a file, found a folder"),
-        (["-o", "{folder}/a.html", "--markdown", "{run}"], "found a result, or another output"),
-        (["-o", "{folder}/a", "--markdown", "{folder}/a"], "found a result, or another output"),
+        (["-o", "{folder}/a.html", "--markdown", "{run}"], "found an input or output of this run"),
+        (["-o", "{folder}/a", "--markdown", "{folder}/a"], "found an input or output of this run"),
         (["-o", "{folder}/a.html", "--plots", "{run}"], "wanted a folder, found"),
         (["-o", "{run}/a.html"], "wanted a folder, found"),
         (["{run}", "-o", "{folder}/a.html"], "wanted each result file once"),

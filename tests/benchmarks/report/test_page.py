@@ -10,22 +10,24 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from report_files import HOSTILE, Page, write_all
+from report_files import HOSTILE, Page, write, write_all
+from results import configuration, latency_report
 
 from lorair.benchmarks.report import draw
 from lorair.benchmarks.report.build import make, make_sections, read_sources
-from lorair.benchmarks.report.content import Plot, Section, rounded
+from lorair.benchmarks.report.content import Plot, Section
+from lorair.benchmarks.schema.results_file import to_json
+from lorair.benchmarks.tables.cells import rounded
 
 ROOT = Path(__file__).parents[3]
 COMMITTED = [
     ROOT / "benchmarks" / "results" / f"{name}.json"
     for name in (
         "experts-tiny-onnxruntime-cpu2", "kernels-setting1-floors", "latency-setting1-int8-cpu2",
-        "quality-default", "restorer-2048-setting1-openvino-cpu2", "restorer-setting1-cpu2",
-        "restorer-sizes-setting1-cpu2", "throughput-default-openvino-cpu2",
+        "quality-default", "throughput-default-openvino-cpu2",
     )
 ]  # fmt: skip
-"""One of each kind, and what a curve over sizes needs: drawing all takes a minute."""
+"""One of a kind: drawing all takes a minute."""
 
 
 @pytest.fixture(scope="module")
@@ -122,28 +124,25 @@ def test_shown_numbers_are_the_files_rounded(made: Page) -> None:
     assert [row[names.index("times as fast")][0] for row in comparison[1:]] == ["3.25", "1.00"] * 2
     assert {row[names.index("peak GB")][0] for row in comparison[1:]} == {"1.50"}
     assert {row[names.index("outliers")][0] for row in comparison[1:]} == {"1 of 8"}
-    assert {row[names.index("GPU, GB")] for row in comparison[1:]} == {("0.7", "700000000.0")}
+    assert {row[names.index("GPU, GB")] for row in comparison[1:]} == {("0.700", "700000000.0")}
 
 
 def test_throughput_against_counting_by_hand(made: Page) -> None:
     four = next(row for row in rows(made) if row[0][0] == "4 at once" and len(row) == 7)
     # 18 pictures of 9 megapixels in a median of 4.5 / 4 s, against 4.5 s one at a time.
     assert [text for text, _ in four[1:]] == [
-        "16.0",
-        "14.4 to 18.0",
-        "8.00",
-        "4.00",
-        "6.00",
-        "restoring",
-    ]
-
-
-def test_quality_means_by_class_beside_the_published(made: Page) -> None:
-    snow = next(row for row in rows(made) if row[0][0] == "snow" and len(row) > 8)
-    assert [text for text, _ in snow] == [
-        "snow", "3", "21.00", "28.00", "0.812", "0.812", "22.00", "29.00", "0.875", "0.875",
-        "–", "–", "–", "–", "Snow100K-L", "32.28 / 0.930",
+        "16.0", "14.4 to 18.0", "8.00", "4.00", "6.00", "restoring (86%)",
     ]  # fmt: skip
+
+
+def test_quality_means_by_class_and_protocol(made: Page, committed: Page) -> None:
+    lines = [row for row in rows(made) if row[0][0] == "snow" and len(row) == 8]
+    assert [[text for text, _ in row][1:] for row in lines] == [
+        ["3", "RGB", "21.00 → 28.00", "0.812 → 0.812", "+7.00", "+6.00", "–"],
+        ["3", "Y", "22.00 → 29.00", "0.875 → 0.875", "+7.00", "+6.00", "–"],
+    ], "old files have no score by the authors' script"
+    authors = next(row for row in rows(committed) if row[2:3] == [("authors’ script", None)])
+    assert (authors[0][0], authors[-1][0]) == ("snow", "32.28 / 0.930")
     images = [found["alt"] for tag, found in made.tags if tag == "img"]
     assert images == [f"snow 0, {what}" for what in ("restored", "original", "degraded")]
 
@@ -155,22 +154,17 @@ def test_kernels_say_whether_they_were_timed(made: Page) -> None:
     assert [("computed, not timed" in title) for title in rooflines] == [True, False]
 
 
-def test_the_curve_over_all_sizes_takes_the_runs_with_most_rounds(committed: Page) -> None:
-    """1024 x 1024 and 2048 x 2048 are in different files."""
-    table = next(
-        t for t in committed.tables
-        if [row[0][0] for row in t[1:]] == ["256x256", "512x512", "1024x1024", "2048x2048"]
-    )  # fmt: skip
-    column = [text for text, _ in table[0]].index("openvino")
-    for row, name, height in (
-        (2, "restorer-setting1-cpu2", 512), (4, "restorer-2048-setting1-openvino-cpu2", 2048)
-    ):  # fmt: skip
-        content = json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())
-        wanted = next(
-            c["summary"]["total"]["p50"] for c in content["configurations"]
-            if (c["backend"], c["height"]) == ("openvino", height)
-        )  # fmt: skip
-        assert table[row][column][1] == str(wanted)
+def test_the_curve_over_all_sizes_takes_the_runs_with_most_rounds(tmp_path: Path) -> None:
+    """32 x 32 and 128 x 32 are in different files, 64 x 32 is in both."""
+    paths = []
+    for name, heights, rounds in (("a", (32, 64), 3), ("b", (64, 128), 2)):
+        found = [configuration("x", height=h, total=[h * rounds] * rounds) for h in heights]
+        paths.append(write(tmp_path, name, to_json(latency_report(*found))))
+    with draw.style():
+        (plot,) = make_sections(read_sources(paths), None)[0].plots
+    assert [[cell.text for cell in row] for row in plot.table.rows] == [
+        ["32x32", "96.0"], ["64x32", "192"], ["128x32", "256"]
+    ]  # fmt: skip
 
 
 def test_experts_are_drawn_by_form(sections: list[Section]) -> None:
@@ -179,20 +173,21 @@ def test_experts_are_drawn_by_form(sections: list[Section]) -> None:
         f"experts_64x96_{name}" for name in ("time", "memory", "bundle")
     ]
     assert "Merging pays from 7 pictures on" in found.remarks
-    times = [[c.text for c in row] for row in found.plots[0].table.rows]
-    assert ["gates, top 2", "8", "1000"] in times
-    assert not any("fused" in row[0] for row in times)
+    times = found.plots[0].table
+    assert times.columns[-1] == ">gates, top 2"
+    assert [row[-1].text for row in times.rows] == ["625", "750", "1000"]
+    assert not any("fused" in column for column in times.columns)
 
 
 def test_commands_and_tiles_are_the_files_numbers(made: Page) -> None:
     by_caption = {tuple(text for text, _ in table[0]): table for table in made.tables}
     runs = next(table for names, table in by_caption.items() if "command" in names)
-    assert [text for text, _ in runs[1]][2:] == ["2.00", "1.00", "3.00", "1.00", "1.50"]
+    assert [text for text, _ in runs[1]][1:] == ["2.00", "1.00 to 3.00", "1.00", "1.50"]
     assert runs[2][-1] == ("–", None)
     tiled = next(table for names, table in by_caption.items() if "seam, of 255" in names)
     assert [[text for text, _ in row][2:5] for row in tiled[1:]] == [
-        ["32.0", "40.0", "1.50"], ["32.0", "31.5", "1.50"],
-        ["64.0", "40.0", "1.50"], ["64.0", "63.5", "1.50"],
+        ["32", "40.0", "1.50"], ["32", "31.5", "1.50"],
+        ["64", "40.0", "1.50"], ["64", "63.5", "1.50"],
     ]  # fmt: skip
 
 

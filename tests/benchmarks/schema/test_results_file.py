@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from results import configuration, latency_report
 
-from lorair.benchmarks.schema import LatencyReport
+from lorair.benchmarks.commands.measuring import result
+from lorair.benchmarks.schema.latency import LatencyReport
 from lorair.benchmarks.schema.results_file import (
-    kept,
     read_latency,
     read_report,
     to_json,
@@ -45,6 +45,8 @@ def test_the_literal_file() -> None:
 def test_shipped_results_are_readable(path: Path) -> None:
     report = read_report(path)
     assert report.complete
+    assert report.command, "what was measured is known"
+    assert report.date, "and when"
     for c in report.configurations if isinstance(report, LatencyReport) else ():
         for stage, summary in c.summary.items():
             wanted = np.percentile(c.samples[stage][c.warmup :], [50, 90, 99])
@@ -124,11 +126,13 @@ def test_another_kind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, ValueError])
 def test_an_interrupted_run_is_kept_and_marked(stop: type[BaseException], tmp_path: Path) -> None:
-    path, rounds = tmp_path / "a.json", []
-    with (
-        pytest.raises(stop),
-        kept(path, lambda ok: latency_report(configuration("x", total=rounds), complete=ok)),
-    ):
+    path, rounds = tmp_path / "a.json", list[float]()
+    start = latency_report(configuration("x", total=[]))
+
+    def measured() -> dict[str, Any]:
+        return {"configurations": (configuration("x", total=rounds),)}
+
+    with pytest.raises(stop), result(start, measured, lambda _: [], path, False):
         rounds.append(1.0)
         raise stop
     found = read_latency(path)
@@ -137,6 +141,9 @@ def test_an_interrupted_run_is_kept_and_marked(stop: type[BaseException], tmp_pa
 
 
 def test_nothing_is_written_for_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), kept(tmp_path / "a.json", lambda _: None):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        result(latency_report(), lambda: {"rows": ()}, lambda _: [], tmp_path / "a.json", False),
+    ):
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())

@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 
 from lorair.benchmarks.schema.statistics import (
-    block_medians,
     bootstrap_medians,
     count_warmup,
     median_interval,
@@ -83,8 +82,3 @@ def test_blocks_keep_neighbours_together() -> None:
     assert bootstrap_medians(spells).std() > 1.5 * bootstrap_medians(shuffled).std()
     independent = stats.bootstrap((shuffled,), np.median, n_resamples=2000, rng=rng)
     assert bootstrap_medians(shuffled).std() == pytest.approx(independent.standard_error, rel=0.4)
-
-
-def test_block_medians() -> None:
-    assert block_medians(np.arange(100.0)) == pytest.approx(np.arange(4.5, 100, 10))
-    assert len(block_medians(np.arange(9.0))) == 2

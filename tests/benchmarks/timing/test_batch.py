@@ -8,15 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from command import Command
-from results import configuration, latency_report
 
 from lorair import Restorer, Route
-from lorair.benchmarks.compare.changes import compare_bundles, compare_reports
 from lorair.benchmarks.schema.results_file import read_latency
 from lorair.benchmarks.timing.batch import BatchRunner, Stopwatch
-from lorair.runtime.errors import BackendError, ResultError
-
-ROUNDS = [1.0] * 8
+from lorair.runtime.errors import BackendError
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
@@ -75,15 +71,3 @@ def test_a_backend_that_takes_no_other_graph() -> None:
     restorer: Any = SimpleNamespace(backend=SimpleNamespace(name="tensorrt", description=""))
     with pytest.raises(BackendError, match="batch on tensorrt: wanted one of onnxruntime, open"):
         BatchRunner(restorer, 2)
-
-
-def test_different_batches_are_not_compared() -> None:
-    single = configuration("x", total=ROUNDS)
-    double = configuration("x", total=ROUNDS, batch=2)
-    with pytest.raises(ResultError, match="wanted the same backend, size and batch twice"):
-        compare_reports(latency_report(single), latency_report(double), 0.05)
-    both = latency_report(single, double)
-    assert {c.name for c in compare_reports(both, both, 0.05)} == {"x 32x32", "x 2x32x32"}
-    other = configuration("x", bundle="c", total=ROUNDS, batch=2)
-    found = compare_bundles(latency_report(single, double, other), 0.05)
-    assert {c.name for c in found} == {"c, x 2x32x32"}

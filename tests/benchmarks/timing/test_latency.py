@@ -9,13 +9,13 @@ import torch
 from command import Command
 
 from lorair import Restorer
-from lorair.benchmarks.schema import Memory
+from lorair.benchmarks.schema.latency import Memory
 from lorair.benchmarks.schema.results_file import read_latency
-from lorair.benchmarks.sizes import Size
 from lorair.benchmarks.timing.latency import STAGES, Series, Session, in_turn, measure
 from lorair.benchmarks.timing.runner import LocalRunner
 from lorair.benchmarks.timing.torch_eager import EagerWeights, TorchEagerBackend
 from lorair.exporter.checkpoint.checkpoint import Pair
+from lorair.exporter.engines.sizes import Size
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.system.machine import default_threads
 
@@ -144,7 +144,7 @@ def test_command_compares_backends(
 def test_command_with_two_bundles_a_budget_and_cold_starts(
     lorair_bench: Command, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    """Equal bundles restore equally: 100 dB against the reference, and both are in budget."""
+    """Equal bundles restore equally: 160 dB against the reference, and both are in budget."""
     report = tmp_path / "latency.json"
     copy = tmp_path / "copy"
     shutil.copytree(tiny_bundle, copy)
@@ -156,7 +156,7 @@ def test_command_with_two_bundles_a_budget_and_cold_starts(
     assert "within the budget" in result.out
     configurations = read_latency(report).configurations
     assert [c.bundle for c in configurations] == [tiny_bundle.name, "copy"]
-    assert [c.psnr_db for c in configurations] == [100, 100]
+    assert [c.psnr_db for c in configurations] == [160, 160]
     for c in configurations:
         (start,), (total,) = c.cold["start"], c.cold["total"]
         assert 0.05 < start < total, "Python and the imports alone take that"
@@ -175,7 +175,7 @@ def test_a_reused_route_leaves_the_router_out(tiny_bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--size", "huge"), "wanted height x width of at most 200 megapixels, found huge"),
+        (("--size", "huge"), "--size: wanted height x width, found huge"),
         (("--size", "0x5"), "wanted height x width"),
         (("--size", "²x3"), "wanted height x width"),
         (("--size", "20000x15000"), "at most 200 megapixels"),

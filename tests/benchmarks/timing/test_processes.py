@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command import Command
 
-from lorair.benchmarks.schema import CommandsReport
+from lorair.benchmarks.schema.costs import CommandsReport
 from lorair.benchmarks.schema.results_file import read_report
 
 

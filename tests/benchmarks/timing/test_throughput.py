@@ -9,9 +9,9 @@ import pytest
 from command import Command, make_command
 from PIL import Image
 
-from lorair.benchmarks.schema import ThroughputReport
+from lorair.benchmarks.schema.costs import ThroughputReport
 from lorair.benchmarks.schema.results_file import read_report
-from lorair.benchmarks.timing.throughput import Folder, Sweep, measure
+from lorair.benchmarks.timing.throughput import Folder, Rounds, measure
 from lorair.runtime.errors import PictureError
 from lorair.runtime.routing.route import Route
 
@@ -55,7 +55,7 @@ class Sleeper:
 def test_rounds_stages_and_the_bottleneck(folder: Path) -> None:
     pictures = Folder.of(sorted(folder.iterdir()))
     assert pictures.megapixels == pytest.approx(4 * 600 / 1e6)
-    sweeps: list[Sweep] = []
+    sweeps: list[Rounds] = []
     measure([Sleeper(1, 0.05), Sleeper(4, 0.05)], pictures, 2, sweeps)  # type: ignore[list-item]
     alone, together = sweeps
     assert (alone.jobs, together.jobs) == (1, 4)

@@ -1,0 +1,1 @@
+"""The tables of every kind of result, for the terminal, the documents and the report alike."""
