@@ -28,13 +28,13 @@ def triton(
 ) -> None:
     """Write a model repository for NVIDIA's Triton Inference Server."""
     require("onnx")
-    from lorair.exporter.triton_server.repository import BACKENDS, plan, write
+    from lorair.exporter.triton_server.repository import BACKENDS, parts, write
     from lorair.runtime.bundle.manifest import Bundle
 
     chosen = next((known for known in BACKENDS if known == backend), None)
     if chosen is None:
         raise OptionError("--backend", wanted=" or ".join(BACKENDS), found=backend)
-    folders = write(plan(Bundle.open(bundle), name, chosen), output, force=force)
+    folders = write(parts(Bundle.open(bundle), name, chosen), output, force=force)
     if as_json:
         console.print_json({"repository": str(output), "models": [f.name for f in folders]})
         return
