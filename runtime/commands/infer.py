@@ -13,6 +13,7 @@ from lorair.runtime.commands.options import conclude, exit_code
 from lorair.runtime.system import console
 
 if TYPE_CHECKING:
+    from lorair.runtime.decoding.pool import Decoders
     from lorair.runtime.files import RestoredFile
     from lorair.runtime.folders.guidance import Guidance
     from lorair.runtime.folders.run import FolderRun
@@ -73,7 +74,6 @@ def infer(
     exit code is 1 if some of several pictures failed, and 130 after Ctrl-C.
     """
     from lorair.runtime import images
-    from lorair.runtime.decoding.pool import Decoders
     from lorair.runtime.files import Handling
     from lorair.runtime.folders import plan as tasks
     from lorair.runtime.folders.guidance import Guidance
@@ -83,7 +83,7 @@ def infer(
     start = time.perf_counter()
     every = options.check_guidance(route, route_from, expert, gates)
     is_folder = tasks.has_folder(inputs)
-    decoders = None if timeout is None else Decoders(timeout)
+    decoders = None if timeout is None else _decoders(timeout)
     decode = images.read if decoders is None else decoders.read
     handling = Handling(max_pixels, images.Encoding(format_, quality), parse_tile(tile), decode)
     planned = tasks.plan(
@@ -116,6 +116,12 @@ def infer(
         raise run.errors[0]
     if code := code or exit_code(run.errors, len(run.outcomes)):
         raise typer.Exit(code)
+
+
+def _decoders(timeout: float) -> "Decoders":
+    from lorair.runtime.decoding.pool import Decoders
+
+    return Decoders(timeout)
 
 
 def _open(
