@@ -92,7 +92,7 @@ def _mixtures(counts: Sequence[int], top_ks: Sequence[int]) -> dict[int, tuple[i
 
 def _check(backend: str) -> None:
     """Checked before minutes of export."""
-    from lorair.exporter.commands.required import require
+    from lorair.exporter.commands.options import require
 
     require("torch", "onnx", "onnxscript", "onnxruntime", "safetensors")
     from lorair.benchmarks.timing.graphs import TARGETS
