@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUNDLE := .build/lorair-bundle
 PHOTO := examples/rain.jpg
+# Only the order: the tests' own seeds stay.
+SHUFFLE := $(if $(ORDER),-p randomly --randomly-dont-reset-seed $(if $(SEED),--randomly-seed=$(SEED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts unit kernels gpu-check serve-check scale-check fuzz bench bench-quick numbers clean
+.PHONY: help demo test lint format types contracts unit kernels gpu-check serve-check signal-check scale-check fuzz bench bench-quick numbers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,8 +44,9 @@ types: tree  ## mypy --strict
 contracts: tree  ## import-linter: who may import whom
 	cd .typecheck && PYTHONPATH=. ../$(BIN)/lint-imports --no-logo --config ../pyproject.toml
 
-unit: $(VENV)/dev  ## pytest, a worker a core
-	$(BIN)/pytest -n auto --dist loadfile
+# A worker that died would get the test that killed it again, and its next place would too.
+unit: $(VENV)/dev  ## pytest, a worker a core; ORDER=random: and SEED=N repeats one
+	$(BIN)/pytest -n auto --dist loadfile --max-worker-restart 0 $(SHUFFLE)
 
 kernels: $(VENV)/dev  ## compile every kernel for every GPU, as the tests do with a few: ten minutes
 	LORAIR_KERNELS=all $(BIN)/pytest tests/kernels/test_aot.py
@@ -53,6 +56,10 @@ gpu-check: $(VENV)/dev  ## on a machine with a GPU: kernels, backends and times 
 	$(BIN)/pytest tests/kernels
 	$(BIN)/pytest -m gpu tests
 	$(BIN)/lorair-bench kernels --report .build/kernels.json
+
+signal-check: $(VENV)/dev  ## SIGTERM at 100 random moments of four commands: ten minutes
+	$(BIN)/lorair-export build -o $(BUNDLE)
+	$(BIN)/python tests/support/signal_check.py $(BUNDLE)
 
 serve-check: $(VENV)/dev  ## the server's long checks: load, SIGTERM under load, 10,000 bodies
 	$(BIN)/lorair-export build -o $(BUNDLE)

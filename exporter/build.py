@@ -13,8 +13,9 @@ from lorair.exporter.graphs.onnx_export import (
 )
 from lorair.exporter.graphs.quantize import quantize_router
 from lorair.exporter.graphs.tiled_graph import write_tiled
-from lorair.exporter.model.config import DEFAULT_ROUTE_CHECKS, ModelConfig
+from lorair.exporter.model.config import ModelConfig
 from lorair.exporter.model.fold import fold
+from lorair.exporter.verify import ROUTE_CHECKS
 from lorair.exporter.verify.certificate import certify, check_routes, make_references
 from lorair.exporter.verify.compare import Limits
 from lorair.exporter.verify.probes import probes
@@ -61,7 +62,7 @@ def build_bundle(
     *,
     precision: Precision = "fp32",
     router_int8: bool = False,
-    route_checks: int = DEFAULT_ROUTE_CHECKS,
+    route_checks: int = ROUTE_CHECKS,
     sms: Sequence[int] = (),
     limits: Limits | None = None,
     photographs: Sequence[Path] | None = None,
@@ -88,9 +89,10 @@ def build_bundle(
     with atomic_folder(output) as folder:
         photographs = photographs or photos.paths()
         with step("reference pictures in PyTorch"):
-            router, net = pair.modules()
-            references = make_references(router, net, photographs, config.router.side)
-        net = fold(net)
+            modules = pair.modules()
+            references = make_references(modules, photographs)
+        router, net = modules.router, fold(modules.restorer)
+        del modules
         if precision == "fp16":
             net.half()
         with step(f"export {RESTORER} ({precision})"):
@@ -124,18 +126,10 @@ def build_bundle(
         if router_int8:
             with step(f"compare routes on {route_checks} pictures"):
                 pictures = probes(photographs, route_checks)
-                routes = check_routes(backend, router, pictures, config.router.side)
+                routes = check_routes(backend, router, pictures)
         del router
         with step(f"verify on {len(references)} photographs"):
-            certificate = certify(
-                backend,
-                references,
-                config.router.side,
-                config.restoration.stride,
-                precision,
-                limits or Limits(),
-                routes,
-            )
+            certificate = certify(backend, references, manifest, limits or Limits(), routes)
         manifest = manifest.model_copy(update={"certificate": certificate})
         write_manifest(folder, manifest)
         return Bundle.open(folder).manifest

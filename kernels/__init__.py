@@ -1,1 +1,1 @@
-"""The fused LoRA-MoE operators, each with one meaning in several homes."""
+"""The fused LoRA-MoE operators: what each means, and its implementations."""

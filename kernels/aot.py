@@ -1,4 +1,4 @@
-"""The operators' fourth home: compiled ahead of time, for GPUs that are not there.
+"""The operators' kernels, compiled ahead of time for GPUs that are not there.
 
 `compile_kernels` writes a folder: a `.cubin` for each kernel and SM, PTX for GPUs that are
 newer than all of them, and `index.json`, which says how to launch each
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from lorair.kernels.tiles import FUSION
 from lorair.runtime.bundle.kernels import INDEX, SCHEMA, Compiled
 from lorair.runtime.errors import DependencyError, OptionError
+from lorair.runtime.system.extras import require
 
 if TYPE_CHECKING:
     from lorair.kernels.launches import DType
@@ -95,15 +96,9 @@ def compile_kernels(
 
 def check_compiler() -> None:
     """Raise DependencyError unless triton is there and compiles."""
-    try:
-        import triton
-    except ImportError as error:
-        raise DependencyError(
-            "cannot compile kernels",
-            wanted="the package triton",
-            found="it is not installed",
-            hint="pip install 'lorair[kernels]'",
-        ) from error
+    require("compile kernels", "kernels", "triton")
+    import triton
+
     if triton.knobs.runtime.interpret:
         raise DependencyError(
             "cannot compile kernels",

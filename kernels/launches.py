@@ -1,7 +1,7 @@
-"""What a launch of each operator is: which compiled kernel, which grid, which numbers.
+"""Which compiled kernel, which grid and which numbers each launch of an operator takes.
 
-Plain Python, importable everywhere. It is what the launchers in `triton_conv.py` and
-`triton_depthwise.py` do, for hosts that have neither Triton nor PyTorch.
+Plain Python, importable everywhere: `triton/run.py` launches by it, and so does `tensorrt/`
+on hosts that have neither Triton nor PyTorch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from math import prod
 from typing import Final, Literal
 
 from lorair.kernels import spec
-from lorair.kernels.forms import CONVOLUTIONS, FORMS, GATES, output_shapes
+from lorair.kernels.spec import CONVOLUTIONS, FORMS, GATES
 from lorair.kernels.tiles import (
     ALIGNMENT,
     DEPTHWISE,
@@ -26,6 +26,7 @@ DType = Literal["fp16", "bf16", "fp32"]
 DTYPES: Final[tuple[DType, ...]] = ("fp16", "bf16", "fp32")
 
 Shape = Sequence[int]
+Grid = tuple[int, int, int]
 
 HEURISTIC: Final = 0
 """The tactic that is `conv_tile`'s choice; tactic n is the n-th of `conv_tiles`."""
@@ -33,66 +34,58 @@ HEURISTIC: Final = 0
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel launch. Pointers are named as the kernel's arguments and are not in it.
+    """One kernel launch; its pointers, which are named as the kernel's arguments, are not in it.
 
-    kernel: the name of a variant. grid: programs. numbers: the other arguments.
+    kernel: the name of a variant. grid: how many programs. numbers: the other arguments.
     """
 
     kernel: str
-    grid: tuple[int, int, int]
+    grid: Grid
     numbers: dict[str, int | float]
 
 
 def conv_kernel(operator: str, dtype: DType, tile: ConvTile, *, aligned: bool) -> str:
-    """The variant's name; aligned: whether a plane's pixels are a multiple of `ALIGNMENT`."""
+    """Return the variant's name; aligned: whether a plane is a multiple of `ALIGNMENT` pixels."""
     return f"{operator}.{dtype}.{tile.m}x{tile.n}x{tile.k}.{_rows(aligned)}"
 
 
 def norm_kernel(dtype: DType, *, aligned: bool) -> str:
-    """The variant's name of NormScaleAdd."""
+    """Return the name of NormScaleAdd's variant."""
     return f"{spec.NORM_SCALE_ADD}.{dtype}.{_rows(aligned)}"
 
 
-def depthwise_kernel(dtype: DType) -> str:
-    """The variant's name of the depthwise convolution."""
-    return f"{spec.LORA_MOE_DEPTHWISE_GATE}.{dtype}"
-
-
-def mean_kernel(dtype: DType) -> str:
-    """The variant's name of the kernel that follows it."""
-    return f"{spec.LORA_MOE_DEPTHWISE_GATE}.mean.{dtype}"
+def depthwise_kernels(dtype: DType) -> tuple[str, str]:
+    """Return the names of the depthwise convolution's variant and of the mean's that follows."""
+    operator = spec.LORA_MOE_DEPTHWISE_GATE
+    return f"{operator}.{dtype}", f"{operator}.mean.{dtype}"
 
 
 def tilings(operator: str, dtype: DType) -> tuple[ConvTile, ...]:
-    """Of a 1x1 convolution, `conv_tiles`; of the others none."""
+    """Return the tilings of a 1x1 convolution; other operators have none to choose from."""
     if operator not in CONVOLUTIONS:
         return ()
     return conv_tiles(_size(dtype), **FORMS[operator].parts)
 
 
 def kernels_of(operator: str, dtype: DType) -> list[str]:
-    """The names of all kernels that an operator's launches may need."""
+    """Return the names of all kernels that an operator's launches may need."""
     both = (True, False)
     if operator == spec.NORM_SCALE_ADD:
         return [norm_kernel(dtype, aligned=aligned) for aligned in both]
     if operator == spec.LORA_MOE_DEPTHWISE_GATE:
-        return [depthwise_kernel(dtype), mean_kernel(dtype)]
+        return list(depthwise_kernels(dtype))
     tiles = tilings(operator, dtype)
     return [conv_kernel(operator, dtype, t, aligned=aligned) for t in tiles for aligned in both]
 
 
 def launches(
-    operator: str,
-    dtype: DType,
-    inputs: Sequence[Shape],
-    scale: float,
-    tactic: int = HEURISTIC,
+    operator: str, dtype: DType, inputs: Sequence[Shape], scale: float, tactic: int = HEURISTIC
 ) -> list[Launch]:
-    """An operator's launches, one after the other.
+    """Return an operator's launches, one after the other.
 
     Args:
-        operator: of `FORMS`.
-        dtype: of x.
+        operator: one of `spec.OPERATORS`.
+        dtype: the type of x.
         inputs: the shape of each input; gates (E), or (N, E) for each picture its own.
         scale: alpha / rank; NormScaleAdd has none.
         tactic: which tiling of a 1x1 convolution.
@@ -117,11 +110,8 @@ def launches(
 
 
 def workspace(operator: str, inputs: Sequence[Shape]) -> int:
-    """Bytes of scratch memory, the argument `sums`."""
-    if operator != spec.LORA_MOE_DEPTHWISE_GATE:
-        return 0
-    _, mean = output_shapes(operator, inputs, lambda side: side // 2, 1)
-    return 4 * prod(mean) * DEPTHWISE.programs(*inputs[0][2:])
+    """Return the bytes of scratch memory that the argument `sums` needs."""
+    return 4 * prod(_depthwise_grid(inputs[0])) if operator == spec.LORA_MOE_DEPTHWISE_GATE else 0
 
 
 def _conv(
@@ -142,19 +132,20 @@ def _conv(
     )
 
 
+def _depthwise_grid(x: Shape) -> Grid:
+    """Programs of the depthwise convolution, each of which writes one sum."""
+    batch, channels, height, width = x
+    return DEPTHWISE.programs(height, width), channels // 2, batch
+
+
 def _depthwise(dtype: DType, shapes: Mapping[str, Shape], scale: float) -> list[Launch]:
-    batch, channels, height, width = shapes["x"]
-    tiles, half = DEPTHWISE.programs(height, width), channels // 2
+    _, channels, height, width = shapes["x"]
+    conv, mean = depthwise_kernels(dtype)
+    tiles, half, batch = grid = _depthwise_grid(shapes["x"])
     numbers = {"channels": channels, "height": height, "width": width}
     return [
-        Launch(
-            depthwise_kernel(dtype),
-            (tiles, half, batch),
-            {**numbers, "gates_stride": _gates_stride(shapes), "scale": scale},
-        ),
-        Launch(
-            mean_kernel(dtype), (batch * half, 1, 1), {"tiles": tiles, "pixels": height * width}
-        ),
+        Launch(conv, grid, {**numbers, "gates_stride": _gates_stride(shapes), "scale": scale}),
+        Launch(mean, (batch * half, 1, 1), {"tiles": tiles, "pixels": height * width}),
     ]
 
 

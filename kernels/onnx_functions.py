@@ -1,4 +1,4 @@
-"""The operators' first home: function bodies in standard ONNX, one set a target.
+"""The operators as function bodies in standard ONNX, one set for each target.
 
 A runtime that knows no `lorair` operator inlines the body; one that has a fused kernel
 of that name takes the kernel. Bodies are written in ONNX's text form, from a few

@@ -1,10 +1,10 @@
 """Names of the operators of the ONNX domain `lorair`, and what they compute.
 
-Plain Python, importable everywhere. Each operator has five homes of one meaning: an ONNX
-function body (`onnx_functions.py`), a PyTorch operator (`torch_ops.py`), a Triton kernel
-(`triton_conv.py`, `triton_depthwise.py`), that kernel compiled (`aot.py`) and a TensorRT
-plugin that launches it (`trt_plugin.py`). LoRAMoEConv is a kernel where it is 1x1; elsewhere
-it is merged and left to a standard convolution. A block of the network is six operators.
+Plain Python, importable everywhere. Each operator has five implementations: an ONNX function
+body (`onnx_functions.py`), a PyTorch operator (`torch_ops.py`), a Triton kernel (`triton/`),
+that kernel compiled (`aot.py`) and a TensorRT plugin that launches it (`tensorrt/`).
+LoRAMoEConv is a kernel where it is 1x1; elsewhere the experts are merged and a standard
+convolution follows. A block of the network is six operators.
 
 Every convolution carries low-rank experts. Its kernel is merged as it runs, in float32:
 `W(gates) = weight + scale * sum_e gates[e] * (lora_B[e] @ lora_A[e]).view(weight.shape)`
@@ -42,7 +42,9 @@ deviations overflow fp16), and `gate(a || b) = a * b`, the channels' halves mult
     `Y = X + norm(X) * channel_scale + channel_shift`; both (N, C, 1, 1).
 """
 
-from typing import Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
 DOMAIN: Final = "lorair"
 DOMAIN_VERSION: Final = 1
@@ -57,14 +59,72 @@ LORA_MOE_CONV_ADD: Final = "LoRAMoEConvAdd"
 SCALE_LORA_MOE_CONV_ADD: Final = "ScaleLoRAMoEConvAdd"
 NORM_SCALE_ADD: Final = "NormScaleAdd"
 
-OPERATORS: Final = (
-    LORA_MOE_CONV,
-    NORM_LORA_MOE_CONV,
-    NORM_LORA_MOE_CONV_GATE,
-    LORA_MOE_DEPTHWISE_GATE,
-    LORA_MOE_CONV_ADD,
-    SCALE_LORA_MOE_CONV_ADD,
-    NORM_SCALE_ADD,
-)
-
 NORM_EPSILON: Final = 1e-6
+
+
+@dataclass(frozen=True)
+class Form:
+    """The inputs and outputs of an operator's kernel, and what is fused with it.
+
+    inputs, outputs: in the operator's order, named as the kernel's arguments.
+    norm: LayerNorm in front. gate: SimpleGate behind.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...] = ("y",)
+    norm: bool = False
+    gate: bool = False
+
+    @property
+    def parts(self) -> dict[str, bool]:
+        """The parts that decide which tilings suit the kernel; see `tiles.conv_tiles`."""
+        scaled = "channel_scale" in self.inputs
+        return {"norm": self.norm, "gate": self.gate, "scaled": scaled}
+
+
+GATES: Final = "gates"
+"""The one input that is always float32; all others have the type of x."""
+
+_EXPERTS = ("weight", "lora_A", "lora_B", GATES)
+_SHIFTED = ("x", *_EXPERTS, "bias", "lora_bias")
+
+CONVOLUTIONS: Final = {
+    # The 1x1 without bias before a pixel shuffle; all others are standard convolutions.
+    LORA_MOE_CONV: Form(("x", *_EXPERTS)),
+    NORM_LORA_MOE_CONV: Form(_SHIFTED, norm=True),
+    NORM_LORA_MOE_CONV_GATE: Form(_SHIFTED, norm=True, gate=True),
+    LORA_MOE_CONV_ADD: Form(("x", *_EXPERTS, "bias", "residual")),
+    SCALE_LORA_MOE_CONV_ADD: Form(("x", "channel_scale", *_EXPERTS, "bias", "residual")),
+}
+"""The operators that the 1x1 kernel computes."""
+
+FORMS: Final = CONVOLUTIONS | {
+    LORA_MOE_DEPTHWISE_GATE: Form(("x", *_EXPERTS, "bias"), ("y", "mean"), gate=True),
+    NORM_SCALE_ADD: Form(("x", "channel_scale", "channel_shift")),
+}
+
+OPERATORS: Final = tuple(FORMS)
+
+Dim = TypeVar("Dim")
+
+
+def output_shapes(
+    operator: str, inputs: Sequence[Sequence[Dim]], halve: Callable[[Dim], Dim], one: Dim
+) -> list[tuple[Dim, ...]]:
+    """Return the shapes of an operator's results, for any kind of dimension.
+
+    Args:
+        operator: one of `OPERATORS`.
+        inputs: the shape of each of its inputs.
+        halve: divides an even dimension by two.
+        one: the dimension 1.
+    """
+    form = FORMS[operator]
+    shapes = dict(zip(form.inputs, inputs, strict=True))
+    batch, channels, height, width = shapes["x"]
+    made = shapes["weight"][0] if "weight" in shapes else channels
+    made = halve(made) if form.gate else made
+    results: list[tuple[Dim, ...]] = [(batch, made, height, width)]
+    if "mean" in form.outputs:
+        results.append((batch, made, one, one))
+    return results

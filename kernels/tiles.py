@@ -85,6 +85,9 @@ EXACT: Final = ConvTile(m=32, n=64, k=16, warps=4, stages=2)
 NORM: Final = NormTile(n=64, k=32, warps=4)
 DEPTHWISE: Final = DepthwiseTile(h=8, w=64, warps=4)
 
+MEAN_BLOCK: Final = 128
+"""Sums that one program of the mean adds at a time: 1024 x 64 pixels of 8 x 64 tiles."""
+
 ALIGNMENT: Final = 16
 """Channels are multiples of it by the network's making. Pixels of a plane mostly are: where
 they are not, rows do not start at multiples of 16 bytes, and a kernel of its own is needed."""

@@ -1,4 +1,4 @@
-"""The operators' second home: PyTorch operators `torch.ops.lorair.*`, one ONNX node each.
+"""The operators in PyTorch, `torch.ops.lorair.*`; each is exported as one ONNX node.
 
 The fused operators are custom operators, opaque to `torch.compile` and without gradients:
 on the CPU they are the expressions of `torch_reference.py`, on a GPU one Triton kernel.
@@ -33,6 +33,7 @@ from lorair.kernels import torch_reference as reference
 from lorair.kernels.spec import (
     DOMAIN,
     DOMAIN_VERSION,
+    FORMS,
     LORA_MOE_CONV,
     LORA_MOE_CONV_ADD,
     LORA_MOE_DEPTHWISE_GATE,
@@ -40,6 +41,7 @@ from lorair.kernels.spec import (
     NORM_LORA_MOE_CONV_GATE,
     NORM_SCALE_ADD,
     SCALE_LORA_MOE_CONV_ADD,
+    output_shapes,
 )
 
 _INTERPRETED: ContextVar[bool] = ContextVar("_INTERPRETED", default=False)
@@ -80,11 +82,10 @@ def lora_moe_conv(
             "group": groups,
             "scale": scale,
         }
-        return _symbolic(LORA_MOE_CONV, inputs, attributes, _conv_shape(x, weight, stride, padding))
+        return _node(LORA_MOE_CONV, inputs, attributes, [_conv_shape(x, weight, stride, padding)])
     if weight.shape[1:] == (x.shape[1], 1, 1) and _by_triton(x) and not torch.is_grad_enabled():
-        from lorair.kernels.triton.conv import lora_moe_conv1x1
-
-        return lora_moe_conv1x1(x, weight, lora_A, lora_B, gates, bias, scale=scale)
+        inputs = (x, weight, lora_A, lora_B, gates)
+        return _launch(LORA_MOE_CONV, inputs, {"scale": scale}, bias)
     geometry = {"stride": stride, "padding": padding, "groups": groups}
     return reference.lora_moe_conv(x, weight, lora_A, lora_B, gates, bias, **geometry, scale=scale)
 
@@ -105,11 +106,7 @@ def norm_lora_moe_conv(
 
     With `gate` the result has out/2 channels.
     """
-    inputs = (x, weight, lora_A, lora_B, gates, bias, lora_bias)
-    if torch.compiler.is_exporting():
-        name = NORM_LORA_MOE_CONV_GATE if gate else NORM_LORA_MOE_CONV
-        return _symbolic(name, inputs, {"scale": scale}, _norm_conv_shape(x, weight, gate))
-    return _norm_lora_moe_conv(*inputs, scale, gate)
+    return _norm_lora_moe_conv(x, weight, lora_A, lora_B, gates, bias, lora_bias, scale, gate)
 
 
 def lora_moe_depthwise_gate(
@@ -123,18 +120,7 @@ def lora_moe_depthwise_gate(
     scale: float,
 ) -> tuple[Tensor, Tensor]:
     """`LoRAMoEDepthwiseGate`: (B, 2c, H, W) -> (B, c, H, W) and its mean (B, c, 1, 1)."""
-    inputs = (x, weight, lora_A, lora_B, gates, bias)
-    if torch.compiler.is_exporting():
-        y, mean = torch.onnx.ops.symbolic_multi_out(
-            f"{DOMAIN}::{LORA_MOE_DEPTHWISE_GATE}",
-            inputs,
-            {"group": x.shape[1], "scale": scale},
-            dtypes=(x.dtype, x.dtype),
-            shapes=_depthwise_shapes(x),
-            version=DOMAIN_VERSION,
-        )
-        return y, mean
-    return _lora_moe_depthwise_gate(*inputs, scale)
+    return _lora_moe_depthwise_gate(x, weight, lora_A, lora_B, gates, bias, scale)
 
 
 def lora_moe_conv_add(
@@ -153,19 +139,13 @@ def lora_moe_conv_add(
 
     (B, c, H, W) and residual (B, out, H, W) -> (B, out, H, W).
     """
-    rest = (weight, lora_A, lora_B, gates, bias, residual)
-    if torch.compiler.is_exporting():
-        if channel_scale is None:
-            return _symbolic(LORA_MOE_CONV_ADD, (x, *rest), {"scale": scale}, residual.shape)
-        inputs = (x, channel_scale, *rest)
-        return _symbolic(SCALE_LORA_MOE_CONV_ADD, inputs, {"scale": scale}, residual.shape)
-    return _lora_moe_conv_add(x, *rest, channel_scale, scale)
+    return _lora_moe_conv_add(
+        x, weight, lora_A, lora_B, gates, bias, residual, channel_scale, scale
+    )
 
 
 def norm_scale_add(x: Tensor, channel_scale: Tensor, channel_shift: Tensor) -> Tensor:
     """`NormScaleAdd`: (B, c, H, W) with scale and shift (B, c, 1, 1) -> (B, c, H, W)."""
-    if torch.compiler.is_exporting():
-        return _symbolic(NORM_SCALE_ADD, (x, channel_scale, channel_shift), {}, x.shape)
     return _norm_scale_add(x, channel_scale, channel_shift)
 
 
@@ -180,83 +160,81 @@ def has_triton() -> bool:
     return find_spec("triton") is not None
 
 
-def _operator(
-    expression: Callable[..., Any], launch: Callable[..., Any], fake: Callable[..., Any]
-) -> Callable[..., Any]:
+Call = tuple[str, Sequence[Tensor], dict[str, Any]]
+"""An operator of the domain, its inputs in order, and its attributes."""
+
+
+def _norm_conv_call(*arguments: Any) -> Call:
+    *inputs, scale, gate = arguments
+    operator = NORM_LORA_MOE_CONV_GATE if gate else NORM_LORA_MOE_CONV
+    return operator, inputs, {"scale": scale}
+
+
+def _depthwise_gate_call(*arguments: Any) -> Call:
+    *inputs, scale = arguments
+    return LORA_MOE_DEPTHWISE_GATE, inputs, {"group": inputs[0].shape[1], "scale": scale}
+
+
+def _conv_add_call(*arguments: Any) -> Call:
+    x, *rest, channel_scale, scale = arguments
+    if channel_scale is None:
+        return LORA_MOE_CONV_ADD, (x, *rest), {"scale": scale}
+    return SCALE_LORA_MOE_CONV_ADD, (x, channel_scale, *rest), {"scale": scale}
+
+
+def _norm_scale_add_call(*inputs: Tensor) -> Call:
+    return NORM_SCALE_ADD, inputs, {}
+
+
+def _operator(expression: Callable[..., Any], call: Callable[..., Call]) -> Callable[..., Any]:
     """The custom operator of an expression's name and signature.
 
     Args:
         expression: of `torch_reference.py`.
-        launch: runs the Triton kernel, given the same arguments.
-        fake: makes empty results of the right shapes, given the same arguments.
+        call: which operator of the domain computes it, given the same arguments.
     """
 
     @wraps(expression)  # the operator's schema is made from the signature
     def run(*arguments: Any) -> Any:
-        return (launch if _by_triton(arguments[0]) else expression)(*arguments)
+        return _launch(*call(*arguments)) if _by_triton(arguments[0]) else expression(*arguments)
 
     operator = torch.library.custom_op(f"{DOMAIN}::{expression.__name__}", run, mutates_args=())
-    operator.register_fake(fake)
-    return operator
+
+    @operator.register_fake
+    def _(*arguments: Any) -> Any:
+        name, inputs, _ = call(*arguments)
+        return _results([arguments[0].new_empty(shape) for shape in _shapes(name, inputs)])
+
+    def export_or_run(*arguments: Any) -> Any:
+        if torch.compiler.is_exporting():
+            return _node(*call(*arguments))
+        return operator(*arguments)
+
+    return export_or_run
 
 
-def _launch_norm_conv(*arguments: Any) -> Tensor:
-    from lorair.kernels.triton.conv import lora_moe_conv1x1
+def _launch(
+    operator: str,
+    inputs: Sequence[Tensor],
+    attributes: dict[str, Any],
+    bias: Tensor | None = None,
+) -> Any:
+    from lorair.kernels.triton.run import run
 
-    *tensors, scale, gate = arguments
-    return lora_moe_conv1x1(*tensors, scale=scale, norm=True, gate=gate)
-
-
-def _launch_depthwise_gate(*arguments: Any) -> tuple[Tensor, Tensor]:
-    from lorair.kernels.triton.depthwise import depthwise_gate
-
-    *tensors, scale = arguments
-    return depthwise_gate(*tensors, scale=scale)
-
-
-def _launch_conv_add(*arguments: Any) -> Tensor:
-    from lorair.kernels.triton.conv import lora_moe_conv1x1
-
-    x, weight, lora_A, lora_B, gates, bias, residual, channel_scale, scale = arguments
-    return lora_moe_conv1x1(
-        x, weight, lora_A, lora_B, gates, bias, None, channel_scale, residual, scale=scale
-    )
+    tensors = dict(zip(FORMS[operator].inputs, inputs, strict=True))
+    more = {} if bias is None else {"bias": bias}
+    return _results(run(operator, {**tensors, **more}, attributes.get("scale", 0.0)))
 
 
-def _launch_norm_scale_add(*arguments: Any) -> Tensor:
-    from lorair.kernels.triton import conv as triton_conv
-
-    return triton_conv.norm_scale_add(*arguments)
+def _results(tensors: Sequence[Tensor]) -> Any:
+    return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
 
-def _fake_norm_conv(x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
-    *_, gate = rest
-    return x.new_empty(_norm_conv_shape(x, weight, gate))
+Shape = tuple[int, ...]
 
 
-def _fake_depthwise_gate(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    y, mean = _depthwise_shapes(x)
-    return x.new_empty(y), x.new_empty(mean)
-
-
-def _fake_conv_add(*arguments: Any) -> Tensor:
-    *_, residual, _channel_scale, _scale = arguments
-    return torch.empty_like(residual)
-
-
-def _fake_norm_scale_add(x: Tensor, *_: Any) -> Tensor:
-    return torch.empty_like(x)
-
-
-_norm_lora_moe_conv = _operator(reference.norm_lora_moe_conv, _launch_norm_conv, _fake_norm_conv)
-_lora_moe_depthwise_gate = _operator(
-    reference.lora_moe_depthwise_gate, _launch_depthwise_gate, _fake_depthwise_gate
-)
-_lora_moe_conv_add = _operator(reference.lora_moe_conv_add, _launch_conv_add, _fake_conv_add)
-_norm_scale_add = _operator(reference.norm_scale_add, _launch_norm_scale_add, _fake_norm_scale_add)
-
-
-Shape = tuple[int, int, int, int]
+def _shapes(operator: str, inputs: Sequence[Tensor]) -> list[Shape]:
+    return output_shapes(operator, [t.shape for t in inputs], lambda side: side // 2, 1)
 
 
 def _conv_shape(x: Tensor, weight: Tensor, stride: int, padding: int) -> Shape:
@@ -267,27 +245,26 @@ def _conv_shape(x: Tensor, weight: Tensor, stride: int, padding: int) -> Shape:
     return x.shape[0], weight.shape[0], height, width
 
 
-def _norm_conv_shape(x: Tensor, weight: Tensor, gate: bool) -> Shape:
-    channels = weight.shape[0] // 2 if gate else weight.shape[0]
-    return x.shape[0], channels, x.shape[2], x.shape[3]
-
-
-def _depthwise_shapes(x: Tensor) -> tuple[Shape, Shape]:
-    batch, channels, height, width = x.shape
-    return (batch, channels // 2, height, width), (batch, channels // 2, 1, 1)
-
-
-def _symbolic(
-    name: str,
-    inputs: tuple[Tensor, ...],
+def _node(
+    operator: str,
+    inputs: Sequence[Tensor],
     attributes: dict[str, Any],
-    shape: Sequence[int],
-) -> Tensor:
-    return torch.onnx.ops.symbolic(
-        f"{DOMAIN}::{name}",
+    shapes: list[Shape] | None = None,
+) -> Any:
+    """The results of one ONNX node; their shapes, if not given, are those of the kernel."""
+    shapes = _shapes(operator, inputs) if shapes is None else shapes
+    made = torch.onnx.ops.symbolic_multi_out(
+        f"{DOMAIN}::{operator}",
         inputs,
         attributes,
-        dtype=inputs[0].dtype,
-        shape=tuple(shape),
+        dtypes=[inputs[0].dtype] * len(shapes),
+        shapes=shapes,
         version=DOMAIN_VERSION,
     )
+    return _results(made)
+
+
+_norm_lora_moe_conv = _operator(reference.norm_lora_moe_conv, _norm_conv_call)
+_lora_moe_depthwise_gate = _operator(reference.lora_moe_depthwise_gate, _depthwise_gate_call)
+_lora_moe_conv_add = _operator(reference.lora_moe_conv_add, _conv_add_call)
+_norm_scale_add = _operator(reference.norm_scale_add, _norm_scale_add_call)

@@ -4,33 +4,25 @@ Needs triton: an entry holds the kernel's function. What is compiled from it is 
 by `lorair.runtime.bundle.kernels.Compiled`, which needs nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
+
+import triton
 
 from lorair.kernels import spec
-from lorair.kernels.forms import CONVOLUTIONS
 from lorair.kernels.launches import (
     DType,
     conv_kernel,
-    depthwise_kernel,
-    mean_kernel,
+    depthwise_kernels,
     norm_kernel,
     tilings,
 )
-from lorair.kernels.tiles import DEPTHWISE, NORM, ConvTile
-from lorair.kernels.triton.conv import (
-    _lora_moe_conv1x1_kernel,
-    _norm_scale_add_kernel,
-    expert_constants,
-)
-from lorair.kernels.triton.depthwise import (
-    MEAN_BLOCK,
-    _depthwise_gate_kernel,
-    _mean_kernel,
-    rank_constants,
-)
-from lorair.kernels.triton.pictures import PICTURE_VARIANTS
+from lorair.kernels.spec import CONVOLUTIONS
+from lorair.kernels.tiles import DEPTHWISE, MEAN_BLOCK, NORM
+from lorair.kernels.triton import pictures
+from lorair.kernels.triton.conv import _lora_moe_conv1x1_kernel, _norm_scale_add_kernel
+from lorair.kernels.triton.depthwise import _depthwise_gate_kernel, _mean_kernel
 
 
 @dataclass(frozen=True)
@@ -38,12 +30,12 @@ class Variant:
     """One kernel in one form.
 
     name: its own among all.
-    operator: of `spec.py`, or the picture end's name.
+    operator: one of `spec.OPERATORS`, or the name of a kernel in `triton/pictures.py`.
     function: the `@triton.jit` function.
     signature: Triton's type of each argument at run time, in order, as in "*fp16", "i32".
     constants: the values of the other arguments; None for a pointer that is left out.
     aligned: arguments that are multiples of 16 (pointers: in bytes).
-    warps, stages: the launch's.
+    warps, stages: of the launch.
     """
 
     name: str
@@ -57,90 +49,101 @@ class Variant:
 
 
 def variants(experts: int, rank: int, dtype: DType) -> list[Variant]:
-    """All kernels of a model whose convolutions have experts of a rank, in a storage type."""
+    """Return all kernels of a model whose convolutions have experts of a rank, in a type."""
     return [
         *_convolutions(experts, rank, dtype),
         *_depthwise(experts, rank, dtype),
         *_norm_scale_add(dtype),
-        *_pictures(),
+        *picture_variants(),
     ]
 
 
-_OPTIONAL: Final = ("bias", "lora_bias", "channel_scale", "residual")
+def _types(dtype: DType) -> Mapping[str, str]:
+    """Triton's type of every argument that an operator's kernel may have."""
+    tensors = "x weight lora_A lora_B bias lora_bias channel_scale channel_shift residual y mean"
+    integers = "channels outputs height width pixels tiles gates_stride"
+    return {
+        **dict.fromkeys(tensors.split(), f"*{dtype}"),
+        **dict.fromkeys(integers.split(), "i32"),
+        **{"gates": "*fp32", "sums": "*fp32", "scale": "fp32"},
+    }
+
+
+def _variant(
+    name: str,
+    operator: str,
+    function: Any,
+    types: Mapping[str, str],
+    constants: dict[str, Any],
+    multiples: tuple[str, ...],
+    warps: int,
+    stages: int = 3,
+) -> Variant:
+    """The variant whose arguments, but for the constants, have these types, in their order."""
+    signature = {n: types[n] for n in function.arg_names if n not in constants}
+    pointers = tuple(n for n, kind in signature.items() if kind.startswith("*"))
+    return Variant(
+        name, operator, function, signature, constants, (*pointers, *multiples), warps, stages
+    )
+
+
+def _rows(aligned: bool) -> tuple[str, ...]:
+    return ("pixels",) if aligned else ()
 
 
 def _convolutions(experts: int, rank: int, dtype: DType) -> Iterator[Variant]:
-    for operator in CONVOLUTIONS:
+    # A matrix product's inner side is at least 16.
+    block = max(16, triton.next_power_of_2(rank))
+    ranks = {"EXPERTS": experts, "RANK": rank, "RANK_BLOCK": block}
+    optional = ("bias", "lora_bias", "channel_scale", "residual")
+    for operator, form in CONVOLUTIONS.items():
+        left_out = {name: None for name in optional if name not in form.inputs}
+        parts = {**left_out, "NORM": form.norm, "GATE": form.gate, **ranks}
         for tile in tilings(operator, dtype):
             for aligned in (True, False):
-                yield _convolution(operator, experts, rank, dtype, tile, aligned)
-
-
-def _convolution(
-    operator: str, experts: int, rank: int, dtype: DType, tile: ConvTile, aligned: bool
-) -> Variant:
-    form = CONVOLUTIONS[operator]
-    tensor = f"*{dtype}"
-    left_out = {name: None for name in _OPTIONAL if name not in form.inputs}
-    pointers = ["x", "weight", "lora_A", "lora_B", "gates", *_OPTIONAL, "y"]
-    signature = {name: tensor for name in pointers if name not in left_out}
-    signature["gates"] = "*fp32"
-    signature |= dict.fromkeys(("channels", "outputs", "pixels", "gates_stride"), "i32")
-    signature["scale"] = "fp32"
-    constants = {
-        **left_out,
-        "NORM": form.norm,
-        "GATE": form.gate,
-        **expert_constants(experts, rank),
-        **tile.constants(),
-    }
-    name = conv_kernel(operator, dtype, tile, aligned=aligned)
-    multiples = (*_pointers(signature), "channels", "outputs", *(("pixels",) if aligned else ()))
-    return Variant(
-        name, operator, _lora_moe_conv1x1_kernel, signature, constants,
-        multiples, tile.warps, tile.stages,
-    )  # fmt: skip
+                yield _variant(
+                    conv_kernel(operator, dtype, tile, aligned=aligned), operator,
+                    _lora_moe_conv1x1_kernel, _types(dtype), {**parts, **tile.constants()},
+                    ("channels", "outputs", *_rows(aligned)), tile.warps, tile.stages,
+                )  # fmt: skip
 
 
 def _depthwise(experts: int, rank: int, dtype: DType) -> Iterator[Variant]:
-    tensor = f"*{dtype}"
-    signature = dict.fromkeys(("x", "weight", "lora_A", "lora_B"), tensor)
-    signature |= {"gates": "*fp32", "bias": tensor, "y": tensor, "sums": "*fp32"}
-    signature |= dict.fromkeys(("channels", "height", "width", "gates_stride"), "i32")
-    signature["scale"] = "fp32"
-    constants = {**rank_constants(experts, 3 * rank), **DEPTHWISE.constants()}
     operator = spec.LORA_MOE_DEPTHWISE_GATE
-    yield Variant(
-        depthwise_kernel(dtype), operator, _depthwise_gate_kernel, signature, constants,
-        (*_pointers(signature), "channels"), DEPTHWISE.warps,
+    conv, mean = depthwise_kernels(dtype)
+    rows = 3 * rank
+    ranks = {"EXPERTS": experts, "RANK": rows, "RANK_BLOCK": triton.next_power_of_2(rows)}
+    yield _variant(
+        conv, operator, _depthwise_gate_kernel, _types(dtype),
+        {**ranks, **DEPTHWISE.constants()}, ("channels",), DEPTHWISE.warps,
     )  # fmt: skip
-    signature = {"sums": "*fp32", "mean": tensor, "tiles": "i32", "pixels": "i32"}
-    yield Variant(
-        mean_kernel(dtype), operator, _mean_kernel, signature, {"BLOCK": MEAN_BLOCK},
-        _pointers(signature), 1,
-    )  # fmt: skip
+    yield _variant(mean, operator, _mean_kernel, _types(dtype), {"BLOCK": MEAN_BLOCK}, (), 1)
 
 
 def _norm_scale_add(dtype: DType) -> Iterator[Variant]:
-    signature = dict.fromkeys(("x", "channel_scale", "channel_shift", "y"), f"*{dtype}")
-    signature |= dict.fromkeys(("channels", "pixels"), "i32")
     for aligned in (True, False):
-        multiples = (*_pointers(signature), "channels", *(("pixels",) if aligned else ()))
-        yield Variant(
+        yield _variant(
             norm_kernel(dtype, aligned=aligned), spec.NORM_SCALE_ADD, _norm_scale_add_kernel,
-            signature, NORM.constants(), multiples, NORM.warps,
+            _types(dtype), NORM.constants(), ("channels", *_rows(aligned)), NORM.warps,
         )  # fmt: skip
 
 
-def _pictures() -> Iterator[Variant]:
-    """In float32, whatever the model's type: so are the graphs' inputs and outputs."""
-    for found in PICTURE_VARIANTS:
-        if "16" not in found.name.rpartition("_")[2]:
-            yield Variant(
-                found.name, found.name.removesuffix("_fp32"), found.kernel, found.signature,
-                found.constants, _pointers(found.signature), found.num_warps,
-            )  # fmt: skip
-
-
-def _pointers(signature: dict[str, str]) -> tuple[str, ...]:
-    return tuple(name for name, kind in signature.items() if kind.startswith("*"))
+def picture_variants() -> Iterator[Variant]:
+    """Yield the kernels for pictures; planes are float32, as the graphs' inputs and outputs."""
+    integers = "taps height width new_width padded_height padded_width side tiles"
+    types = {
+        **dict.fromkeys(("first", "counts", "coefficients", "bad"), "*i32"),
+        **dict.fromkeys(integers.split(), "i32"),
+        **{"resized": "*u8", "views": "*fp32", "planes": "*fp32"},
+    }
+    rows, columns, copy = pictures.RESIZE_ROWS, pictures.RESIZE_COLUMNS, pictures.COPY
+    for name, kernel, (constants, warps), pixels, peak in (
+        ("resize_rows", pictures._resize_rows_kernel, rows, "u8", {}),
+        ("resize_columns_fp32", pictures._resize_columns_kernel, columns, "u8", {}),
+        ("unpack_u8_fp32", pictures._unpack_kernel, copy, "u8", {"PEAK": 255}),
+        ("pack_u8_fp32", pictures._pack_kernel, copy, "u8", {"PEAK": 255}),
+        ("unpack_u16_fp32", pictures._unpack_kernel, copy, "u16", {"PEAK": 65535}),
+        ("pack_u16_fp32", pictures._pack_kernel, copy, "u16", {"PEAK": 65535}),
+    ):
+        operator, named = name.removesuffix("_fp32"), {**types, "pixels": f"*{pixels}"}
+        yield _variant(name, operator, kernel, named, {**peak, **constants}, (), warps)

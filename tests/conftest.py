@@ -1,7 +1,7 @@
 """Fixtures that several folders use. What is slow to make is made once a session."""
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import own_cores  # noqa: F401  (before what starts threads)
@@ -10,10 +10,11 @@ import own_cores  # noqa: F401  (before what starts threads)
 import numpy as np
 import numpy.typing as npt
 import pytest
-import skips
 import torch
 from command import Command, make_command
 from PIL import Image
+from skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
+from workers import pytest_sessionfinish, pytest_testnodedown  # noqa: F401
 
 from lorair.exporter import photos
 from lorair.exporter.build import build_bundle
@@ -33,16 +34,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason=reason))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    return skips.checked((yield))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    return skips.checked((yield))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,39 +1,38 @@
 """The command `lorair-bench experts`."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from lorair.benchmarks.commands.options import PresetOption, ReportOption, parse_sizes
+from lorair.benchmarks.commands.options import (
+    DEFAULT_SIZES,
+    PresetOption,
+    ReportOption,
+    RoundsOption,
+    SizesOption,
+    parse_sizes,
+)
 from lorair.runtime.commands import options
 from lorair.runtime.errors import OptionError
 from lorair.runtime.system import console
 
+_EXPERTS: Final = [1, 2, 4, 8, 16]
+_TOP_K: Final = [1, 2, 4]
+
 
 def experts(
     counts: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--experts", min=1, max=256,
-            help="Number of experts. Repeatable; default: 1, 2, 4, 8 and 16.",
-        ),
-    ] = None,
+        list[int],
+        typer.Option("--experts", min=1, max=256, help="Number of experts. Repeatable."),
+    ] = _EXPERTS,
     top_ks: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--top-k", min=1, help="Number of gates that are not 0. Repeatable; default: 1, 2, 4."
-        ),
-    ] = None,
-    sizes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--size", metavar="HxW", help="Size of the picture. Repeatable; default: 256x256, "
-            "512x512.",
-        ),
-    ] = None,
+        list[int],
+        typer.Option("--top-k", min=1, help="Number of gates that are not 0. Repeatable."),
+    ] = _TOP_K,
+    sizes: SizesOption = DEFAULT_SIZES,
     preset: PresetOption = "tiny",
-    rounds: Annotated[int, typer.Option(min=1, help="Number of timed rounds.")] = 10,
+    rounds: RoundsOption = 10,
     threads: options.ThreadsOption = None,
     backend: Annotated[
         str, typer.Option(help="Backend to time: onnxruntime, openvino or openvino-bf16.")
@@ -49,7 +48,7 @@ def experts(
     from lorair.runtime.restorer import check_count
 
     console.check_outputs([report] if report else [], [])
-    mixtures = _mixtures(counts or (1, 2, 4, 8, 16), top_ks or (1, 2, 4))
+    mixtures = _mixtures(counts, top_ks)
     _check(backend)
     check_count("threads", threads)
     from lorair.benchmarks.commands.measuring import begin, result
@@ -61,7 +60,7 @@ def experts(
 
     find_preset(preset)
     # Ascending: peak memory up to a size is then that size's.
-    parsed = sorted(set(parse_sizes(sizes or ("256x256", "512x512"))),
+    parsed = sorted(set(parse_sizes(sizes)),
                     key=lambda s: s.height * s.width)  # fmt: skip
     sweep, session = Sweep(preset, mixtures, tuple(parsed), rounds, backend, threads), FormSession()
     settings = {
@@ -93,7 +92,7 @@ def _mixtures(counts: Sequence[int], top_ks: Sequence[int]) -> dict[int, tuple[i
 
 def _check(backend: str) -> None:
     """Checked before minutes of export."""
-    from lorair.exporter.commands.required import require
+    from lorair.exporter.commands.options import require
 
     require("torch", "onnx", "onnxscript", "onnxruntime", "safetensors")
     from lorair.benchmarks.timing.graphs import TARGETS

@@ -1,11 +1,9 @@
 """The command `lorair-bench kernels`."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, Final
 
-import typer
-
-from lorair.benchmarks.commands.options import PresetOption, ReportOption, parse_sizes
+from lorair.benchmarks.commands.options import PresetOption, ReportOption, SizesOption, parse_sizes
 from lorair.runtime.system import console
 from lorair.runtime.system.extras import require
 from lorair.runtime.system.machine import is_installed
@@ -15,16 +13,12 @@ if TYPE_CHECKING:
     from lorair.exporter.engines.sizes import Size
     from lorair.exporter.model.config import ModelConfig
 
+_SIZES: Final = ["256x256", "512x512", "1080x1920"]
+
 
 def kernels(
     preset: PresetOption = "setting1",
-    sizes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--size", metavar="HxW",
-            help="Size of the picture. Repeatable; default: 256x256, 512x512 and 1080x1920.",
-        ),
-    ] = None,
+    sizes: SizesOption = _SIZES,
     report: ReportOption = None,
     as_json: console.JsonOption = False,
 ) -> None:  # fmt: skip
@@ -34,7 +28,7 @@ def kernels(
     compiled where Triton is installed.
     """
     console.check_outputs([report] if report else [], [])
-    shapes = parse_sizes(sizes or ("256x256", "512x512", "1080x1920"))
+    shapes = parse_sizes(sizes)
     require("measure kernels", "export,kernels", "torch")
     import torch
 

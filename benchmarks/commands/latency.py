@@ -1,11 +1,17 @@
 """The command `lorair-bench latency`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from lorair.benchmarks.commands.options import ReportOption, ThreadsOption, parse_sizes
+from lorair.benchmarks.commands.options import (
+    DEFAULT_SIZES,
+    ReportOption,
+    SizesOption,
+    ThreadsOption,
+    parse_sizes,
+)
 from lorair.runtime.errors import OptionError, VerificationError
 from lorair.runtime.system import console
 from lorair.runtime.system.extras import require
@@ -18,41 +24,36 @@ if TYPE_CHECKING:
     from lorair.exporter.engines.sizes import Size
     from lorair.runtime.bundle.manifest import Bundle
 
+_BUNDLES: Final = [Path("lorair-bundle")]
+_BACKENDS: Final = ["auto"]
+_BATCHES: Final = [1]
+
 
 def latency(
     bundles: Annotated[
-        list[Path] | None,
+        list[Path],
         typer.Option(
-            "--bundle", "-b", envvar="LORAIR_BUNDLE",
-            help="Folder of a bundle. Repeatable; default: lorair-bundle.",
+            "--bundle", "-b", envvar="LORAIR_BUNDLE", help="Folder of a bundle. Repeatable."
         ),
-    ] = None,
-    sizes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--size", metavar="HxW", help="Size of the picture. Repeatable; default: 256x256, "
-            "512x512.",
-        ),
-    ] = None,
+    ] = _BUNDLES,
+    sizes: SizesOption = DEFAULT_SIZES,
     iterations: Annotated[int, typer.Option(min=1, help="Number of timed rounds.")] = 10,
     backends: Annotated[
-        list[str] | None,
+        list[str],
         typer.Option(
             "--backend",
             help="Backend to time; torch-eager runs the network as the released code does. "
-            "Repeatable; default: auto.",
+            "Repeatable.",
         ),
-    ] = None,
+    ] = _BACKENDS,
     threads: ThreadsOption = None,
     reuse_route: Annotated[
         bool, typer.Option("--reuse-route", help="Route once, and time only the restorer.")
     ] = False,
     batches: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--batch", min=1, max=64, help="Number of pictures in one run. Repeatable; default: 1."
-        ),
-    ] = None,
+        list[int],
+        typer.Option("--batch", min=1, max=64, help="Number of pictures in one run. Repeatable."),
+    ] = _BATCHES,
     cold: Annotated[
         int,
         typer.Option(min=0, metavar="N", help="Time the first picture of N fresh processes too."),
@@ -92,20 +93,20 @@ def latency(
     from lorair.benchmarks.timing.runner import Spec
     from lorair.runtime.system.machine import default_threads
 
-    parsed = parse_sizes(sizes or ("256x256", "512x512"))
+    parsed = parse_sizes(sizes)
     weights = [path for path in (ir_weights, router_weights) if path is not None]
-    opened = _open(bundles or [Path("lorair-bundle")])
+    opened = _open(bundles)
     inputs = [file for bundle in opened.values() for file in bundle.path.glob("*")]
     console.check_outputs([report] if report else [], [*weights, *inputs])
     _check_weights(len(weights))
-    if max(batches or [1]) > 1:  # a graph for several pictures is written
+    if max(batches) > 1:  # a graph for several pictures is written
         require("time a batch", "verify", "onnx")
     check_budget(budget_ms, min_psnr, opened)
     specs = [
         (label, Spec(bundle.path, name, threads, ir_weights, router_weights, reuse_route, batch))
         for label, bundle in opened.items()
-        for name in backends or ["auto"]
-        for batch in dict.fromkeys(batches or [1])
+        for name in backends
+        for batch in dict.fromkeys(batches)
     ]
     settings = {
         "iterations": iterations, "threads": threads or default_threads(),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,7 +15,14 @@ ReportOption = Annotated[
     Path | None, typer.Option(help="Write the result as JSON to this file.", metavar="FILE")
 ]
 PresetOption = Annotated[str, typer.Option(help="Shape of the network: setting1 or tiny.")]
+SizesOption = Annotated[
+    list[str], typer.Option("--size", metavar="HxW", help="Size of the picture. Repeatable.")
+]
+RoundsOption = Annotated[int, typer.Option(min=1, help="Number of timed rounds.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="Number of CPU threads.")]
+
+
+DEFAULT_SIZES: Final = ["256x256", "512x512"]
 
 
 def parse_sizes(texts: Sequence[str]) -> "list[Size]":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lorair.benchmarks.commands.options import ReportOption
+from lorair.benchmarks.commands.options import ReportOption, RoundsOption
 from lorair.runtime.commands import options
 from lorair.runtime.errors import OptionError
 from lorair.runtime.system import console
@@ -29,7 +29,7 @@ def throughput(
             "`lorair-run infer`."
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Number of timed rounds.")] = 3,
+    rounds: RoundsOption = 3,
     report: ReportOption = None,
     as_json: console.JsonOption = False,
 ) -> None:

@@ -1,7 +1,7 @@
 """The command `lorair-bench tiles`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -13,6 +13,8 @@ from lorair.runtime.system import console
 if TYPE_CHECKING:
     from lorair.benchmarks.schema.quality import TileRow
 
+_SIDES: Final = [128, 256, 384]
+
 
 def tiles(
     pictures: Annotated[
@@ -22,11 +24,8 @@ def tiles(
     backend: options.BackendOption = "auto",
     threads: options.ThreadsOption = None,
     sides: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--tile", min=64, help="Side of the tiles. Repeatable; default: 128, 256 and 384."
-        ),
-    ] = None,
+        list[int], typer.Option("--tile", min=64, help="Side of the tiles. Repeatable.")
+    ] = _SIDES,
     report: ReportOption = None,
     as_json: console.JsonOption = False,
 ) -> None:
@@ -42,7 +41,6 @@ def tiles(
     from lorair.runtime.restorer import Restorer
 
     console.check_outputs([report] if report else [], bundle.glob("*"))
-    wanted = sides or [128, 256, 384]
     sources = [task.source for task in tasks.plan(pictures, None)]
     restorer, rows = Restorer.open(bundle, backend, threads), list["TileRow"]()
     label = restorer.bundle.path.name
@@ -51,7 +49,7 @@ def tiles(
         result(start, lambda: {"rows": tuple(rows)}, lambda r: [tables.tiles(r)], report, as_json),
         console.counter(len(sources)) as done,
     ):
-        measure(restorer, sources, wanted, rows, done)
+        measure(restorer, sources, sides, rows, done)
         if not rows:
-            texts = " ".join(map(str, wanted))
+            texts = " ".join(map(str, sides))
             raise OptionError("--tile", wanted="a side below a picture's", found=texts)

@@ -188,23 +188,11 @@ def _sizing(results: Path, label: str, place: str) -> list[Cell]:
     return [*map(text, (label, backend)), number(cost), Cell(hourly), memory, Cell(f"`{name}`")]
 
 
-def median(results: Path, name: str, size: str, backend: str, stage: str) -> str:
-    """Return one median in seconds."""
-    ((c,), _) = _configurations(results, name, size, backend)
-    return f"{number(c.summary[stage].p50).text} s"
-
-
-def factor(results: Path, name: str, size: str, slow: str, fast: str, stage: str = TOTAL) -> str:
-    """Return how many times as fast one backend is as another."""
-    (a, b), _ = _configurations(results, name, size, f"{slow},{fast}")
-    return f"{a.summary[stage].p50 / b.summary[stage].p50:.2f} times"
-
-
 FUNCTIONS: Final[dict[str, Callable[..., str]]] = {
     function.__name__: function
     for function in (
         latency, memory, cold, accuracy, throughput, tiles, quality, experts, crossover, batches,
-        commands, bytes_of, transcript, reported, sizing, median, factor,
+        commands, bytes_of, transcript, reported, sizing,
     )
 }  # fmt: skip
 

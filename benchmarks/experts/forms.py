@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lorair.benchmarks.timing.graphs import write_merged
-from lorair.benchmarks.timing.runner import InThisProcess
+from lorair.benchmarks.timing.runner import InThisProcess, Runner
 from lorair.exporter.graphs.inlined import GATES
 from lorair.runtime import images
 from lorair.runtime.backends import Backend, Run, RunsGraphs
@@ -31,21 +31,15 @@ class FormSpec:
     gates: tuple[float, ...] | None = None
     threads: int | None = None
 
-    def runner(self) -> "FormRunner":
-        """Load it."""
+    def runner(self) -> Runner:
+        """Load the form."""
         return FormRunner(self)
 
 
-@dataclass(frozen=True)
-class MergeSpec:
+class MergeSpec(FormSpec):
     """A switch to another route, to be timed. graph: of `write_gates`."""
 
-    bundle: Path
-    backend: str
-    graph: Path
-    threads: int | None = None
-
-    def runner(self) -> "MergeRunner":
+    def runner(self) -> Runner:
         """Open the backend, and load nothing yet."""
         return MergeRunner(self)
 
@@ -53,7 +47,7 @@ class MergeSpec:
 class _Opened(InThisProcess):
     """A backend in this process; a runner without `run`."""
 
-    def __init__(self, spec: FormSpec | MergeSpec) -> None:
+    def __init__(self, spec: FormSpec) -> None:
         restorer = Restorer.open(spec.bundle, spec.backend, spec.threads)
         self.name, self.description = restorer.backend.name, restorer.backend.description
         self.model = restorer.bundle.manifest.model

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from lorair.benchmarks.schema.costs import ExpertRow
 from lorair.benchmarks.schema.statistics import summarize
 from lorair.benchmarks.timing.graphs import size_on_disk, write_gates
 from lorair.benchmarks.timing.latency import in_turn, write_photograph
-from lorair.benchmarks.timing.runner import ProcessRunner
+from lorair.benchmarks.timing.runner import ProcessRunner, Runner
 from lorair.exporter import photos
 from lorair.exporter.build import build_bundle
 from lorair.exporter.checkpoint.synth import draw_pair, preset
@@ -29,15 +29,13 @@ from lorair.runtime.bundle.manifest import Source
 from lorair.runtime.errors import VerificationError
 from lorair.runtime.system import console
 
+Form = Literal["merged", "gates"]
+
 SWITCHES: Final = 3
 """How many times each route is merged and loaded; the median counts."""
 
 MAX_ERROR: Final = {"onnxruntime": 1e-5, "openvino": 1e-5, "openvino-bf16": 0.05}
 """Between forms of one network, of values in [0, 1]. bfloat16 rounds merged weights too."""
-
-NOT_FUSED: Final = (
-    "not timed: the kernels need a GPU; on a CPU the operators run as their bodies, as in `gates`"
-)
 
 
 @dataclass(frozen=True)
@@ -57,21 +55,18 @@ class TimedForm:
     """A row in the making; its runner lives as long as its group is timed."""
 
     row: ExpertRow
-    runner: ProcessRunner | None = None
+    runner: Runner
     samples: list[float] = field(default_factory=list)
+
+    def run(self, source: Path, target: Path) -> float:
+        """Restore a picture; return the network's seconds."""
+        return self.runner.run(source, target)["restorer"]
 
     def to_row(self) -> ExpertRow:
         """Return the row with what follows from the samples."""
-        if not self.samples:
-            return self.row
-        summary = summarize(self.samples)
-        return self.row.model_copy(
-            update={
-                "samples": tuple(self.samples),
-                "p50": summary.p50,
-                "interval": summary.interval,
-            }
-        )
+        s = summarize(self.samples)
+        update = {"samples": tuple(self.samples), "p50": s.p50, "interval": s.interval}
+        return self.row.model_copy(update=update)
 
 
 @dataclass
@@ -82,8 +77,8 @@ class FormSession:
     description: str = ""
 
     def rows(self) -> tuple[ExpertRow, ...]:
-        """Return the rows that were timed at least once, or cannot be."""
-        return tuple(t.to_row() for t in self.timed if t.samples or t.row.form == "fused")
+        """Return the rows that were timed at least once."""
+        return tuple(timed.to_row() for timed in self.timed if timed.samples)
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of the report that are known now."""
@@ -161,12 +156,11 @@ class _Group:
                     for top_k, form, runner in runners
                 ]
                 self.session.timed += timed
-                self.session.timed += (TimedForm(self._fused(top_k, size)) for top_k in top_ks)
                 self._time(timed, size)
 
     def _merge(self, top_ks: Sequence[int]) -> dict[int, float]:
         """The merged graph of each route; seconds of merging and loading, by top_k."""
-        spec = MergeSpec(self.bundle, self.sweep.backend, self.graph, self.sweep.threads)
+        spec = MergeSpec(self.bundle, self.sweep.backend, self.graph, None, self.sweep.threads)
         seconds = {}
         with ProcessRunner(spec) as runner:
             self.session.description = runner.description
@@ -180,59 +174,38 @@ class _Group:
     def _merged(self, top_k: int) -> Path:
         return self.folder / f"merged{top_k}.onnx"
 
-    def _specs(self, top_k: int) -> Iterator[tuple[str, FormSpec]]:
-        gates = draw_route(self.experts, top_k)
-        form = FormSpec(
-            self.bundle, self.sweep.backend, self._merged(top_k), None, self.sweep.threads
+    def _specs(self, top_k: int) -> "Iterator[tuple[Form, FormSpec]]":
+        gates, threads = draw_route(self.experts, top_k), self.sweep.threads
+        merged = FormSpec(self.bundle, self.sweep.backend, self._merged(top_k), None, threads)
+        yield "merged", merged
+        yield "gates", replace(merged, graph=self.graph, gates=gates)
+
+    def _row(self, top_k: int, form: Form, size: Size, switch: float) -> ExpertRow:
+        several = self.experts > 1
+        return ExpertRow(
+            experts=self.experts,
+            top_k=top_k,
+            rank=preset(self.sweep.preset).restoration.r,
+            height=size.height,
+            width=size.width,
+            form=form,
+            bundle_bytes=size_on_disk(self.graph if form == "gates" else self._merged(top_k)),
+            switch_seconds=(0.0 if form == "gates" else switch) if several else None,
+            note="" if several else "one expert has one route",
         )
-        yield "merged", form
-        yield "gates", replace(form, graph=self.graph, gates=gates)
-
-    def _row(self, top_k: int, form: str, size: Size, switch: float) -> ExpertRow:
-        graph = self.graph if form == "gates" else self._merged(top_k)
-        return ExpertRow.model_validate(
-            {
-                **self._mixture(top_k, size),
-                "form": form,
-                "bundle_bytes": size_on_disk(graph),
-                "switch_seconds": self._switch(form, switch),
-                "note": "" if self.experts > 1 else "one expert has one route",
-            }
-        )
-
-    def _switch(self, form: str, seconds: float) -> float | None:
-        if self.experts == 1:
-            return None
-        return 0.0 if form == "gates" else seconds
-
-    def _fused(self, top_k: int, size: Size) -> ExpertRow:
-        return ExpertRow.model_validate(
-            {**self._mixture(top_k, size), "form": "fused", "note": NOT_FUSED}
-        )
-
-    def _mixture(self, top_k: int, size: Size) -> dict[str, int]:
-        rank = preset(self.sweep.preset).restoration.r
-        return {
-            "experts": self.experts,
-            "top_k": top_k,
-            "rank": rank,
-            "height": size.height,
-            "width": size.width,
-        }
 
     def _time(self, timed: list[TimedForm], size: Size) -> None:
         source = write_photograph(size, self.folder)
         targets = [self.folder / f"{index}.npy" for index in range(len(timed))]
         for one, target in zip(timed, targets, strict=True):
-            _run(one, source, target)
+            one.run(source, target)
         compare_pictures(timed, targets, self.sweep.backend)
         for number in range(self.sweep.rounds):
             for one in in_turn(timed, number):
-                one.samples.append(_run(one, source, targets[0]))
+                one.samples.append(one.run(source, targets[0]))
         for one in timed:
-            assert one.runner is not None
-            memory = one.runner.peak_memory().host
-            one.row = one.row.model_copy(update={"peak_memory": memory})
+            held = {"peak_memory": one.runner.peak_memory().host}
+            one.row = one.row.model_copy(update=held)
 
 
 def compare_pictures(timed: Sequence[TimedForm], pictures: Sequence[Path], backend: str) -> None:
@@ -257,8 +230,3 @@ def compare_pictures(timed: Sequence[TimedForm], pictures: Sequence[Path], backe
                 found=f"{error:.2g}",
                 hint=f"try another --backend than {backend}",
             )
-
-
-def _run(one: TimedForm, source: Path, target: Path) -> float:
-    assert one.runner is not None
-    return one.runner.run(source, target)["restorer"]

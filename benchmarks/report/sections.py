@@ -109,9 +109,9 @@ def experts(source: Source) -> Section:
         for size in dict.fromkeys(row.size for row in report.rows)
         for plot in _experts(f"{source.anchor}_{size}", size, report.rows)
     ]
-    table, notes = costs.experts(report.rows), list(costs.experts_notes(report))
+    table = costs.experts(report.rows)
     return file_section(
-        source, [report.description], notes, tables=[table], plots=drawn, summary=[table]
+        source, [report.description], report.crossover, tables=[table], plots=drawn, summary=[table]
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import ValidationError
 
@@ -28,13 +28,7 @@ Report = (
     | TilesReport
 )
 MODELS: Final[dict[str, type[Report]]] = {
-    "latency": LatencyReport,
-    "throughput": ThroughputReport,
-    "experts": ExpertsReport,
-    "quality": QualityReport,
-    "kernels": KernelsReport,
-    "commands": CommandsReport,
-    "tiles": TilesReport,
+    model.model_fields["kind"].default: model for model in get_args(Report)
 }
 
 

@@ -107,6 +107,7 @@ def experts(rows: Sequence[ExpertRow]) -> Table:
          interval_ms(r.interval), gigabytes(r.peak_memory), megabytes(r.bundle_bytes),
          milliseconds(r.switch_seconds))
         for r in rows
+        if r.p50 is not None
     )  # fmt: skip
     return Table("Every form of every mixture", columns, body)
 
@@ -117,13 +118,7 @@ def experts_shown(report: ExpertsReport) -> Iterator[Table | str]:
         f"{report.environment.cpu}; {report.description}; {report.preset} network, rank "
         f"{report.rows[0].rank}; {report.settings['rounds']} rounds"
     )
-    yield experts([row for row in report.rows if row.samples])
-    yield from experts_notes(report)
-
-
-def experts_notes(report: ExpertsReport) -> Iterator[str]:
-    """Yield why forms were not timed, and what follows from the rows."""
-    yield from dict.fromkeys(f"{r.form}: {r.note}" for r in report.rows if r.form == "fused")
+    yield experts(report.rows)
     yield from report.crossover
 
 

@@ -59,11 +59,11 @@ class Spec:
         if self.backend != TORCH_EAGER:
             return Restorer.open(self.bundle, self.backend, self.threads)
         require("time torch-eager", "export", "torch", "safetensors")
-        from lorair.benchmarks.timing.torch_eager import EagerWeights, TorchEagerBackend
+        from lorair.benchmarks.timing.torch_eager import TorchEagerBackend, load_weights
 
         bundle = Bundle.open(self.bundle)
-        weights = EagerWeights(self.ir, self.router)
-        return Restorer(bundle, TorchEagerBackend(bundle.manifest.model, weights, self.threads))
+        weights = load_weights(bundle.manifest.model, self.ir, self.router)
+        return Restorer(bundle, TorchEagerBackend(weights, self.threads))
 
 
 class Opens(Protocol):

@@ -6,7 +6,6 @@ Reimplemented from the description of that behaviour, on this project's modules.
 """
 
 import copy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,11 @@ from lorair.runtime.bundle.manifest import ModelInfo
 from lorair.runtime.pixels import Array
 
 
-@dataclass(frozen=True)
-class EagerWeights:
-    """Where the baseline's weights come from: files, or drawn for the bundle's network."""
-
-    ir: Path | None = None
-    router: Path | None = None
-
-    def load(self, model: ModelInfo) -> Pair:
-        """Return the weights; random ones take the same time as trained ones."""
-        if self.ir is not None and self.router is not None:
-            return load_pair(self.ir, self.router, top_k=model.top_k, classes=model.classes)
-        return draw_pair(_config(model), seed=0)
+def load_weights(model: ModelInfo, ir: Path | None, router: Path | None) -> Pair:
+    """Return the weights of two files, or random ones, which take the same time."""
+    if ir is not None and router is not None:
+        return load_pair(ir, router, top_k=model.top_k, classes=model.classes)
+    return draw_pair(_config(model), seed=0)
 
 
 class TorchEagerBackend(PlainTiles):
@@ -42,10 +34,10 @@ class TorchEagerBackend(PlainTiles):
     name = "torch-eager"
     walk = None
 
-    def __init__(self, model: ModelInfo, weights: EagerWeights, threads: int | None) -> None:
+    def __init__(self, weights: Pair, threads: int | None) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        self._router, self._net = weights.load(model).modules()
+        self._router, self._net = weights.modules()
         self._router.to(torch.bfloat16)
         _release_style(self._net)
 

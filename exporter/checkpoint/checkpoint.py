@@ -6,7 +6,7 @@ Everything but top_k and the classes' names follows from the tensors' names and 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,13 @@ _ROUTER_S = "a router's tensors (clip_model.*, de_extractor.*, cls_head.*)"
 _RESTORATION_S = "the restoration network's tensors (intro.*, encoders.*, …)"
 
 
+class Modules(NamedTuple):
+    """The networks of both branches."""
+
+    router: Router
+    restorer: RestorationNet
+
+
 @dataclass(frozen=True)
 class Pair:
     """Both branches' weights and the configuration that they have in common."""
@@ -41,11 +48,12 @@ class Pair:
     ir: StateDict
     router: StateDict
 
-    def modules(self) -> tuple[Router, RestorationNet]:
-        """Both branches in float32, in evaluation mode."""
-        router = _filled(Router, self.router, self.config.router, self.config.top_k)
-        net = _filled(RestorationNet, self.ir, self.config.restoration)
-        return router, net
+    def modules(self) -> Modules:
+        """Return both branches' modules in float32, in evaluation mode."""
+        return Modules(
+            router=_filled(Router, self.router, self.config.router, self.config.top_k),
+            restorer=_filled(RestorationNet, self.ir, self.config.restoration),
+        )
 
 
 def load_pair(

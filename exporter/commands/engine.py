@@ -5,36 +5,48 @@ from typing import Annotated
 
 import typer
 
-from lorair.exporter.commands.required import require
-from lorair.exporter.model.config import DEFAULT_ENGINE_TIMEOUT
+from lorair.exporter.commands.options import require
+from lorair.exporter.engines import AUTO, TIMEOUT
 from lorair.runtime.system import console
 
 
 def engine(
-    bundle: Annotated[Path, typer.Argument(help="The bundle that the engines are added to.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle that the engines are added to.")],
     flavour: Annotated[
-        str, typer.Option(help="tensorrt-rtx, tensorrt, or auto: the first that is installed.")
-    ] = "auto",
+        str,
+        typer.Option(help="Library: tensorrt-rtx, tensorrt, or auto for the first installed."),
+    ] = AUTO,
     minimum: Annotated[
-        str | None, typer.Option("--min", metavar="HxW", help="Least picture. [the stride]")
+        str | None,
+        typer.Option(
+            "--min", metavar="HxW", help="Smallest picture or tile.", show_default="the stride"
+        ),
     ] = None,
     optimum: Annotated[
-        str | None, typer.Option("--opt", metavar="HxW", help="Picture tuned for. [512x512]")
+        str | None,
+        typer.Option(
+            "--opt", metavar="HxW", help="Size that is the fastest.", show_default="512x512"
+        ),
     ] = None,
     maximum: Annotated[
-        str | None, typer.Option("--max", metavar="HxW", help="Largest picture. [1024x1024]")
+        str | None,
+        typer.Option(
+            "--max", metavar="HxW", help="Largest picture or tile.", show_default="1024x1024"
+        ),
     ] = None,
     batch: Annotated[
         int,
-        typer.Option(min=1, help="Most pictures at once, which is tuned for. They share a route."),
+        typer.Option(
+            min=1, help="Largest number of pictures at once, which share a route; the fastest."
+        ),
     ] = 1,
     sms: Annotated[
         list[int] | None,
         typer.Option(
             "--sm",
             metavar="86",
-            help="Compute capability to build for, TensorRT-RTX only. Repeat for several. "
-            "[RTX cards from Ampere on]",
+            help="Compute capability to build for, TensorRT-RTX only. Repeat it for several.",
+            show_default="RTX cards from Ampere on",
         ),
     ] = None,
     plugin: Annotated[
@@ -49,12 +61,12 @@ def engine(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Timings of earlier builds, read if it is there and written; TensorRT only.",
+            help="File of earlier builds' timings, which is read and updated; TensorRT only.",
         ),
     ] = None,
     timeout: Annotated[
         float, typer.Option(min=1, help="Seconds that each build may take.")
-    ] = DEFAULT_ENGINE_TIMEOUT,
+    ] = TIMEOUT,
     as_json: console.JsonOption = False,
 ) -> None:
     """Build TensorRT-RTX or TensorRT engines of both branches into BUNDLE/engines."""

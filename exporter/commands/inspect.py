@@ -1,10 +1,13 @@
-"""What `lorair-export inspect` shows. A bundle needs no PyTorch."""
+"""The command `lorair-export inspect`, which needs no PyTorch for a bundle."""
 
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from lorair.exporter.commands.options import require
 from lorair.runtime.bundle.engines import read_engines
 from lorair.runtime.bundle.files import ENGINES
 from lorair.runtime.bundle.manifest import Bundle
@@ -14,8 +17,34 @@ if TYPE_CHECKING:
     from lorair.exporter.engines.build import Built
 
 
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A bundle, or a .pth or .safetensors file.")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check the sha256 of every file of a bundle.")
+    ] = False,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Show what is in a bundle or a checkpoint."""
+    if path.is_file():
+        require("torch", "safetensors")
+        description = describe_checkpoint(path)
+        if as_json:
+            console.print_json(description)
+        else:
+            print_checkpoint(description)
+        return
+    bundle = Bundle.open(path)
+    if verify:
+        with console.step(f"hash {len(bundle.manifest.files)} files"):
+            bundle.verify()
+    if as_json:
+        console.print_json(bundle.manifest.model_dump(mode="json"))
+    else:
+        print_bundle(bundle)
+
+
 def describe_checkpoint(path: Path) -> dict[str, Any]:
-    """Branch, configuration, and the tensors' number, values, types and shapes."""
+    """Return branch, configuration, and the tensors' number, values, types and shapes."""
     from lorair.exporter.checkpoint.checkpoint import check_tensors, infer_restoration, infer_router
     from lorair.exporter.checkpoint.weights_file import read_tensors
     from lorair.exporter.model import RestorationNet, Router
@@ -41,7 +70,7 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def print_checkpoint(description: dict[str, Any]) -> None:
-    """The description as a table, without the single tensors."""
+    """Print the description as a table, without the single tensors."""
     rows = {
         "branch": description["branch"],
         **description["config"],
@@ -53,7 +82,7 @@ def print_checkpoint(description: dict[str, Any]) -> None:
 
 
 def print_bundle(bundle: Bundle) -> None:
-    """The manifest as tables."""
+    """Print the manifest and the engines as tables."""
     manifest = bundle.manifest
     model = manifest.model
     rows: dict[str, Any] = {
@@ -99,7 +128,7 @@ def _print_engines_in(bundle: Bundle) -> None:
 
 
 def print_engines(engines: "list[Built]") -> None:
-    """What was built, or was there already, and in which types it computes."""
+    """Print what was built, or was there already, and in which types it computes."""
     out = console.stdout()
     for engine in engines:
         record = engine.record

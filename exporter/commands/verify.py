@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lorair.exporter.commands import options
+from lorair.exporter.verify import MAX_ERROR, MIN_PSNR
 from lorair.runtime.errors import BackendError, DependencyError, OptionError, VerificationError
 from lorair.runtime.system import console
 from lorair.runtime.system.extras import require
@@ -18,10 +20,13 @@ if TYPE_CHECKING:
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="The bundle in question.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle whose backends are compared.")],
     backend: Annotated[
         list[str] | None,
-        typer.Option(help="What to check. Repeat for several. [all that are usable here]"),
+        typer.Option(
+            help="Backend to compare. Repeat it for several.",
+            show_default="all that are usable here",
+        ),
     ] = None,
     against: Annotated[
         str,
@@ -30,50 +35,41 @@ def verify(
             "Runtime), another backend, or pytorch."
         ),
     ] = "portable",
-    ir_weights: Annotated[
-        Path | None, typer.Option(help="For --against pytorch. [the default model's]")
-    ] = None,
-    router_weights: Annotated[
-        Path | None, typer.Option(help="For --against pytorch. [the default model's]")
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="Folder of pictures. [the shipped three]")
-    ] = None,
-    max_error: Annotated[
-        float, typer.Option(min=0, help="float32: largest error of a restored value.")
-    ] = 1e-4,
-    min_psnr: Annotated[
-        float, typer.Option(help="Lower precision: least PSNR against the reference, in dB.")
-    ] = 50.0,
+    ir_weights: options.IrWeightsOption = None,
+    router_weights: options.RouterWeightsOption = None,
+    images: options.ImagesOption = None,
+    max_error: options.MaxErrorOption = MAX_ERROR,
+    min_psnr: options.MinPsnrOption = MIN_PSNR,
     bisect: Annotated[
         bool | None,
         typer.Option(
             "--bisect/--no-bisect",
-            help="Search for the first node that differs. [for backends that fail]",
+            help="Search for the first node that differs.",
+            show_default="for backends that fail",
         ),
     ] = None,
     ranges: Annotated[
-        bool, typer.Option("--ranges", help="How near all values come to the end of float16.")
+        bool,
+        typer.Option("--ranges", help="Show how near values come to the largest float16."),
     ] = False,
     as_json: console.JsonOption = False,
 ) -> None:
     """Compare a bundle's backends with a reference; where they differ, find the node.
 
-    Needs no PyTorch, unless it is the reference.
+    Needs no PyTorch unless it is the reference, which then takes the weights that are given.
     """
-    _require("onnx", "onnxruntime")
+    require("verify", "verify", "onnx", "onnxruntime")
     from lorair.exporter import photos
-    from lorair.exporter.commands.inputs import pictures_in
     from lorair.exporter.verify.backends import Plan, verify_bundle
     from lorair.exporter.verify.compare import Limits
-    from lorair.exporter.verify.tables import print_report
+    from lorair.exporter.verify.report import print_report
     from lorair.runtime.bundle.manifest import Bundle
 
     opened = Bundle.open(bundle)
     plan = Plan(
         kinds=_kinds(backend, against, opened),
         against=against,
-        pictures=tuple(pictures_in(images) if images is not None else photos.paths()),
+        pictures=tuple(options.pictures_in(images) if images is not None else photos.paths()),
         limits=Limits(max_error, min_psnr),
         search=bisect,
         ranges=ranges,
@@ -158,7 +154,7 @@ def _pytorch(
         )
     if against != "pytorch":
         return None
-    _require("torch", "safetensors", "yaml")
+    require("verify", "export,cpu", "torch", "safetensors", "yaml")
     from lorair.exporter import demo
     from lorair.exporter.checkpoint.checkpoint import load_pair
     from lorair.exporter.verify.certificate import make_references
@@ -168,8 +164,7 @@ def _pytorch(
         ir, router = demo.paths()
     _check_weights(bundle, ir, router)
     pair = load_pair(ir, router, top_k=model.top_k, classes=model.classes)
-    net = pair.modules()
-    return lambda pictures: make_references(*net, pictures, model.clip_side)
+    return lambda pictures: make_references(pair.modules(), pictures)
 
 
 def _check_weights(bundle: "Bundle", *files: Path) -> None:
@@ -185,9 +180,3 @@ def _check_weights(bundle: "Bundle", *files: Path) -> None:
                 found=f"{path}, other content",
                 hint="give --ir-weights and --router-weights",
             )
-
-
-def _require(*packages: str) -> None:
-    for name in packages:
-        extra = "verify" if name in ("onnx", "onnxruntime") else "export,cpu"
-        require("verify", extra, name)

@@ -14,12 +14,12 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from lorair.exporter.engines.library import AUTO, checked_sms, choose, device, load
+from lorair.exporter.engines import AUTO, TIMEOUT
+from lorair.exporter.engines.library import checked_sms, choose, device, load
 from lorair.exporter.engines.process import run_worker
 from lorair.exporter.engines.sizes import Sizes
 from lorair.exporter.engines.worker import Job
 from lorair.exporter.graphs.inlined import give_batch, inlined
-from lorair.exporter.model.config import DEFAULT_ENGINE_TIMEOUT
 from lorair.kernels.onnx_functions import Target, bodies
 from lorair.runtime.bundle.engines import (
     GRAPHS,
@@ -33,7 +33,6 @@ from lorair.runtime.bundle.files import ENGINES, sha256
 from lorair.runtime.bundle.kernels import INDEX
 from lorair.runtime.bundle.manifest import KERNELS, Bundle
 from lorair.runtime.errors import BundleError, OptionError
-from lorair.runtime.gpu.engine_fit import MODULES
 from lorair.runtime.system import console
 from lorair.runtime.system.atomic import atomic_file, check_writable, check_writable_file
 
@@ -44,14 +43,14 @@ _RECIPE: Final = 1
 
 @dataclass(frozen=True)
 class Built:
-    """An engine that is there. fresh: whether it was built just now."""
+    """An engine in a bundle. fresh: whether it was built just now."""
 
     path: Path
     record: EngineRecord
     fresh: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return plain values, as JSON has them."""
         record = self.record.model_dump(mode="json")
         return {"path": str(self.path), "fresh": self.fresh, "record": record}
 
@@ -64,7 +63,7 @@ def build_engines(
     sms: tuple[int, ...] = (),
     plugin: bool = False,
     timing_cache: Path | None = None,
-    timeout: float = DEFAULT_ENGINE_TIMEOUT,
+    timeout: float = TIMEOUT,
 ) -> list[Built]:
     """Build the engines of both branches; those that are there already are left alone.
 
@@ -101,7 +100,7 @@ def dependencies(
     *,
     plugin: bool = False,
 ) -> list[Depends]:
-    """What the engines of both branches depend on.
+    """Return what the engines of both branches depend on.
 
     Raises:
         OptionError: sizes, compute capabilities or plugins that cannot be.
@@ -209,13 +208,12 @@ def _build(
     text = f"build the {depends.branch}'s engine ({depends.precision}, {depends.flavour})"
     graph, log = output.with_suffix(".onnx"), engine_path(bundle, depends.name).with_suffix(".log")
     job = Job(
-        library=MODULES[depends.flavour],
-        graph=str(graph),
-        model=str(model),
-        output=str(output),
-        depends=depends.model_dump(mode="json"),
-        kernels=str(bundle.path / KERNELS) if depends.kernels else None,
-        timing_cache=str(timing_cache.resolve()) if timing_cache else None,
+        depends=depends,
+        graph=graph,
+        model=model,
+        output=output,
+        kernels=bundle.path / KERNELS if depends.kernels else None,
+        timing_cache=timing_cache,
     )
     try:
         with console.progress(text) as report:

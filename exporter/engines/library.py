@@ -3,19 +3,19 @@
 from importlib import import_module
 from typing import Any, Final
 
+from lorair.exporter.engines import AUTO
 from lorair.runtime.bundle.engines import Flavour
 from lorair.runtime.errors import DependencyError, OptionError
 from lorair.runtime.gpu.driver import examine, missing_gpu
 from lorair.runtime.gpu.engine_fit import MODULES
+from lorair.runtime.system.extras import require
 from lorair.runtime.system.machine import is_installed
-
-AUTO: Final = "auto"
 
 _EXTRAS: Final[dict[Flavour, str]] = {"tensorrt-rtx": "rtx", "tensorrt": "tensorrt"}
 
 
 def choose(flavour: str, option: str = "--flavour") -> Flavour:
-    """The flavour that an option stands for; `auto` prefers the one that builds anywhere.
+    """Return the flavour that an option names; `auto` prefers the one that builds anywhere.
 
     Raises:
         OptionError: there is no such flavour.
@@ -24,19 +24,13 @@ def choose(flavour: str, option: str = "--flavour") -> Flavour:
     if flavour not in (AUTO, *MODULES):
         raise OptionError(option, wanted=f"{AUTO} or one of {', '.join(MODULES)}", found=flavour)
     asked = [name for name in MODULES if flavour in (AUTO, name)]
-    for name in asked:
-        if is_installed(MODULES[name]):
-            return name
-    raise DependencyError(
-        "cannot build engines",
-        wanted=f"the package {' or '.join(asked)}",
-        found="none",
-        hint=f"pip install 'lorair[export,{_EXTRAS[asked[0]]}]'",
-    )
+    chosen = next((name for name in asked if is_installed(MODULES[name])), asked[0])
+    require("build engines", f"export,{_EXTRAS[chosen]}", MODULES[chosen])
+    return chosen
 
 
 def load(flavour: Flavour) -> Any:
-    """The library's module. Raises DependencyError if it is not whole."""
+    """Return the library's module. Raises DependencyError if it is not whole."""
     try:
         return import_module(MODULES[flavour])
     except (ImportError, OSError) as error:  # installed, but some of its libraries are not
@@ -49,7 +43,7 @@ def load(flavour: Flavour) -> Any:
 
 
 def checked_sms(library: Any, flavour: Flavour, sms: tuple[int, ...]) -> tuple[int, ...]:
-    """Compute capabilities in order, each once. Raises OptionError if one cannot be."""
+    """Return compute capabilities in order, each once. Raises OptionError if one cannot be."""
     if not sms:
         return ()
     if flavour == "tensorrt":
@@ -68,7 +62,7 @@ def checked_sms(library: Any, flavour: Flavour, sms: tuple[int, ...]) -> tuple[i
 
 
 def device() -> str:
-    """The GPU and system that TensorRT builds on and for.
+    """Return the GPU and system that TensorRT builds on and for.
 
     Raises:
         DependencyError: there is none.

@@ -1,4 +1,4 @@
-"""The parent's side of building an engine: start the child, show its progress, end it."""
+"""Building an engine in a child process: start it, show its progress, end it."""
 
 import json
 import subprocess
@@ -49,13 +49,13 @@ def run_worker(job: Job, log: Path, timeout: float, report: Report) -> dict[str,
             raise EngineError(**answer["error"])
         if time.monotonic() - start >= timeout:
             raise EngineError(
-                f"building the {job.branch}'s engine took too long",
+                f"building the {job.depends.branch}'s engine took too long",
                 wanted=f"at most {timeout:g} s",
                 found="no end",
                 hint="give it more with --timeout",
             )
         raise EngineError(
-            f"{job.library} ended its process while building the {job.branch}'s engine",
+            f"{job.library} ended its process while building the {job.depends.branch}'s engine",
             found=ending_of(child.wait()),
             hint="nothing was written",
         )
@@ -66,7 +66,7 @@ def _converse(child: subprocess.Popen[str], job: Job, report: Report) -> dict[st
     assert child.stdin is not None
     assert child.stdout is not None
     with suppress(BrokenPipeError):  # a dead child is noticed below
-        child.stdin.write(job.to_line())
+        child.stdin.write(job.model_dump_json() + "\n")
         child.stdin.flush()
     for line in child.stdout:
         answer: dict[str, Any] = json.loads(line)

@@ -13,44 +13,42 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
+from pydantic import BaseModel, ConfigDict
+
 from lorair.exporter.engines.proof import prove
 from lorair.runtime.bundle.engines import Branch, Depends, Range
 from lorair.runtime.errors import EngineError, LorairError
+from lorair.runtime.gpu.engine_fit import MODULES
 from lorair.runtime.system.atomic import atomic_file
 from lorair.runtime.system.machine import peak_memory
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(BaseModel):
     """One engine to build.
 
-    library: `tensorrt` or `tensorrt_rtx`, the module. graph: ONNX without functions.
-    model: the path that the graph's weights are named relative to. output: the file to write.
-    depends: an engine's `Depends` as plain values. kernels: the folder of the kernels that its
-    plugins launch; None without plugins. timing_cache: a file of timings to use and update.
+    depends: what the engine depends on. graph: ONNX without functions. model: the path that
+    the graph's weights are named relative to. output: the file to write. kernels: the folder
+    of the kernels that its plugins launch; None without plugins. timing_cache: a file of
+    timings to use and update.
     """
 
-    library: str
-    graph: str
-    model: str
-    output: str
-    depends: dict[str, Any]
-    kernels: str | None = None
-    timing_cache: str | None = None
+    model_config = ConfigDict(frozen=True)
+
+    depends: Depends
+    graph: Path
+    model: Path
+    output: Path
+    kernels: Path | None = None
+    timing_cache: Path | None = None
 
     @property
-    def branch(self) -> str:
-        """That the engine is of."""
-        return str(self.depends["branch"])
-
-    def to_line(self) -> str:
-        """One line of JSON."""
-        return json.dumps(asdict(self)) + "\n"
+    def library(self) -> str:
+        """The module `tensorrt` or `tensorrt_rtx`."""
+        return MODULES[self.depends.flavour]
 
 
 def main() -> None:
@@ -59,7 +57,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
-    job = Job(**json.loads(sys.stdin.readline()))
+    job = Job.model_validate_json(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _send(answers, done=build(job, lambda part, phase: _send(answers, progress=[part, phase])))
@@ -84,13 +82,12 @@ def build(job: Job, report: Any) -> dict[str, Any]:
     """
     start = time.perf_counter()
     trt: Any = import_module(job.library)
-    depends = Depends.model_validate(job.depends)
+    depends = job.depends
     if job.kernels is not None:
-        _register_plugins(trt, Path(job.kernels))
+        _register_plugins(trt, job.kernels)
     builder = trt.Builder(trt.Logger(trt.Logger.INFO))
-    graph = Path(job.graph).read_bytes()
     # The parser holds the weights: it has to live as long as the network.
-    network, _parser = parse(trt, builder, graph, job.model, depends.branch)
+    network, _parser = parse(trt, builder, job.graph.read_bytes(), job.model, depends.branch)
     proof = prove(network, depends.branch, depends.precision)
     config = make_config(trt, builder, depends)
     config.progress_monitor = _monitor(trt, report)
@@ -98,7 +95,7 @@ def build(job: Job, report: Any) -> dict[str, Any]:
         plan = builder.build_serialized_network(network, config)
         if plan is None:
             raise EngineError(f"{job.library} could not build the {depends.branch}'s engine")
-    Path(job.output).write_bytes(plan)
+    job.output.write_bytes(plan)
     return {
         "proof": proof.model_dump(mode="json"),
         "seconds": time.perf_counter() - start,
@@ -106,8 +103,8 @@ def build(job: Job, report: Any) -> dict[str, Any]:
     }
 
 
-def parse(trt: Any, builder: Any, graph: bytes, model: str, branch: Branch) -> tuple[Any, Any]:
-    """A graph as a strongly typed network, and the parser, which holds its weights.
+def parse(trt: Any, builder: Any, graph: bytes, model: Path, branch: Branch) -> tuple[Any, Any]:
+    """Return a graph as a strongly typed network, and the parser, which holds its weights.
 
     Raises:
         EngineError: the parser does not take it.
@@ -115,7 +112,7 @@ def parse(trt: Any, builder: Any, graph: bytes, model: str, branch: Branch) -> t
     # TensorRT 11 and TensorRT-RTX know no other kind; TensorRT 10 has to be told.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, builder.logger)
-    if not parser.parse(graph, model) or parser.num_errors:
+    if not parser.parse(graph, str(model)) or parser.num_errors:
         first = parser.get_error(0)
         raise EngineError(
             f"{trt.__name__} does not take the {branch}'s graph",
@@ -127,7 +124,7 @@ def parse(trt: Any, builder: Any, graph: bytes, model: str, branch: Branch) -> t
 
 
 def make_config(trt: Any, builder: Any, depends: Depends) -> Any:
-    """The builder's settings: nothing about precision, which is in the graph's types."""
+    """Return the builder's settings, without precision, which is in the graph's types."""
     config = builder.create_builder_config()
     # On by default: float32 products of 10-bit mantissas. An fp32 bundle promises more.
     config.clear_flag(trt.BuilderFlag.TF32)
@@ -140,12 +137,11 @@ def make_config(trt: Any, builder: Any, depends: Depends) -> Any:
 
 
 @contextmanager
-def timings(config: Any, file: str | None) -> Iterator[None]:
-    """Let the builder take timings from a file; all that it has at the end is written back."""
-    if file is None:
+def timings(config: Any, path: Path | None) -> Iterator[None]:
+    """Let the builder take timings from a file, and write all that it has at the end into it."""
+    if path is None:
         yield
         return
-    path = Path(file)
     cache = config.create_timing_cache(path.read_bytes() if path.exists() else b"")
     if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
         raise EngineError(
@@ -197,7 +193,7 @@ def _monitor(trt: Any, report: Any) -> Any:
 
 
 class NestedProgress:
-    """Phases within phases to one fraction that never goes back."""
+    """Turn phases within phases into one fraction that never goes back."""
 
     def __init__(self) -> None:
         self._share: dict[str, float] = {}
@@ -206,13 +202,13 @@ class NestedProgress:
         self._told = 0.0
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
-        """A phase begins; all its steps together are one step of its parent."""
+        """Begin a phase, all steps of which together are one step of its parent."""
         whole = 1.0 if parent is None else self._share.get(parent, 0.0)
         self._share[name] = whole / max(steps, 1)
         self._begun[name] = self.fraction
 
     def advance(self, name: str) -> bool:
-        """A step is done; whether that is a visible change."""
+        """Count a step; return whether that is a visible change."""
         self._begun[name] = self._begun.get(name, 0.0) + self._share.get(name, 0.0)
         self.fraction = min(1.0, max(self.fraction, self._begun[name]))
         if self.fraction - self._told < 0.005:
@@ -221,7 +217,7 @@ class NestedProgress:
         return True
 
     def finish(self, name: str) -> None:
-        """A phase is over."""
+        """End a phase."""
         self._share.pop(name, None)
         self._begun.pop(name, None)
 

@@ -11,9 +11,8 @@ from typing import Final
 import onnx
 from onnx import inliner
 
-from lorair.kernels.forms import FORMS
 from lorair.kernels.onnx_functions import Target, bodies
-from lorair.kernels.spec import DOMAIN, LORA_MOE_CONV
+from lorair.kernels.spec import DOMAIN, FORMS, LORA_MOE_CONV
 from lorair.kernels.tensorrt.plugin import NAMESPACE, VERSION
 
 GATES: Final = "gates"

@@ -11,12 +11,6 @@ LORA_SCALE: Final = 2.0
 HEAD_WIDTH: Final = 64
 """CLIP's attention heads are this wide, so their number follows from the hidden size."""
 
-DEFAULT_ROUTE_CHECKS: Final = 14
-"""Pictures on which a quantized router is checked; at full size each takes ten seconds."""
-
-DEFAULT_ENGINE_TIMEOUT: Final = 3600.0
-"""Seconds that an engine's build may take; TensorRT tries kernels for minutes."""
-
 SETTING1_CLASSES: Final = ("snow", "rain", "raindrop")
 
 

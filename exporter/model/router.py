@@ -140,7 +140,7 @@ class Router(nn.Module):
 
     def __init__(self, config: RouterConfig, top_k: int) -> None:
         super().__init__()
-        self.top_k = top_k
+        self.top_k, self.side = top_k, config.side
         self.clip_model = nn.ModuleDict({"vision_tower": VisionTower(config)})
         width = config.projection
         # de_extractor.1 and .3 are the GELUs.

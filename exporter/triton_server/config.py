@@ -5,119 +5,74 @@ everywhere: pictures have sizes of their own, so shapes are written in full.
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Literal
-
-Kind = Literal["KIND_AUTO", "KIND_CPU", "KIND_GPU"]
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 ANY: Final = -1
 """A side of any length."""
 
+Message = dict[str, Any]
+"""A message by its fields: a list is a repeated field, a tuple one of numbers."""
 
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output.
 
-    type: Triton's name for it, without `TYPE_`. shape: as requests have it. inner: as the
-    graph has it, if that differs.
+class Constant(str):
+    """A value of an enumeration, which is written without quotes."""
+
+
+def render(message: Message) -> str:
+    """Return a message in protobuf's text format."""
+    return "\n".join(_lines(message)) + "\n"
+
+
+def tensor(
+    name: str, kind: str, shape: tuple[int, ...], inner: tuple[int, ...] | None = None
+) -> Message:
+    """Return an input or output.
+
+    Args:
+        name: as the graph has it.
+        kind: Triton's name of its type, without `TYPE_`.
+        shape: as requests have it.
+        inner: as the graph has it, if that differs.
     """
-
-    name: str
-    type: Literal["BOOL", "UINT8", "INT64", "FP32"]
-    shape: tuple[int, ...]
-    inner: tuple[int, ...] | None = None
-
-    def render(self, field_name: str) -> str:
-        """One field of a ModelConfig."""
-        inner = f" reshape {{ shape: {list(self.inner)} }}" if self.inner is not None else ""
-        return (
-            f"{field_name} {{ name: {_text(self.name)} data_type: TYPE_{self.type} "
-            f"dims: {list(self.shape)}{inner} }}"
-        )
+    found = {"name": name, "data_type": Constant(f"TYPE_{kind}"), "dims": shape}
+    return found if inner is None else {**found, "reshape": {"shape": inner}}
 
 
-@dataclass(frozen=True)
-class Model:
-    """A model that a backend runs.
-
-    backend: `onnxruntime` or `tensorrt`. kind: of processor.
-    """
-
-    name: str
-    backend: Literal["onnxruntime", "tensorrt"]
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    kind: Kind
-
-    def render(self) -> str:
-        """The whole file."""
-        return _lines(
-            *_head(self.name, self.inputs, self.outputs),
-            f"backend: {_text(self.backend)}",
-            f"instance_group {{ count: 1 kind: {self.kind} }}",
-        )
+def model(name: str, inputs: Sequence[Message], outputs: Sequence[Message], **more: Any) -> Message:
+    """Return a model's configuration from its tensors and the fields that not all models have."""
+    return {
+        "name": name,
+        "max_batch_size": 0,
+        "version_policy": {"latest": {"num_versions": 1}},
+        "input": list(inputs),
+        "output": list(outputs),
+        **more,
+    }
 
 
-@dataclass(frozen=True)
-class Step:
-    """A model of an ensemble; the maps go from its tensors to the ensemble's."""
-
-    model: Model
-    inputs: Mapping[str, str]
-    outputs: Mapping[str, str]
-
-    def render(self) -> str:
-        """One step of a ModelEnsembling."""
-        maps = [
-            f"    {kind}_map {{ key: {_text(own)} value: {_text(shared)} }}"
-            for kind, pairs in (("input", self.inputs), ("output", self.outputs))
-            for own, shared in pairs.items()
-        ]
-        head = f"    model_name: {_text(self.model.name)}\n    model_version: -1"
-        return "\n".join(("  step {", head, *maps, "  }"))
+def step(name: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> Message:
+    """Return a step of an ensemble; the maps go from the model's tensors to the ensemble's."""
+    return {
+        "model_name": name,
+        "model_version": -1,
+        "input_map": [{"key": own, "value": shared} for own, shared in inputs.items()],
+        "output_map": [{"key": own, "value": shared} for own, shared in outputs.items()],
+    }
 
 
-@dataclass(frozen=True)
-class Ensemble:
-    """A model made of others. parameters: for clients to read."""
-
-    name: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    steps: tuple[Step, ...]
-    parameters: Mapping[str, str] = field(default_factory=dict)
-
-    def render(self) -> str:
-        """The whole file."""
-        parameters = (
-            f"parameters {{ key: {_text(key)} value {{ string_value: {_text(value)} }} }}"
-            for key, value in self.parameters.items()
-        )
-        return _lines(
-            *_head(self.name, self.inputs, self.outputs),
-            'platform: "ensemble"',
-            "ensemble_scheduling {",
-            *(step.render() for step in self.steps),
-            "}",
-            *parameters,
-        )
+def _lines(message: Message, indent: str = "") -> Iterator[str]:
+    for name, value in message.items():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, dict):
+                yield f"{indent}{name} {{"
+                yield from _lines(one, indent + "  ")
+                yield f"{indent}}}"
+            else:
+                yield f"{indent}{name}: {_text(one)}"
 
 
-def _head(name: str, inputs: Iterable[Tensor], outputs: Iterable[Tensor]) -> list[str]:
-    return [
-        f"name: {_text(name)}",
-        "max_batch_size: 0",
-        "version_policy { latest { num_versions: 1 } }",
-        *(tensor.render("input") for tensor in inputs),
-        *(tensor.render("output") for tensor in outputs),
-    ]
-
-
-def _text(value: str) -> str:
-    """A quoted string: JSON's escapes are protobuf's too."""
-    return json.dumps(value)
-
-
-def _lines(*lines: str) -> str:
-    return "\n".join(lines) + "\n"
+def _text(value: Any) -> str:
+    if isinstance(value, Constant):
+        return value
+    return json.dumps(value)  # its escapes are protobuf's too

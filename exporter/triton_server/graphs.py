@@ -1,9 +1,9 @@
-"""The picture's two ends as ONNX graphs, so that a server needs no Python.
+"""Between pictures and the networks' tensors, as ONNX graphs: a server needs no Python.
 
 `prepare`  image (H, W, 3) uint8 -> views (1, 5, 3, S, S), planes (1, 3, H', W'), size (2)
 `finish`   planes (1, 3, H', W'), size (2) -> restored (H, W, 3) uint8, is_finite (1) bool
 
-They are `runtime.views`, `runtime.resampling` and `runtime.planes` once more, to the bit.
+They compute what `runtime.pixels` and `runtime.gpu.resampling` do, to the bit.
 Pillow's bicubic is a product with a matrix of integers: in float64 every partial sum is
 exact, whatever the order.
 """
@@ -131,7 +131,7 @@ resize (planes, height, width, side) => (resized)
 
 
 def prepare(side: int, stride: int) -> Any:
-    """The graph before the networks.
+    """Return the graph before the networks.
 
     Args:
         side: of a view, S.
@@ -188,7 +188,7 @@ prepare (uint8[height, width, 3] image)
 
 
 def finish() -> Any:
-    """The graph behind the networks: an onnx.ModelProto."""
+    """Return the graph behind the networks, an onnx.ModelProto."""
     return _parse(
         """
 finish (float[1, 3, H, W] planes, int64[2] size)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from lorair.exporter.triton_server import graphs
-from lorair.exporter.triton_server.config import ANY, Ensemble, Model, Step, Tensor
+from lorair.exporter.triton_server.config import ANY, Constant, Message, model, render, step, tensor
 from lorair.runtime.bundle.engines import GRAPHS, Branch, Engine, read_engines
 from lorair.runtime.bundle.manifest import RESTORER, ROUTER, Bundle, Manifest
 from lorair.runtime.errors import BundleError, OptionError, OutputError
@@ -36,29 +36,24 @@ _FILES: Final[dict[Backend, str]] = {"onnxruntime": "model.onnx", "tensorrt": "m
 
 
 @dataclass(frozen=True)
-class Repository:
-    """The models of a bundle, ready to be written."""
+class Part:
+    """A folder of the repository. fill: writes its files, but for the configuration."""
 
-    bundle: Bundle
-    prepare: Model
-    router: Model
-    restorer: Model
-    finish: Model
-    ensemble: Ensemble
+    config: Message
+    fill: Callable[[Path], None]
 
     @property
-    def names(self) -> list[str]:
-        """The folders, in the order in which they are written: who needs others comes last."""
-        parts = (self.prepare, self.router, self.restorer, self.finish, self.ensemble)
-        return [part.name for part in parts]
+    def name(self) -> str:
+        """Name of the model and its folder."""
+        return str(self.config["name"])
 
 
-def plan(bundle: Bundle, name: str = "lorair", backend: Backend = "onnxruntime") -> Repository:
-    """The models of a bundle.
+def parts(bundle: Bundle, name: str = "lorair", backend: Backend = "onnxruntime") -> list[Part]:
+    """Return the models of a bundle; the ensemble, which needs the others, comes last.
 
     Args:
-        bundle: to be served.
-        name: of the ensemble, and the beginning of the others' names.
+        bundle: that the server runs.
+        name: of the ensemble, with which the others' names begin.
         backend: of router and restorer.
 
     Raises:
@@ -68,47 +63,63 @@ def plan(bundle: Bundle, name: str = "lorair", backend: Backend = "onnxruntime")
         raise OptionError(
             "--name", wanted="letters, digits, '_', '-' and '.'", found=name or "nothing"
         )
-    model = bundle.manifest.model
-    side, experts, prior = model.clip_side, model.experts, model.prior
-    image = Tensor("image", "UINT8", (ANY, ANY, 3))
-    views = Tensor("views", "FP32", (1, 5, 3, side, side))
-    size = Tensor("size", "INT64", (2,))
-    route = (
-        Tensor("logits", "FP32", (1, experts)),
-        Tensor("prior", "FP32", (1, prior)),
-        Tensor("gates", "FP32", (1, experts)),
+    info = bundle.manifest.model
+    side, experts, prior = info.clip_side, info.experts, info.prior
+    image, size = tensor("image", "UINT8", (ANY, ANY, 3)), tensor("size", "INT64", (2,))
+    views = tensor("views", "FP32", (1, 5, 3, side, side))
+    route = [
+        tensor("logits", "FP32", (1, experts)),
+        tensor("prior", "FP32", (1, prior)),
+        tensor("gates", "FP32", (1, experts)),
+    ]
+    guidance = [route[1], tensor("gates", "FP32", (1, experts), inner=(experts,))]
+    picture = [tensor("restored", "UINT8", (ANY, ANY, 3)), tensor("is_finite", "BOOL", (1,))]
+    networks = _runs_on(backend, "GPU" if backend == "tensorrt" else "AUTO")
+    pictures = _runs_on("onnxruntime", "CPU")
+    prepare, router, restorer, finish = (
+        model(f"{name}_prepare", [image], [views, _planes("planes"), size], **pictures),
+        model(f"{name}_router", [views], route, **networks),
+        model(f"{name}_restorer", [_planes("image"), *guidance], [_planes("restored")], **networks),
+        model(f"{name}_finish", [_planes("planes"), size], picture, **pictures),
     )
-    guidance = (route[1], Tensor("gates", "FP32", (1, experts), inner=(experts,)))
-    picture = (Tensor("restored", "UINT8", (ANY, ANY, 3)), Tensor("is_finite", "BOOL", (1,)))
-    kind: Any = "KIND_GPU" if backend == "tensorrt" else "KIND_AUTO"
-    prepare = Model(
-        f"{name}_prepare", "onnxruntime", (image,), (views, _planes("planes"), size), "KIND_CPU"
-    )
-    router = Model(f"{name}_router", backend, (views,), route, kind)
-    restorer = Model(
-        f"{name}_restorer", backend, (_planes("image"), *guidance), (_planes("restored"),), kind
-    )
-    finish = Model(f"{name}_finish", "onnxruntime", (_planes("planes"), size), picture, "KIND_CPU")
-    steps = (
-        Step(prepare, _same("image"), _same("views", "planes", "size")),
-        Step(router, _same("views"), _same("logits", "prior", "gates")),
-        Step(
-            restorer,
+    steps = [
+        step(prepare["name"], _same("image"), _same("views", "planes", "size")),
+        step(router["name"], _same("views"), _same("logits", "prior", "gates")),
+        step(
+            restorer["name"],
             {"image": "planes", **_same("prior", "gates")},
             {"restored": "restored_planes"},
         ),
-        Step(
-            finish,
+        step(
+            finish["name"],
             {"planes": "restored_planes", **_same("size")},
             _same("restored", "is_finite"),
         ),
+    ]
+    ensemble = model(
+        name,
+        [image],
+        [*picture, *route],
+        platform="ensemble",
+        ensemble_scheduling={"step": steps},
+        parameters=_parameters(bundle.manifest),
     )
-    ensemble = Ensemble(name, (image,), (*picture, *route), steps, _parameters(bundle.manifest))
-    return Repository(bundle, prepare, router, restorer, finish, ensemble)
+    return [
+        Part(prepare, partial(_write_graph, graphs.prepare(side, info.stride))),
+        Part(router, partial(_write_branch, bundle, "router", backend)),
+        Part(restorer, partial(_write_branch, bundle, "restorer", backend)),
+        Part(finish, partial(_write_graph, graphs.finish())),
+        Part(ensemble, partial(_write_ensemble, bundle, name, backend, steps)),
+    ]
 
 
-def _planes(name: str) -> Tensor:
-    return Tensor(name, "FP32", (1, 3, ANY, ANY))
+def _runs_on(backend: Backend, processor: str) -> Message:
+    group = {"count": 1, "kind": Constant(f"KIND_{processor}")}
+    return {"backend": backend, "instance_group": group}
+
+
+def _planes(name: str) -> Message:
+    return tensor(name, "FP32", (1, 3, ANY, ANY))
 
 
 def _same(*names: str) -> dict[str, str]:
@@ -116,19 +127,21 @@ def _same(*names: str) -> dict[str, str]:
     return {name: name for name in names}
 
 
-def _parameters(manifest: Manifest) -> dict[str, str]:
-    return {
+def _parameters(manifest: Manifest) -> list[Message]:
+    """What clients can ask of the ensemble."""
+    values = {
         "classes": ",".join(manifest.model.classes),
         "precision": manifest.precisions,
         "bundle": manifest.digest,
     }
+    return [{"key": key, "value": {"string_value": text}} for key, text in values.items()]
 
 
-def write(repository: Repository, output: Path, *, force: bool = False) -> list[Path]:
+def write(repository: list[Part], output: Path, *, force: bool = False) -> list[Path]:
     """Write the models' folders; on any error none of them has changed.
 
     Args:
-        repository: of `plan`.
+        repository: from `parts`.
         output: the model repository's folder, which may hold other models.
         force: whether models of these names are replaced.
 
@@ -140,30 +153,17 @@ def write(repository: Repository, output: Path, *, force: bool = False) -> list[
         BundleError: no engine for Triton's tensorrt backend.
     """
     check_writable(output)
-    folders = [output / name for name in repository.names]
+    folders = [output / part.name for part in repository]
     if not force:
         _check_free(folders)
     # All are complete before the first is renamed; the stack renames the ensemble's last.
     with ExitStack() as stack:
-        unfinished = [stack.enter_context(atomic_folder(folder)) for folder in reversed(folders)]
-        contents = zip(reversed(unfinished), _contents(repository), strict=True)
-        for folder, (part, fill) in contents:
-            (folder / VERSION).mkdir()
-            (folder / CONFIG).write_text(part.render(), "utf-8")
-            fill(folder)
+        for part, folder in reversed(list(zip(repository, folders, strict=True))):
+            unfinished = stack.enter_context(atomic_folder(folder))
+            (unfinished / VERSION).mkdir()
+            (unfinished / CONFIG).write_text(render(part.config), "utf-8")
+            part.fill(unfinished)
     return folders
-
-
-def _contents(repository: Repository) -> list[tuple[Model | Ensemble, Callable[[Path], None]]]:
-    """Each model, in the order of `names`, and what writes its files into a folder."""
-    r, model = repository, repository.bundle.manifest.model
-    return [
-        (r.prepare, partial(_write_graph, graphs.prepare(model.clip_side, model.stride))),
-        (r.router, partial(_write_branch, r.bundle, "router", r.router.backend)),
-        (r.restorer, partial(_write_branch, r.bundle, "restorer", r.restorer.backend)),
-        (r.finish, partial(_write_graph, graphs.finish())),
-        (r.ensemble, partial(_write_ensemble, r)),
-    ]
 
 
 def _check_free(folders: list[Path]) -> None:
@@ -177,8 +177,8 @@ def _check_free(folders: list[Path]) -> None:
             )
 
 
-def _write_graph(model: Any, folder: Path) -> None:
-    (folder / VERSION / _FILES["onnxruntime"]).write_bytes(model.SerializeToString())
+def _write_graph(graph: Any, folder: Path) -> None:
+    (folder / VERSION / _FILES["onnxruntime"]).write_bytes(graph.SerializeToString())
 
 
 def _write_branch(bundle: Bundle, branch: Branch, backend: Backend, folder: Path) -> None:
@@ -194,14 +194,17 @@ def _write_branch(bundle: Bundle, branch: Branch, backend: Backend, folder: Path
         shutil.copyfile(weights, target.with_name(weights.name))
 
 
-def _write_ensemble(repository: Repository, folder: Path) -> None:
+def _write_ensemble(
+    bundle: Bundle, name: str, backend: Backend, steps: list[Message], folder: Path
+) -> None:
     # Triton wants the folder of a version, object stores and archives drop empty ones.
     (folder / VERSION / ".keep").touch()
-    (folder / "README.md").write_text(_readme(repository), "utf-8")
+    models = "\n".join(f"- `{step['model_name']}`" for step in steps)
+    (folder / "README.md").write_text(_readme(bundle.manifest, name, backend, models), "utf-8")
 
 
 def find_engine(bundle: Bundle, branch: Branch) -> Engine:
-    """The branch's engine for Triton's tensorrt backend.
+    """Return the branch's engine for Triton's tensorrt backend.
 
     TensorRT's, not TensorRT-RTX's; of one picture; without plugins, which would need Python.
 
@@ -229,9 +232,7 @@ def find_engine(bundle: Bundle, branch: Branch) -> Engine:
     return fitting[0]
 
 
-def _readme(repository: Repository) -> str:
-    manifest, name = repository.bundle.manifest, repository.ensemble.name
-    models = "\n".join(f"- `{other}`" for other in repository.names[:-1])
+def _readme(manifest: Manifest, name: str, backend: Backend, models: str) -> str:
     return f"""# {name}
 
 A lorair bundle as an ensemble for NVIDIA's Triton Inference Server, written by lorair \
@@ -239,7 +240,7 @@ A lorair bundle as an ensemble for NVIDIA's Triton Inference Server, written by 
 
 - classes: {", ".join(manifest.model.classes)}; precision: {manifest.precisions}
 - bundle: `{manifest.digest}`
-- graphs: {ROUTER} and {RESTORER} of the bundle, run by {repository.router.backend}
+- graphs: {ROUTER} and {RESTORER} of the bundle, run by {backend}
 
 It needs the models beside it:
 

@@ -1,4 +1,4 @@
-"""A bundle's backends against a reference: pictures, and where they differ, why."""
+"""Comparing a bundle's backends with a reference: their pictures, and if they differ, why."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +13,14 @@ from lorair.exporter.verify.compare import (
     Limits,
     Reference,
     compare,
-    make_reference,
+    run,
     violation,
 )
 from lorair.exporter.verify.ranges import Range, audit, magnitude
 from lorair.exporter.verify.report import Report, Verdict
-from lorair.exporter.verify.search import Bisection, bisect
+from lorair.exporter.verify.search import Bisection, differences
 from lorair.exporter.verify.watch import Inputs, Value, Watched, values
+from lorair.runtime import images
 from lorair.runtime.backends import BACKENDS, Backend, BackendKind, Branch, RunsGraphs, select
 from lorair.runtime.bundle.manifest import Bundle, Precision
 from lorair.runtime.pixels import make_views, to_planes
@@ -41,11 +42,12 @@ MakeReferences = Callable[[Sequence[Path]], list[Reference]]
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do; from the command's options.
+    """What to compare.
 
-    kinds: the backends in question. against: PORTABLE, PYTORCH or a backend.
-    search: for the node at fault; None for backends that fail.
-    references: from PyTorch, if that is what they are.
+    kinds: the backends. against: the reference, PORTABLE, PYTORCH or a backend.
+    search: whether to search for the node at fault; None for backends that fail.
+    ranges: whether to measure how large all values become.
+    references: makes them in PyTorch, if that is the reference.
     """
 
     kinds: tuple[BackendKind, ...]
@@ -61,10 +63,6 @@ def verify_bundle(bundle: Bundle, plan: Plan) -> Report:
     """Compare backends with the reference on every picture; search those that fail.
 
     Backends are opened one after another: each holds all weights.
-
-    Args:
-        bundle: in question.
-        plan: what to do.
 
     Raises:
         BackendError: a backend that was asked for cannot run this bundle.
@@ -136,8 +134,8 @@ class _Verification:
     def _references(self, side: _Side) -> list[Reference]:
         if self._plan.references is not None:
             return self._plan.references(self._plan.pictures)
-        size = self._model.clip_side, self._model.stride
-        made = (make_reference(side.backend, path, *size) for path in self._plan.pictures)
+        read = ((path.name, images.read(path).pixels) for path in self._plan.pictures)
+        made = (run(side.backend, name, pixels, self._model) for name, pixels in read)
         return [self._spooled(number, reference) for number, reference in enumerate(made)]
 
     def _spooled(self, number: int, reference: Reference) -> Reference:
@@ -157,9 +155,8 @@ class _Verification:
         precision: Precision = "fp32" if arithmetic == "fp32" else "fp16"
         quantized = manifest.router_precision is not None
         limits = self._plan.limits.active(precision, quantized=quantized)
-        size = self._model.clip_side, self._model.stride
         with step(f"{kind.name} on {len(references)} pictures"):
-            pictures = tuple(compare(side.backend, one, *size) for one in references)
+            pictures = tuple(compare(side.backend, one, self._model) for one in references)
         broken = violation([one.parity for one in pictures], limits)
         verdict = Verdict(kind.name, side.backend.description, limits, pictures, broken)
         if not (self._plan.search or (self._plan.search is None and broken)):
@@ -191,23 +188,12 @@ class _Verification:
         for branch in BRANCHES:
             if branch == "router" and not (is_misrouted or self._plan.search):
                 continue
-            right, other = (
-                self._watch(reference, branch, "wanted"),
-                self._watch(side, branch, "found"),
-            )
+            right = self._watch(reference, branch, "wanted")
+            other = self._watch(side, branch, "found")
+            inputs = self._inputs(branch, wanted)
             with progress(f"search the {branch} of {kind.name}") as report:
-                found.append(
-                    bisect(
-                        branch,
-                        wanted.name,
-                        right,
-                        other,
-                        self._values(branch),
-                        self._inputs(branch, wanted),
-                        tolerance,
-                        report,
-                    )
-                )
+                steps = differences(right, other, self._values(branch), inputs, report)
+            found.append(Bisection(branch, wanted.name, tolerance, steps))
         return tuple(found)
 
     def _ranges(self, references: Sequence[Reference]) -> tuple[Range, ...]:

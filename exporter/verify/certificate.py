@@ -1,4 +1,4 @@
-"""Parity: a bundle's pictures against PyTorch float32, on real photographs."""
+"""The parity certificate: a bundle's pictures against PyTorch float32, on photographs."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -7,54 +7,42 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lorair.exporter.model import RestorationNet, Router
+from lorair.exporter.checkpoint.checkpoint import Modules
+from lorair.exporter.model import Router
 from lorair.exporter.verify.compare import Limits, Reference, compare, cosine, violation
 from lorair.runtime import images
 from lorair.runtime.backends import Backend
-from lorair.runtime.bundle.manifest import Certificate, Precision, RouteParity
+from lorair.runtime.bundle.manifest import Certificate, Manifest, RouteParity
 from lorair.runtime.errors import VerificationError
 from lorair.runtime.pixels import make_views, to_planes
 
 
-def make_references(
-    router: Router, net: RestorationNet, photographs: Sequence[Path], side: int
-) -> list[Reference]:
-    """Run float32 modules on each photograph.
-
-    Args:
-        router: in float32.
-        net: in float32.
-        photographs: files of any size.
-        side: of a router's view.
-    """
-    return [_reference(router, net, path, side) for path in photographs]
+def make_references(modules: Modules, photographs: Sequence[Path]) -> list[Reference]:
+    """Run float32 modules on each photograph, of any size."""
+    return [_reference(modules, path) for path in photographs]
 
 
 def certify(
     backend: Backend,
     references: Sequence[Reference],
-    side: int,
-    stride: int,
-    precision: Precision,
+    manifest: Manifest,
     limits: Limits,
     routes: RouteParity | None = None,
 ) -> Certificate:
     """Compare a backend with the references and check the limits.
 
     Args:
-        backend: of the bundle.
+        backend: that runs the bundle.
         references: what it should come to.
-        side: of a router's view.
-        stride: of the restoration network.
-        precision: of the bundle.
-        limits: that it must keep to.
+        manifest: of the bundle.
+        limits: which the bundle must keep.
         routes: from `check_routes` if the router is quantized; the pictures are then
             measured by PSNR whatever the precision.
 
     Raises:
         VerificationError: outside the limits, saying by how much and on which picture.
     """
-    compared = (compare(backend, reference, side, stride) for reference in references)
+    compared = (compare(backend, reference, manifest.model) for reference in references)
     pictures = tuple(one.parity for one in compared)
     certificate = Certificate(
         reference=f"PyTorch {torch.__version__} float32, CPU",
@@ -62,7 +50,7 @@ def certify(
         max_error=max(p.restored_error for p in pictures),
         psnr_db=min(p.psnr_db for p in pictures),
         route_changes=sum(p.route_changed for p in pictures),
-        limits=limits.active(precision, quantized=routes is not None),
+        limits=limits.active(manifest.precision, quantized=routes is not None),
         pictures=pictures,
         routes=routes,
     )
@@ -78,7 +66,7 @@ def certify(
 
 
 def check_routes(
-    backend: Backend, router: Router, pictures: Iterable[npt.NDArray[np.uint8]], side: int
+    backend: Backend, router: Router, pictures: Iterable[npt.NDArray[np.uint8]]
 ) -> RouteParity:
     """Compare a backend's routes with the float32 router's.
 
@@ -86,14 +74,13 @@ def check_routes(
         backend: whose router is checked.
         router: in float32.
         pictures: (H, W, 3).
-        side: of a router's view.
 
     Raises:
         VerificationError: another expert is chosen for some picture.
     """
     changes, cosines = 0, []
     for pixels in pictures:
-        views = make_views(pixels, side)
+        views = make_views(pixels, router.side)
         with torch.inference_mode():
             _, prior, gates = (t.numpy() for t in router(torch.from_numpy(views)))
         _, found, found_gates = backend.route(views)
@@ -109,11 +96,12 @@ def check_routes(
     return RouteParity(pictures=len(cosines), changes=changes, prior_cosine=min(cosines))
 
 
-def _reference(router: Router, net: RestorationNet, path: Path, side: int) -> Reference:
+def _reference(modules: Modules, path: Path) -> Reference:
     pixels = images.to_uint8(images.read(path).pixels)
+    router, net = modules
     planes = to_planes(pixels, net.stride)
     with torch.inference_mode():
-        logits, prior, gates = router(torch.from_numpy(make_views(pixels, side)))
+        logits, prior, gates = router(torch.from_numpy(make_views(pixels, router.side)))
         restored = net(torch.from_numpy(planes), prior, gates[0])
     height, width = pixels.shape[:2]
     cropped = restored[:, :, :height, :width].numpy()

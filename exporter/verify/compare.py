@@ -1,17 +1,16 @@
-"""A backend's pictures against a reference's, and the limits. PyTorch is not needed here."""
+"""Comparing a backend's pictures with a reference's, and the limits. Needs no PyTorch."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from lorair.runtime import images
+from lorair.exporter.verify import MAX_ERROR, MIN_PSNR
 from lorair.runtime.backends import Backend
-from lorair.runtime.bundle.manifest import PictureParity, Precision
+from lorair.runtime.bundle.manifest import ModelInfo, PictureParity, Precision
 from lorair.runtime.errors import OptionError
 from lorair.runtime.pixels import make_views, to_planes
 
@@ -29,8 +28,8 @@ class Limits:
     No route may change in either.
     """
 
-    max_error: float = 1e-4
-    min_psnr: float = 50.0
+    max_error: float = MAX_ERROR
+    min_psnr: float = MIN_PSNR
 
     def __post_init__(self) -> None:
         for option, value in (("--max-error", self.max_error), ("--min-psnr", self.min_psnr)):
@@ -40,7 +39,7 @@ class Limits:
                 )
 
     def active(self, precision: Precision, *, quantized: bool = False) -> dict[str, float]:
-        """Those that hold: float32 is measured by its error, all else by PSNR."""
+        """Return the limits that hold: float32 is measured by its error, all else by PSNR."""
         if precision == "fp32" and not quantized:
             return {"max_error": self.max_error, "route_changes": 0}
         return {"min_psnr_db": self.min_psnr, "route_changes": 0}
@@ -72,7 +71,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Violation:
-    """A limit that is broken: what was wanted, what was found, and on which picture."""
+    """A broken limit: what was wanted, what was found, and on which picture."""
 
     limit: str
     wanted: str
@@ -80,48 +79,34 @@ class Violation:
     picture: str
 
 
-def make_reference(backend: Backend, path: Path, side: int, stride: int) -> Reference:
-    """Run a backend that others are compared with.
-
-    Args:
-        backend: the reference.
-        path: a picture.
-        side: of a router's view.
-        stride: of the restoration network.
-    """
-    pixels = images.read(path).pixels
-    logits, prior, gates = backend.route(make_views(pixels, side))
-    restored = _restore(backend, pixels, prior, gates, stride)
-    return Reference(path.name, pixels, logits, prior, gates, restored)
+def run(backend: Backend, name: str, pixels: npt.NDArray[np.uint8], model: ModelInfo) -> Reference:
+    """Return what a backend makes of a picture (H, W, 3), whose name it gets."""
+    logits, prior, gates = backend.route(make_views(pixels, model.clip_side))
+    restored = backend.restore(to_planes(pixels, model.stride), prior, gates[0])
+    height, width = pixels.shape[:2]
+    return Reference(name, pixels, logits, prior, gates, restored[:, :, :height, :width])
 
 
-def compare(backend: Backend, wanted: Reference, side: int, stride: int) -> Compared:
-    """Run a backend on a reference's picture and measure the difference.
-
-    Args:
-        backend: in question.
-        wanted: what it should come to.
-        side: of a router's view.
-        stride: of the restoration network.
-    """
-    logits, prior, gates = backend.route(make_views(wanted.pixels, side))
-    restored = _restore(backend, wanted.pixels, prior, gates, stride)
+def compare(backend: Backend, wanted: Reference, model: ModelInfo) -> Compared:
+    """Run a backend on a reference's picture and measure the difference."""
+    found = run(backend, wanted.name, wanted.pixels, model)
     height, width = wanted.pixels.shape[:2]
     parity = PictureParity(
         name=wanted.name,
         width=width,
         height=height,
-        logits_error=_largest(logits, wanted.logits),
-        prior_error=_largest(prior, wanted.prior),
-        restored_error=_largest(restored, wanted.restored),
-        psnr_db=psnr(restored.clip(0, 1), wanted.restored.clip(0, 1)),
-        route_changed=bool(((gates > 0) != (wanted.gates > 0)).any()),
+        logits_error=_largest(found.logits, wanted.logits),
+        prior_error=_largest(found.prior, wanted.prior),
+        restored_error=_largest(found.restored, wanted.restored),
+        psnr_db=psnr(found.restored.clip(0, 1), wanted.restored.clip(0, 1)),
+        route_changed=bool(((found.gates > 0) != (wanted.gates > 0)).any()),
     )
-    return Compared(parity, cosine(prior[0], wanted.prior[0]), bool(np.isfinite(restored).all()))
+    is_finite = bool(np.isfinite(found.restored).all())
+    return Compared(parity, cosine(found.prior[0], wanted.prior[0]), is_finite)
 
 
 def violation(pictures: Sequence[PictureParity], limits: dict[str, float]) -> Violation | None:
-    """The first limit that one or more pictures break; None if they are within all.
+    """Return the first limit that a picture breaks; None if all are kept.
 
     Args:
         pictures: at least one.
@@ -159,16 +144,8 @@ def psnr(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating], peak: float =
 
 
 def cosine(a: Array, b: Array) -> float:
-    """Between two vectors; 0 if one of them is zero."""
+    """Return the cosine between two vectors; 0 if one of them is zero."""
     return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
-
-
-def _restore(
-    backend: Backend, pixels: npt.NDArray[np.uint8], prior: Array, gates: Array, stride: int
-) -> Array:
-    restored = backend.restore(to_planes(pixels, stride), prior, gates[0])
-    height, width = pixels.shape[:2]
-    return restored[:, :, :height, :width]
 
 
 def _largest(found: Array, wanted: Array) -> float:

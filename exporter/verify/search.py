@@ -1,4 +1,4 @@
-"""Where two backends part: their inner values compared node by node."""
+"""Searching for the node at which two backends differ, by comparing their inner values."""
 
 import math
 import re
@@ -20,7 +20,7 @@ _BLOCK = re.compile(r"(.*?(?:blocks|layers)\.\d+|[^./]+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True)
-class Step:
+class Difference:
     """One value in both backends.
 
     error: the largest difference, as a part of the reference's largest magnitude; None if
@@ -40,7 +40,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Block:
-    """The values of one part of the network; errors as in `Step`."""
+    """The values of one part of the network; errors as in `Difference`."""
 
     name: str
     largest_error: float | None
@@ -49,29 +49,29 @@ class Block:
 
 @dataclass(frozen=True)
 class Bisection:
-    """All values of a branch, in the network's order.
+    """What two backends compute in a branch, value by value, in the network's order.
 
-    tolerance: of a step's error.
+    picture: name of what the inputs were made from. tolerance: of a step's error.
     """
 
     branch: Branch
     picture: str
     tolerance: float
-    steps: tuple[Step, ...]
+    steps: tuple[Difference, ...]
 
     @property
-    def first(self) -> Step | None:
-        """The first that differs beyond the tolerance; None if none does."""
+    def first(self) -> Difference | None:
+        """The first value that differs beyond the tolerance; None if none does."""
         return next((s for s in self.steps if _beyond(s.error, self.tolerance)), None)
 
     @property
-    def first_not_finite(self) -> Step | None:
-        """The first that is not finite: what its node takes from others still is."""
+    def first_not_finite(self) -> Difference | None:
+        """The first value that is not finite; the inputs of its node still are."""
         return next((s for s in self.steps if s.not_finite), None)
 
     @property
-    def first_not_finite_in_reference(self) -> Step | None:
-        """The same for the reference."""
+    def first_not_finite_in_reference(self) -> Difference | None:
+        """The first value that is not finite in the reference."""
         return next((s for s in self.steps if s.reference_not_finite), None)
 
     @property
@@ -85,39 +85,33 @@ class Bisection:
         return [_block(name, [error for _, error in pairs]) for name, pairs in grouped]
 
 
-def bisect(
-    branch: Branch,
-    picture: str,
+def differences(
     wanted: Watched,
     found: Watched,
     values: Sequence[Value],
     inputs: Inputs,
-    tolerance: float,
     report: Callable[[float, str], None] = lambda done, what: None,
-) -> Bisection:
+) -> tuple[Difference, ...]:
     """Compare every value of a branch between two backends, some at a time.
 
     Args:
-        branch: of both.
-        picture: name of what the inputs come from.
         wanted: the reference.
         found: the backend in question.
         values: in the network's order; those that `found` lacks are left out.
         inputs: of the branch, for both.
-        tolerance: of a value's error.
         report: takes the fraction done and what is being done.
     """
     known = [value for value in values if value.name in found.names]
     statistics = wanted.statistics(known)(inputs)
-    steps: list[Step] = []
+    steps: list[Difference] = []
     for chunk in _chunks(known, statistics):
         report(len(steps) / len(known), chunk[0].node)
         names = [value.name for value in chunk]
         right, other = wanted.fetch(names, inputs), found.fetch(names, inputs)
         for value in chunk:
             a, b = right.pop(value.name), other.pop(value.name)
-            steps.append(_step(value, statistics[value.name], a, b))
-    return Bisection(branch, picture, tolerance, tuple(steps))
+            steps.append(_difference(value, statistics[value.name], a, b))
+    return tuple(steps)
 
 
 def block_of(node: str) -> str:
@@ -141,9 +135,9 @@ def _chunks(values: Sequence[Value], statistics: dict[str, Statistics]) -> Itera
         yield chunk
 
 
-def _step(
+def _difference(
     value: Value, statistics: Statistics, wanted: npt.NDArray[Any], found: npt.NDArray[Any]
-) -> Step:
+) -> Difference:
     not_finite = found.size - int(np.count_nonzero(np.isfinite(found)))
     largest: float | None = None
     error: float | None = None
@@ -152,7 +146,7 @@ def _step(
         if not not_finite:
             difference = np.subtract(wanted, found, dtype=np.float32)
             error = float(np.abs(difference, out=difference).max()) / max(largest, _SMALLEST)
-    return Step(
+    return Difference(
         value.name, value.node, value.operator, error, not_finite, statistics.not_finite, largest
     )
 

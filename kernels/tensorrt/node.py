@@ -10,7 +10,6 @@ from typing import Any, Final, Protocol, Self
 import numpy as np
 
 from lorair.kernels import spec
-from lorair.kernels.forms import FORMS, GATES, output_shapes
 from lorair.kernels.launches import (
     DTYPES,
     HEURISTIC,
@@ -22,6 +21,7 @@ from lorair.kernels.launches import (
     tilings,
     workspace,
 )
+from lorair.kernels.spec import FORMS, GATES, output_shapes
 from lorair.kernels.tiles import ALIGNMENT
 from lorair.runtime.bundle.kernels import Compiled
 from lorair.runtime.errors import EngineError

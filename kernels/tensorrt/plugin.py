@@ -1,4 +1,4 @@
-"""The operators' last home: TensorRT's `IPluginV3` in Python, launching compiled kernels.
+"""The operators as TensorRT plugins: `IPluginV3` in Python, launching compiled kernels.
 
 For TensorRT 10 and later, at build and at run time; TensorRT-RTX has no plugins. One
 creator an operator, in the namespace `lorair`; which kernels there are is read from a
@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from lorair.kernels import spec
-from lorair.kernels.forms import FORMS
+from lorair.kernels.spec import FORMS
 from lorair.kernels.tensorrt.node import Launcher, Node, dtypes_of
 from lorair.runtime.bundle.kernels import Compiled, for_gpu, read_index
 from lorair.runtime.errors import BackendError, BundleError, EngineError

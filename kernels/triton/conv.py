@@ -19,15 +19,11 @@ Formulas and shapes of the operators are in `spec.py`.
 """
 
 import os
-from typing import Any
 
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from lorair.kernels.spec import NORM_EPSILON
-from lorair.kernels.tiles import FUSION, MAX_PIXELS, NORM, ConvTile, conv_tile
 
 _EPSILON: tl.constexpr = tl.constexpr(NORM_EPSILON)
 
@@ -246,83 +242,3 @@ def _norm_scale_add_kernel(
         normed = (values - mean[None, :]) * rstd[None, :]
         stretched = normed * factors.to(tl.float32)[:, None] + shifts.to(tl.float32)[:, None]
         tl.store(y + here, (values + stretched).to(y.dtype.element_ty), inside)
-
-
-def lora_moe_conv1x1(
-    x: Tensor,
-    weight: Tensor,
-    lora_A: Tensor,
-    lora_B: Tensor,
-    gates: Tensor,
-    bias: Tensor | None = None,
-    lora_bias: Tensor | None = None,
-    channel_scale: Tensor | None = None,
-    residual: Tensor | None = None,
-    *,
-    scale: float,
-    norm: bool = False,
-    gate: bool = False,
-    tile: ConvTile | None = None,
-) -> Tensor:
-    """A 1x1 convolution with merged experts and whichever parts are given, as one kernel.
-
-    Args:
-        x: (B, c, H, W) float32, float16 or bfloat16; all others but the gates as well.
-        weight: (out, c, 1, 1).
-        lora_A: (E, r, c).
-        lora_B: (E, out, r).
-        gates: float32 (E) or (B, E).
-        bias: (out).
-        lora_bias: (E, out), added as `gates @ lora_bias`.
-        channel_scale: (B, c, 1, 1), multiplied to x; not together with norm.
-        residual: (B, out, H, W), added to the result; not together with gate.
-        scale: alpha / rank.
-        norm: LayerNorm over the channels in front, without affine part.
-        gate: SimpleGate behind.
-        tile: what a program makes; by default what suits the shape.
-
-    Returns:
-        (B, out, H, W), or (B, out/2, H, W) with gate; accumulated in float32, in x's dtype.
-    """
-    batch, channels, height, width = x.shape
-    outputs, pixels = weight.shape[0], height * width
-    experts, rank = lora_A.shape[:2]
-    made = outputs // 2 if gate else outputs
-    y = x.new_empty(batch, made, height, width)
-    if pixels >= MAX_PIXELS:
-        raise ValueError(f"a plane of {pixels} pixels; restore it in tiles below {MAX_PIXELS}")
-    form = {"norm": norm, "gate": gate, "scaled": channel_scale is not None}
-    tile = tile or conv_tile(made, pixels * batch, x.element_size(), **form)
-    _lora_moe_conv1x1_kernel[tile.programs(made, pixels), batch](
-        x.contiguous(), weight, lora_A, lora_B, gates, bias, lora_bias,
-        *(None if t is None else t.contiguous() for t in (channel_scale, residual)),
-        y, channels, outputs, pixels, experts if gates.dim() == 2 else 0, scale,
-        NORM=norm, GATE=gate, **expert_constants(experts, rank), **tile.constants(),
-        num_warps=tile.warps, num_stages=tile.stages, **FUSION,
-    )  # fmt: skip
-    return y
-
-
-def norm_scale_add(x: Tensor, channel_scale: Tensor, channel_shift: Tensor) -> Tensor:
-    """`x + norm(x) * channel_scale + channel_shift`: (B, c, H, W), the others (B, c, 1, 1)."""
-    batch, channels, height, width = x.shape
-    y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    _norm_scale_add_kernel[NORM.programs(height * width), batch](
-        x.contiguous(),
-        channel_scale.contiguous(),
-        channel_shift.contiguous(),
-        y,
-        channels,
-        height * width,
-        **NORM.constants(),
-        num_warps=NORM.warps,
-        **FUSION,
-    )
-    return y
-
-
-def expert_constants(experts: int, rank: int) -> dict[str, Any]:
-    """The kernels' constants for a number of experts and their rank."""
-    # A matrix product's inner side is at least 16.
-    block = max(16, triton.next_power_of_2(rank))
-    return {"EXPERTS": experts, "RANK": rank, "RANK_BLOCK": block}

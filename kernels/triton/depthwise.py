@@ -7,14 +7,8 @@ then their sum in a fixed order, so that it is the same at every run.
 Formulas and shapes are in `spec.py`.
 """
 
-from typing import Any
-
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
-
-from lorair.kernels.tiles import DEPTHWISE, FUSION
 
 
 @triton.jit
@@ -117,55 +111,3 @@ def _mean_kernel(sums, mean, tiles, pixels, BLOCK: tl.constexpr):
         tile = start + tl.arange(0, BLOCK)
         total += tl.load(sums + plane * tiles + tile, tile < tiles, 0.0)
     tl.store(mean + plane, (tl.sum(total) / pixels).to(mean.dtype.element_ty))
-
-
-MEAN_BLOCK = 128
-"""Sums that one program of the mean adds at a time: 1024 x 64 pixels of 8 x 64 tiles."""
-
-
-def depthwise_gate(
-    x: Tensor,
-    weight: Tensor,
-    lora_A: Tensor,
-    lora_B: Tensor,
-    gates: Tensor,
-    bias: Tensor,
-    *,
-    scale: float,
-) -> tuple[Tensor, Tensor]:
-    """The depthwise 3x3 with experts, padded by 1, SimpleGate, and its mean over the pixels.
-
-    Args:
-        x: (B, 2c, H, W) float32, float16 or bfloat16; all others but the gates as well.
-        weight: (2c, 1, 3, 3).
-        lora_A: (E, 3r, 6c).
-        lora_B: (E, 3, 3r).
-        gates: float32 (E) or (B, E).
-        bias: (2c).
-        scale: alpha / rank.
-
-    Returns:
-        (B, c, H, W) and (B, c, 1, 1), in x's dtype; sums are float32.
-    """
-    batch, channels, height, width = x.shape
-    experts, rank = lora_A.shape[:2]
-    half = channels // 2
-    y = x.new_empty(batch, half, height, width)
-    mean = x.new_empty(batch, half, 1, 1)
-    tiles = DEPTHWISE.programs(height, width)
-    sums = torch.empty(batch * half * tiles, device=x.device)
-    _depthwise_gate_kernel[tiles, half, batch](
-        x.contiguous(), weight, lora_A, lora_B, gates, bias, y, sums,
-        channels, height, width, experts if gates.dim() == 2 else 0, scale,
-        **rank_constants(experts, rank), **DEPTHWISE.constants(),
-        num_warps=DEPTHWISE.warps, **FUSION,
-    )  # fmt: skip
-    _mean_kernel[(batch * half,)](
-        sums, mean, tiles, height * width, BLOCK=MEAN_BLOCK, num_warps=1, **FUSION
-    )
-    return y, mean
-
-
-def rank_constants(experts: int, rank: int) -> dict[str, Any]:
-    """The kernel's constants for a number of experts and lora_A's rows of each."""
-    return {"EXPERTS": experts, "RANK": rank, "RANK_BLOCK": triton.next_power_of_2(rank)}

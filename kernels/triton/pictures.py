@@ -1,32 +1,26 @@
-"""The two ends of the walk: a decoded picture to the networks' inputs, and back.
+"""From a decoded picture to the networks' inputs, and from planes back to a picture.
 
 Each kernel equals its NumPy counterpart to the bit: the views are Pillow's, resized along
 the width first, unpack and pack are `to_planes` and `from_planes` of `runtime.restorer`.
 Pictures are (H, W, 3), a row being 3W values side by side; the networks want planes
 (3, H, W).
 
-Every kernel says its grid, quotients rounded up. Rows come first: a grid's first axis holds
-2**31 programs, the others 65535.
+Every kernel says its grid, quotients rounded up; `runtime/gpu/kernels.py` launches them so.
+Rows come first: a grid's first axis holds 2**31 programs, the others 65535.
 """
 
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
-from lorair.kernels.tiles import FUSION
-from lorair.runtime.gpu.resampling import PRECISION_BITS, bicubic_table
+from lorair.runtime.gpu.resampling import PRECISION_BITS
 
 _BITS: tl.constexpr = tl.constexpr(PRECISION_BITS)
 _HALF: tl.constexpr = tl.constexpr(1 << (PRECISION_BITS - 1))
 
 _ROUND: tl.constexpr = tl.constexpr(1.5 * 2**23)
 """Floats around it are the integers: adding it rounds what is in [0, 65535], half to even."""
-
-_PEAKS: Final = {torch.uint8: 255, torch.uint16: 65535}
 
 
 @triton.jit
@@ -171,155 +165,15 @@ def _pack_kernel(
     tl.store(pixels + row * width * 3 + lane, rounded.to(pixels.dtype.element_ty), inside)
 
 
-class _Shape(NamedTuple):
+class Blocks(NamedTuple):
+    """The constants of a kernel, and the warps that share a program's work."""
+
     constants: dict[str, int]
     num_warps: int
 
 
 # Wide enough that each of 128 threads has a few independent loads in flight, narrow enough
 # that a small picture still makes programs for every multiprocessor.
-_RESIZE_ROWS: Final = _Shape({"ROWS": 4, "BLOCK": 128}, num_warps=4)
-_RESIZE_COLUMNS: Final = _Shape({"BLOCK": 256}, num_warps=4)
-_COPY: Final = _Shape({"BLOCK": 512}, num_warps=4)
-
-
-def make_views(pixels: Tensor, side: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The router's five views of a picture.
-
-    Args:
-        pixels: (H, W, 3) uint8 RGB.
-        side: of a view in pixels.
-        dtype: of the result: float32, float16 or bfloat16.
-
-    Returns:
-        (1, 5, 3, side, side), normalised.
-    """
-    pixels = pixels.contiguous()
-    views = pixels.new_empty((1, 5, 3, side, side), dtype=dtype)
-    for tiles in (1, 2):
-        _resize_columns_into(views, _resize_rows(pixels, tiles * side), tiles)
-    return views
-
-
-def _resize_rows(pixels: Tensor, new_width: int) -> Tensor:
-    """(H, W, 3) -> (H, new_width, 3), uint8."""
-    height, width = pixels.shape[:2]
-    resized = pixels.new_empty((height, new_width, 3))
-    table = _table_on(pixels.device, width, new_width)
-    constants, num_warps = _RESIZE_ROWS
-    grid = (
-        triton.cdiv(height, constants["ROWS"]),
-        triton.cdiv(3 * new_width, constants["BLOCK"]),
-    )
-    _resize_rows_kernel[grid](
-        pixels, *table, resized, len(table[-1]), height, width, new_width,
-        **constants, num_warps=num_warps, **FUSION,
-    )  # fmt: skip
-    return resized
-
-
-def _resize_columns_into(views: Tensor, resized: Tensor, tiles: int) -> None:
-    """(H, tiles*side, 3) uint8 -> the tiles x tiles views of it, (1, 5, 3, side, side)."""
-    side = views.shape[-1]
-    table = _table_on(resized.device, len(resized), tiles * side)
-    constants, num_warps = _RESIZE_COLUMNS
-    grid = (tiles * side, triton.cdiv(3 * tiles * side, constants["BLOCK"]))
-    _resize_columns_kernel[grid](
-        resized, *table, views, side, tiles, **constants, num_warps=num_warps, **FUSION
-    )
-
-
-def _table_on(device: torch.device, source: int, target: int) -> list[Tensor]:
-    return [torch.tensor(array, device=device) for array in bicubic_table(source, target)]
-
-
-def unpack(pixels: Tensor, stride: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """A picture as planes in [0, 1], zero-padded right and bottom to the stride.
-
-    Args:
-        pixels: (H, W, 3) uint8 or uint16.
-        stride: H' and W' are H and W rounded up to multiples of it.
-        dtype: of the result: float32, float16 or bfloat16.
-
-    Returns:
-        (1, 3, H', W').
-    """
-    height, width = pixels.shape[:2]
-    padded = (height + -height % stride, width + -width % stride)
-    planes = pixels.new_empty((1, 3, *padded), dtype=dtype)
-    constants, num_warps = _COPY
-    _unpack_kernel[padded[0], triton.cdiv(padded[1], constants["BLOCK"])](
-        pixels.contiguous(), planes, height, width, *padded,
-        PEAK=_PEAKS[pixels.dtype], **constants, num_warps=num_warps, **FUSION,
-    )  # fmt: skip
-    return planes
-
-
-def pack(
-    planes: Tensor, size: tuple[int, int], dtype: torch.dtype, bad: Tensor | None = None
-) -> Tensor:
-    """Planes as a picture: cropped, clamped to [0, 1], scaled, rounded half to even.
-
-    Args:
-        planes: (1, 3, H', W') float32, float16 or bfloat16. NaN becomes any value.
-        size: (H, W), at most (H', W').
-        dtype: of the result, uint8 or uint16.
-        bad: (1) int32, becomes 1 if a value is NaN or infinite.
-
-    Returns:
-        (H, W, 3).
-    """
-    height, width = size
-    pixels = planes.new_empty((height, width, 3), dtype=dtype)
-    constants, num_warps = _COPY
-    _pack_kernel[height, triton.cdiv(3 * width, constants["BLOCK"])](
-        planes.contiguous(), pixels, bad, width, *planes.shape[2:],
-        PEAK=_PEAKS[dtype], **constants, num_warps=num_warps, **FUSION,
-    )  # fmt: skip
-    return pixels
-
-
-class Variant(NamedTuple):
-    """One kernel to be compiled ahead of time.
-
-    name: of its own among all.
-    kernel: the `@triton.jit` function.
-    signature: Triton's type of each run-time argument, in order.
-    constants: the values of the others.
-    num_warps: of a program.
-    """
-
-    name: str
-    kernel: Any
-    signature: dict[str, str]
-    constants: dict[str, int]
-    num_warps: int
-
-
-def _variants() -> Iterator[Variant]:
-    table = dict.fromkeys(("first", "counts", "coefficients"), "*i32")
-    signature = {"pixels": "*u8", **table, "resized": "*u8"}
-    signature |= _ints("taps", "height", "width", "new_width")
-    yield Variant("resize_rows", _resize_rows_kernel, signature, *_RESIZE_ROWS)
-    for plane in ("fp32", "fp16", "bf16"):
-        signature = {"resized": "*u8", **table, "views": f"*{plane}", **_ints("side", "tiles")}
-        name = f"resize_columns_{plane}"
-        yield Variant(name, _resize_columns_kernel, signature, *_RESIZE_COLUMNS)
-        for pixel, peak in (("u8", 255), ("u16", 65535)):
-            constants = {"PEAK": peak, **_COPY.constants}
-            signature = {"pixels": f"*{pixel}", "planes": f"*{plane}"}
-            signature |= _ints("height", "width", "padded_height", "padded_width")
-            name = f"unpack_{pixel}_{plane}"
-            yield Variant(name, _unpack_kernel, signature, constants, _COPY.num_warps)
-            signature = {"planes": f"*{plane}", "pixels": f"*{pixel}", "bad": "*i32"}
-            signature |= _ints("width", "padded_height", "padded_width")
-            name = f"pack_{pixel}_{plane}"
-            yield Variant(name, _pack_kernel, signature, constants, _COPY.num_warps)
-
-
-def _ints(*names: str) -> dict[str, str]:
-    return dict.fromkeys(names, "i32")
-
-
-PICTURE_VARIANTS: Final = tuple(_variants())
-"""Every kernel above, for every type of picture and planes."""
+RESIZE_ROWS: Final = Blocks({"ROWS": 4, "BLOCK": 128}, num_warps=4)
+RESIZE_COLUMNS: Final = Blocks({"BLOCK": 256}, num_warps=4)
+COPY: Final = Blocks({"BLOCK": 512}, num_warps=4)

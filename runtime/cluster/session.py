@@ -17,7 +17,9 @@ from lorair.runtime.system.extras import require
 AddressOption = Annotated[
     str | None,
     typer.Option(
-        envvar="RAY_ADDRESS", help="A running Ray cluster, or `auto`. Default: Ray of its own."
+        envvar="RAY_ADDRESS",
+        help="The address of a running Ray cluster, or `auto`. Default: start Ray for this "
+        "command.",
     ),
 ]
 

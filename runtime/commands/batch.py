@@ -24,20 +24,30 @@ _INTERRUPTED: Final = 130
 def batch(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="Pictures and folders; paths or URIs."),
+        typer.Argument(
+            metavar="INPUT...", help="Pictures and folders to restore, as paths or URIs."
+        ),
     ],
     output: Annotated[
-        str, typer.Option("--output", "-o", help="A folder, as a path or URI.", metavar="FOLDER")
+        str,
+        typer.Option(
+            "--output", "-o", help="The folder to write to, as a path or URI.", metavar="FOLDER"
+        ),
     ],
     address: AddressOption = None,
     num_actors: Annotated[
         int | None,
-        typer.Option(min=1, help="Restorers. Default: as many as CPUs, GPUs and memory allow."),
+        typer.Option(
+            min=1,
+            help="How many processes restore. Default: as many as CPUs, GPUs and memory allow.",
+        ),
     ] = None,
     num_gpus: Annotated[
-        float, typer.Option(min=0, help="GPUs of each actor, such as 1 or 0.5.")
+        float, typer.Option(min=0, help="How many GPUs each process gets, such as 1 or 0.5.")
     ] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each actor.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, help="How many CPU threads each process gets.")
+    ] = 1,
     format_: options.FormatOption = None,
     quality: options.QualityOption = None,
     compare: options.CompareOption = False,
@@ -55,10 +65,11 @@ def batch(
     report: options.ReportOption = None,
     as_json: console.JsonOption = False,
 ) -> None:
-    """Restore folders of pictures on Ray: the files that `infer` writes, from many machines.
+    """Restore folders of pictures on a Ray cluster, to the same files that `infer` writes.
 
     Continues a run that was interrupted. The bundle, and inputs and outputs that are paths,
-    must be the same on every machine. Exit code 1 if some pictures failed, 130 after Ctrl-C.
+    must be the same on every machine. The exit code is 1 if some pictures failed, and 130
+    after Ctrl-C.
     """
     require_ray("restore", "pyarrow")
     from lorair.runtime.bundle.manifest import Bundle

@@ -10,11 +10,11 @@ from lorair.runtime.system import console
 
 def doctor(
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", "-b", help="Say what would run this bundle.")
+        Path | None, typer.Option("--bundle", "-b", help="Also say what would run this bundle.")
     ] = None,
     as_json: console.JsonOption = False,
 ) -> None:
-    """Show what can run here: the machine, every backend, and what each one lacks."""
+    """Show what this machine can run, and what each backend lacks."""
     from lorair.runtime.doctor import examine
 
     report = examine(bundle)

@@ -13,6 +13,7 @@ from lorair.runtime.commands.options import conclude, exit_code
 from lorair.runtime.system import console
 
 if TYPE_CHECKING:
+    from lorair.runtime.decoding.pool import Decoders
     from lorair.runtime.files import RestoredFile
     from lorair.runtime.folders.guidance import Guidance
     from lorair.runtime.folders.run import FolderRun
@@ -25,14 +26,16 @@ _INTERRUPTED: Final = 130
 def infer(
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="INPUT...", help="Pictures and folders.", parser=options.input_path),
+        typer.Argument(
+            metavar="INPUT...", help="Pictures and folders to restore.", parser=options.input_path
+        ),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="File, or a folder. Default: STEM.restored.png beside each input.",
+            help="The file or folder to write to. Default: STEM.restored.png beside each input.",
         ),
     ] = None,
     format_: options.FormatOption = None,
@@ -43,7 +46,9 @@ def infer(
     threads: options.ThreadsOption = None,
     jobs: Annotated[
         int | None,
-        typer.Option(help="Pictures in work at once. Default: one a CPU thread, at most 4."),
+        typer.Option(
+            help="How many pictures to work on at once. Default: one a CPU thread, at most 4."
+        ),
     ] = None,
     recursive: options.RecursiveOption = False,
     pattern: options.GlobOption = None,
@@ -57,20 +62,18 @@ def infer(
     timeout: Annotated[
         float | None,
         typer.Option(
-            help="Give up a picture that takes longer than so many seconds to decode. Default: "
-            "wait as long as it takes."
+            help="Give up a picture that takes more seconds than this to decode. Default: wait."
         ),
     ] = None,
     report: options.ReportOption = None,
     as_json: console.JsonOption = False,
 ) -> None:
-    """Restore pictures: route each, repair it, write it beside the original.
+    """Restore pictures and folders of pictures, and write each result beside its original.
 
-    A folder that was begun before is gone on with. Never overwrites an input. Exit code 1
-    if some of several pictures failed, 130 after Ctrl-C.
+    Continues a folder where an earlier run was interrupted. Never overwrites an input. The
+    exit code is 1 if some of several pictures failed, and 130 after Ctrl-C.
     """
     from lorair.runtime import images
-    from lorair.runtime.decoding.pool import Decoders
     from lorair.runtime.files import Handling
     from lorair.runtime.folders import plan as tasks
     from lorair.runtime.folders.guidance import Guidance
@@ -80,7 +83,7 @@ def infer(
     start = time.perf_counter()
     every = options.check_guidance(route, route_from, expert, gates)
     is_folder = tasks.has_folder(inputs)
-    decoders = None if timeout is None else Decoders(timeout)
+    decoders = None if timeout is None else _decoders(timeout)
     decode = images.read if decoders is None else decoders.read
     handling = Handling(max_pixels, images.Encoding(format_, quality), parse_tile(tile), decode)
     planned = tasks.plan(
@@ -113,6 +116,12 @@ def infer(
         raise run.errors[0]
     if code := code or exit_code(run.errors, len(run.outcomes)):
         raise typer.Exit(code)
+
+
+def _decoders(timeout: float) -> "Decoders":
+    from lorair.runtime.decoding.pool import Decoders
+
+    return Decoders(timeout)
 
 
 def _open(

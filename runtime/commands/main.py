@@ -9,7 +9,7 @@ from lorair.runtime.commands.video import video
 from lorair.runtime.system import console
 
 app = console.make_app("Restore pictures with a lorair bundle. No PyTorch needed.")
-for command in (infer, batch, route, video, serve, doctor):
+for command in (infer, route, video, serve, batch, doctor):
     app.command()(command)
 
 

@@ -36,16 +36,20 @@ def input_path(text: str) -> Path:
 
 
 BundleOption = Annotated[
-    Path, typer.Option("--bundle", "-b", envvar="LORAIR_BUNDLE", help="The bundle's folder.")
+    Path,
+    typer.Option("--bundle", "-b", envvar="LORAIR_BUNDLE", help="The folder of the bundle to use."),
 ]
 BackendOption = Annotated[
     str,
     typer.Option(
-        help="What runs the network; `lorair-run doctor` lists them.",
+        help="The library that runs the network; `lorair-run doctor` lists them.",
         autocompletion=_backend_names,
     ),
 ]
-ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads, for all pictures in work.")]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(help="How many CPU threads all pictures in work share. Default: one a core."),
+]
 MaxPixelsOption = Annotated[
     int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")
 ]
@@ -55,47 +59,62 @@ FormatOption = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="png, jpg, webp, tiff, bmp or avif. Default: by the output's ending, or png.",
+        help="The format to write: png, jpg, webp, tiff, bmp or avif. Default: what the output's "
+        "name ends in, or png.",
     ),
 ]
 QualityOption = Annotated[
-    int | None, typer.Option(help="1 to 100, of jpg, webp and avif. [default: 95]")
+    int | None, typer.Option(help="The quality of jpg, webp and avif, from 1 to 100. [default: 95]")
 ]
 CompareOption = Annotated[
-    bool, typer.Option("--compare", help="Write before and after too: STEM.compare.png.")
+    bool,
+    typer.Option(
+        "--compare", help="Also write before and after side by side, to STEM.compare.png."
+    ),
 ]
 RecursiveOption = Annotated[
-    bool, typer.Option("--recursive", "-r", help="Enter folders in folders.")
+    bool, typer.Option("--recursive", "-r", help="Also restore the pictures in subfolders.")
 ]
 GlobOption = Annotated[
-    str | None, typer.Option("--glob", help="Which files of a folder, such as 'frame_*.png'.")
+    str | None,
+    typer.Option(
+        "--glob", help="Take only the files of a folder that match, such as 'frame_*.png'."
+    ),
 ]
 SkipOption = Annotated[
     bool | None,
     typer.Option(
         "--skip-existing/--overwrite",
-        help="Leave results that are there already. Default: for folders, not for files.",
+        help="Keep results that exist and are no older than their picture, or write them again. "
+        "Default: keep them for folders, write them again for files.",
     ),
 ]
 RouteOption = Annotated[
-    Path | None, typer.Option(help="Restore under this route, saved by `lorair-run route`.")
+    Path | None,
+    typer.Option(help="Use this route, which `lorair-run route` has saved, for every picture."),
 ]
 RouteFromOption = Annotated[
-    str | None, typer.Option(help="Route `each` picture (default), only the `first`, or every Nth.")
+    str | None,
+    typer.Option(
+        help="Ask the router about `each` picture (the default), only the `first`, or every Nth."
+    ),
 ]
 ExpertOption = Annotated[
-    str | None, typer.Option(help="This expert alone, instead of the router's gates.")
+    str | None, typer.Option(help="Use this expert alone instead of the router's choice.")
 ]
-GatesOption = Annotated[str | None, typer.Option(help="These gates, such as rain=0.7,snow=0.3.")]
+GatesOption = Annotated[
+    str | None, typer.Option(help="Mix experts by these gates, such as rain=0.7,snow=0.3.")
+]
 TileOption = Annotated[
     str,
     typer.Option(
         metavar="auto|N|off",
-        help="Restore in tiles of N pixels a side; auto: if memory asks for it.",
+        help="Restore in tiles of N pixels a side: always (N), only if memory requires it "
+        "(auto), or never (off).",
     ),
 ]
 ReportOption = Annotated[
-    Path | None, typer.Option(help="Write routes and times as JSON to this file.")
+    Path | None, typer.Option(help="Write the routes and times to this JSON file.")
 ]
 
 DEFAULT_BUNDLE = Path("lorair-bundle")

@@ -19,12 +19,14 @@ _BAR_WIDTH = 40
 def route(
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="PICTURE...", help="Pictures.", parser=options.input_path),
+        typer.Argument(metavar="PICTURE...", help="Pictures to route.", parser=options.input_path),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Save the route to this file; of several, to this folder."
+            "--output",
+            "-o",
+            help="The file to save the route to, or the folder for several routes.",
         ),
     ] = None,
     bundle: options.BundleOption = options.DEFAULT_BUNDLE,
@@ -33,9 +35,9 @@ def route(
     max_pixels: options.MaxPixelsOption = options.MAX_PIXELS,
     as_json: console.JsonOption = False,
 ) -> None:
-    """Show what the router sees, and save it for `infer --route`.
+    """Show which degradations the router sees in pictures, and save that for `infer --route`.
 
-    Exit code 1 if some of several pictures failed.
+    The exit code is 1 if some of several pictures failed.
     """
     from lorair.runtime.restorer import Restorer
 

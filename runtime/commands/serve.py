@@ -22,50 +22,71 @@ _PACKAGES: Final = ("fastapi", "uvicorn", "python_multipart", "prometheus_client
 def serve(
     bundle: options.BundleOption = options.DEFAULT_BUNDLE,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; any but loopback asks for a token.")
+        str, typer.Option(help="The address to listen on; any but loopback requires a token.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes any that is free.")
+    ] = 8000,
     token: Annotated[
         str | None,
-        typer.Option(envvar="LORAIR_TOKEN", help="That clients have to show.", show_default=False),
+        typer.Option(
+            envvar="LORAIR_TOKEN", help="The token that clients must send.", show_default=False
+        ),
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Answer to this name too; may be repeated. Default: those of this machine; "
+            "with a token, any.",
+            show_default=False,
+        ),
     ] = None,
     queue: Annotated[
-        int, typer.Option(min=0, help="Pictures that may wait beside those in work.")
+        int, typer.Option(min=0, help="How many pictures may wait besides those in work.")
     ] = defaults.DEFAULT_QUEUE,
     timeout: Annotated[
-        float, typer.Option(help="Seconds for a picture, waiting included.")
+        float, typer.Option(help="Give up a picture after so many seconds, waiting included.")
     ] = defaults.DEFAULT_TIMEOUT,
     decode_timeout: Annotated[
         float,
         typer.Option(
             min=0,
-            help="Seconds to decode a picture, in a process of its own; 0: in the server's.",
+            help="Give up a picture that takes more seconds than this to decode, in a process of "
+            "its own; 0 decodes in the server.",
         ),
     ] = defaults.DEFAULT_DECODE_TIMEOUT,
     max_bytes: Annotated[
-        int, typer.Option(min=1, help="Refuse longer files.")
+        int, typer.Option(min=1, help="Refuse files with more bytes than this.")
     ] = defaults.DEFAULT_MAX_BYTES,
     max_pixels: options.MaxPixelsOption = defaults.DEFAULT_MAX_PIXELS,
     threads: options.ThreadsOption = None,
     backend: options.BackendOption = "auto",
     jobs: Annotated[
         int | None,
-        typer.Option(help="Pictures in work at once. Default: one a CPU thread, at most 4."),
+        typer.Option(
+            help="How many pictures to work on at once. Default: one a CPU thread, at most 4."
+        ),
     ] = None,
     grace: Annotated[
-        float, typer.Option(min=1, help="Seconds to end in after SIGTERM.")
+        float, typer.Option(min=1, help="How many seconds running work may take after SIGTERM.")
     ] = defaults.DEFAULT_GRACE,
     on_ray: Annotated[
-        bool, typer.Option("--ray", help="As replicas on Ray Serve; docs/ray.md.")
+        bool, typer.Option("--ray", help="Serve with replicas on Ray Serve (docs/ray.md).")
     ] = False,
     address: AddressOption = None,
     replicas: Annotated[
-        int | None, typer.Option(min=1, help="With --ray. Default: as many as fit.")
+        int | None,
+        typer.Option(
+            min=1, help="With --ray: how many replicas to start. Default: as many as fit."
+        ),
     ] = None,
     max_replicas: Annotated[
-        int | None, typer.Option(min=1, help="With --ray: up to so many under load.")
+        int | None,
+        typer.Option(min=1, help="With --ray: add replicas under load, up to this many."),
     ] = None,
-    num_gpus: Annotated[float, typer.Option(min=0, help="With --ray: of each replica.")] = 0,
+    num_gpus: Annotated[
+        float, typer.Option(min=0, help="With --ray: how many GPUs each replica gets.")
+    ] = 0,
 ) -> None:
     """Restore pictures over HTTP, with a web page at /.
 
@@ -81,8 +102,9 @@ def serve(
     from lorair.runtime.system.machine import default_jobs
 
     limits = Settings(
-        queue, timeout, max_bytes, max_pixels, decode_timeout=decode_timeout, token=token
-    )
+        queue, timeout, max_bytes, max_pixels, decode_timeout=decode_timeout, token=token,
+        allowed_hosts=tuple(name.lower() for name in allowed_host or ()),
+    )  # fmt: skip
     _check_host(host, limits)
     if on_ray:
         from lorair.runtime.cluster.serve_command import serve_on_ray
@@ -102,7 +124,7 @@ def serve(
 
 
 def _check_host(host: str, limits: "Settings") -> None:
-    from lorair.runtime.serve.server import is_loopback
+    from lorair.runtime.serve.entry import is_loopback
 
     if limits.token is None and not is_loopback(host):
         raise OptionError(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lorair.runtime.commands.options import backend_note
+from lorair.runtime.commands import options as shared
 from lorair.runtime.errors import OptionError
 from lorair.runtime.system import console
 from lorair.runtime.video.guide import DEFAULT_CUT, DEFAULT_EASE, DEFAULT_EVERY, RouteGuide
@@ -20,39 +20,57 @@ from lorair.runtime.video.restore import (
 
 
 def video(
-    source: Annotated[Path, typer.Argument(metavar="VIDEO", help="Anything that FFmpeg reads.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="VIDEO", help="The video to restore, in any format that FFmpeg reads."
+        ),
+    ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="[STEM.restored.mp4, or .mkv for an .mkv]"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file to write. Default: STEM.restored.mp4, or .mkv for an .mkv.",
+        ),
     ] = None,
-    bundle: Annotated[
-        Path, typer.Option("--bundle", "-b", envvar="LORAIR_BUNDLE", help="The bundle's folder.")
-    ] = Path("lorair-bundle"),
-    backend: Annotated[str, typer.Option(help="What runs the network.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    bundle: shared.BundleOption = shared.DEFAULT_BUNDLE,
+    backend: shared.BackendOption = "auto",
+    threads: shared.ThreadsOption = None,
     every: Annotated[
         int,
         typer.Option(
-            "--route-every", help="Frames between two questions to the router; 0: at cuts only."
+            "--route-every", help="Ask the router every so many frames; 0 asks only after cuts."
         ),
     ] = DEFAULT_EVERY,
     ease: Annotated[
-        int, typer.Option(help="Frames over which a new route within a scene is mixed in.")
+        int, typer.Option(help="Mix a new route within a scene in over so many frames.")
     ] = DEFAULT_EASE,
     cut: Annotated[
-        float, typer.Option("--scene-cut", help="Difference of two frames that makes a cut.")
+        float,
+        typer.Option(
+            "--scene-cut",
+            help="The difference between two frames, from 0 to 1, that counts as a cut.",
+        ),
     ] = DEFAULT_CUT,
-    codec: Annotated[str, typer.Option(help="FFmpeg's video encoder.")] = DEFAULT_CODEC,
+    codec: Annotated[str, typer.Option(help="The FFmpeg encoder to write with.")] = DEFAULT_CODEC,
     crf: Annotated[
-        int | None, typer.Option(help=f"Constant quality, less is better. [{DEFAULT_CRF}]")
+        int | None,
+        typer.Option(
+            help=f"The encoder's constant quality; less is better. [default: {DEFAULT_CRF}]"
+        ),
     ] = None,
     options: Annotated[
         list[str] | None,
-        typer.Option("--encoder-option", metavar="NAME=VALUE", help="Such as preset=slow."),
+        typer.Option(
+            "--encoder-option",
+            metavar="NAME=VALUE",
+            help="An option of the encoder, such as preset=slow.",
+        ),
     ] = None,
     as_json: console.JsonOption = False,
 ) -> None:
-    """Restore a video; sound, subtitles, times and metadata are copied."""
+    """Restore a video, and copy its sound, subtitles, times and metadata."""
     from lorair.runtime.restorer import Restorer
 
     encoding = VideoEncoding(codec, _quality(codec, crf), _pairs(options or []))
@@ -60,7 +78,7 @@ def video(
     restorer = Restorer.open(bundle, backend, threads)
     guide = RouteGuide(restorer.route, every, ease, cut)
     if not as_json:
-        console.note(backend_note(restorer))
+        console.note(shared.backend_note(restorer))
     start = time.perf_counter()
     with console.progress(f"restore {source.name}") as report:
         done = restore_video(

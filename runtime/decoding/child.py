@@ -65,11 +65,11 @@ def _answer(read: Read, source: str, max_pixels: int) -> tuple[IO[bytes], list[i
     limit_memory(memory)
     try:
         return _packed(read(source, max_pixels))
+    except (MemoryError, OutOfMemoryError):
+        limit = f"at most {memory / 1e6:.0f} MB to decode"
+        failure: LorairError = refused(source, limit, "out of memory decoding")
     except Exception as error:
         failure = as_lorair_error(error, f"cannot read {source}")
-        if isinstance(failure, OutOfMemoryError) or isinstance(failure.__cause__, MemoryError):
-            limit = f"at most {memory / 1e6:.0f} MB to decode"
-            failure = refused(source, limit, "out of memory decoding")
     return _packed(failure)
 
 

@@ -48,7 +48,7 @@ class Block:
 
     def __init__(self, data: bytearray | mmap) -> None:
         self.data = data
-        if bytes(self.data[:4]) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        if bytes(self.data[:4]) not in (b"II*\0", b"MM\0*", b"II+\0"):
             raise ValueError("no TIFF block")
         self.order = "<" if self.data[:1] == b"I" else ">"
         self.is_big = b"+" in self.data[2:4]

@@ -10,7 +10,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import islice
 from math import ceil
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -39,8 +39,9 @@ _TILE: Final = 4096 * 4096
 _STRIPS: Final = 100_000
 """Pixels of a tile that may be larger than the picture, and strips or tiles in a picture."""
 
-_LIST_BYTES, _BLOCKS = 2**16, 10
-"""In an AVIF: bytes of a list of items, which libavif reads in quadratic time, and EXIF blocks."""
+_LIST_BYTES, _BLOCKS, _FRAMES = 2**16, 10, 2**19
+"""In an AVIF: bytes of a list of items, which libavif reads in quadratic time, EXIF blocks, and
+frames, of which each takes 100 bytes of memory."""
 
 _PPM_HEADER, _PPM_TEXT, _PPM_COMMENTS = 2**16, 2**24, 1000
 
@@ -61,8 +62,7 @@ def check(file: Path, max_pixels: int) -> None:
         size = None
         for pattern, checker in _CHECKERS:
             if pattern.match(data):
-                with suppress(IndexError):  # it ends early, which Pillow finds as well
-                    size = checker(data)
+                size = checker(data)
     if size is not None:
         check_size(*size, max_pixels, str(file))
 
@@ -107,31 +107,51 @@ def _check_jpeg(data: mmap) -> None:
         _at_most(_SEGMENTS, kinds.total(), "segments")
 
 
-def _check_gif(data: mmap) -> Size | None:
+def _check_gif(data: mmap) -> Size:
     """Return the size with the first frame, which may be larger than the screen's.
 
     Blocks are counted up to the second frame: so far Pillow reads.
     """
     width, height = struct.unpack_from("<HH", data, 6)
-    frames, blocks, limit = 0, 0, _PARTS + len(data) // 64
-    place = 13 + _palette(data[10])
-    while frames < 2 and data[place] != ord(";"):
-        kind = data[place]
-        if kind == ord(","):
-            x, y, w, h, flags = struct.unpack_from("<HHHHB", data, place + 1)
-            if frames == 0:
-                width, height = max(width, x + w), max(height, y + h)
-            place += 9 + _palette(flags)
-            frames += 1
-        place += 2 if kind in b",!" else 1
-        while kind in b",!" and data[place]:
-            place += 1 + data[place]
-            blocks += 1
-            _at_most(limit, blocks, "blocks")
-        place += kind in b",!"
-        blocks += 1
-        _at_most(limit, blocks, "blocks")
+    frames: list[tuple[int, ...]] = []
+    with suppress(IndexError, struct.error):  # it ends early; what was found holds
+        for frame in islice(_gif_frames(data), 2):
+            frames.append(frame)
+    for x, y, w, h in frames[:1]:
+        width, height = max(width, x + w), max(height, y + h)
     return width, height
+
+
+def _gif_frames(data: mmap) -> Iterator[tuple[int, ...]]:
+    """Left, top, width and height of each frame; the blocks are taken as Pillow takes them."""
+    place, blocks, is_first = 13 + _palette(data[10]), 0, True
+
+    def step(size: int) -> int:
+        nonlocal place, blocks
+        place += 1 + size
+        blocks += 1
+        _at_most(_PARTS + len(data) // 64, blocks, "blocks")
+        return size
+
+    while (kind := data[place]) != ord(";"):
+        step(0)
+        if kind == ord(","):
+            *frame, flags = struct.unpack_from("<HHHHB", data, place)
+            yield tuple(frame)
+            is_first = False
+            step(9 + _palette(flags))
+        elif kind == ord("!"):
+            name, start = data[place], place + 2
+            step(0)
+            size = step(data[place])
+            if name == 0xFE and size == 0:  # an empty comment; other kinds go on behind it
+                continue
+            if is_first and name == 0xFF and data[start : start + size].startswith(b"NETSCAPE2.0"):
+                step(data[place])
+        else:
+            continue
+        while step(data[place]):
+            pass
 
 
 def _palette(flags: int) -> int:
@@ -165,15 +185,17 @@ def _check_tiff(data: mmap) -> None:
     def check_parts(tag: int, width: int, height: int) -> None:
         if tag not in fields:
             return
-        if 0 in (width, height):
+        if 0 in (columns, rows, width, height):
             raise ValueError("strips or tiles without pixels")
         wanted = ceil(columns / width) * ceil(rows / height) * planes
-        if wanted > 1:  # of what covers the whole picture Pillow takes one
+        if (width, height) != (columns, rows):  # of those that cover the picture Pillow takes one
             _at_most(wanted, fields[tag].count, "strips or tiles")
         _at_most(_STRIPS, fields[tag].count, "strips or tiles")
 
     columns, rows = value(Base.ImageWidth, 0), value(Base.ImageLength, 0)
-    planes = value(Base.SamplesPerPixel, 1) if value(Base.PlanarConfiguration, 1) == 2 else 1
+    planes = (
+        max(1, value(Base.SamplesPerPixel, 1)) if value(Base.PlanarConfiguration, 1) == 2 else 1
+    )
     check_parts(Base.StripOffsets, columns, value(Base.RowsPerStrip, rows))
     tile = value(Base.TileWidth, columns), value(Base.TileLength, rows)
     check_parts(Base.TileOffsets, *tile)
@@ -193,15 +215,19 @@ def _check_numbers(block: Block) -> None:
     _at_most(_NUMBERS, numbers, "numbers in fields")
 
 
+_AVIF_CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"meta", b"iprp")
+
+
 def _check_avif(data: mmap) -> None:
-    for kind, start, end in _boxes(data, 0, len(data)):
-        if kind != b"meta":
-            continue
-        lists = list(_boxes(data, start + 4, end))
-        nested = (_boxes(data, a, b) for name, a, b in lists if name == b"iprp")
-        for name, a, b in chain(lists, *nested):
-            if name in (b"iinf", b"iloc", b"ipma", b"iref", b"grpl"):
-                _at_most(_LIST_BYTES, b - a, "bytes of items")
+    boxes = list(_boxes(data, 0, len(data)))
+    for kind, start, end in boxes:
+        _at_most(_PARTS, len(boxes), "boxes")
+        if kind in _AVIF_CONTAINERS:
+            boxes.extend(_boxes(data, start + 4 * (kind == b"meta"), end))
+        elif kind in (b"iinf", b"iloc", b"ipma", b"iref", b"grpl"):
+            _at_most(_LIST_BYTES, end - start, "bytes of items")
+        elif kind == b"stsz":
+            _at_most(_FRAMES, int.from_bytes(data[start + 8 : start + 12], "big"), "frames")
     headers = list(islice(re.finditer(rb"II\*\0|MM\0\*", data), _BLOCKS + 1))
     _at_most(_BLOCKS, len(headers), "EXIF blocks")
     for header in headers:
@@ -210,7 +236,7 @@ def _check_avif(data: mmap) -> None:
 
 def _boxes(data: mmap, place: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Kind, beginning and end of the boxes in a place."""
-    for _ in range(_PARTS):
+    for _ in range(_PARTS + 1):
         size, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
         start = place + 8
         if size == 1:
@@ -219,7 +245,6 @@ def _boxes(data: mmap, place: int, end: int) -> Iterator[tuple[bytes, int, int]]
             return
         place = min(place + size, end) if size else end
         yield kind, start, place
-    raise ValueError("too many boxes")
 
 
 def _check_ppm(data: mmap) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from lorair.runtime.errors import LorairError, OutputError, printable
 from lorair.runtime.system import termination
@@ -26,9 +27,26 @@ DEBUG_VARIABLE = "LORAIR_DEBUG"
 _settings: dict[str, Any] = {"debug": False, "bar": None}
 
 
+class _Command(TyperCommand):
+    """A command whose flags show no `<bool>` in its help."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        for parameter in self.params:
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+
+
+class _App(typer.Typer):
+    """An application of such commands."""
+
+    def command(self, *arguments: Any, **options: Any) -> Any:
+        return super().command(*arguments, **{"cls": _Command, **options})
+
+
 def make_app(text: str) -> typer.Typer:
-    """A command-line application with `--version` and `--debug`."""
-    app = typer.Typer(
+    """Make a command-line application with `--version` and `--debug`."""
+    app = _App(
         help=text,
         no_args_is_help=True,
         pretty_exceptions_enable=False,

@@ -22,13 +22,15 @@ GATES = np.array([0.5, 0.0, 0.5])
 @pytest.fixture
 def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter takes milliseconds a program, whatever its size: make them large."""
-    from lorair.kernels.triton import conv as triton_conv
-    from lorair.kernels.triton import depthwise as triton_depthwise
+    from lorair.kernels import launches, variants
+    from lorair.kernels.triton import run as module
 
-    monkeypatch.setattr(
-        triton_conv, "conv_tile", lambda *_, **__: ConvTile(m=128, n=2048, k=32, warps=4, stages=1)
-    )
-    monkeypatch.setattr(triton_depthwise, "DEPTHWISE", DepthwiseTile(h=64, w=128, warps=4))
+    tiles = (ConvTile(m=128, n=2048, k=32, warps=4, stages=1),)
+    monkeypatch.setattr(launches, "conv_tiles", lambda *_, **__: tiles)
+    monkeypatch.setattr(launches, "conv_tile", lambda *_, **__: tiles[0])
+    for one in (launches, variants):
+        monkeypatch.setattr(one, "DEPTHWISE", DepthwiseTile(h=64, w=128, warps=4))
+    monkeypatch.setattr(module, "_variants", module._variants.__wrapped__)
 
 
 def run(net: nn.Module, image: np.ndarray, prior: np.ndarray, gates: np.ndarray) -> np.ndarray:

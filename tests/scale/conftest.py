@@ -85,9 +85,9 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def default_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default model, whose pictures take long enough to be interrupted."""
     from lorair.exporter.build import build_bundle
-    from lorair.exporter.commands.main import _default_model
+    from lorair.exporter.commands.build import load_weights
 
-    pair, source = _default_model(None, None, None)
+    pair, source = load_weights()
     path = tmp_path_factory.mktemp("default") / "bundle"
     build_bundle(pair, source, path)
     return path

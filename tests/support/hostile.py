@@ -354,6 +354,23 @@ def _strips_again_and_again() -> bytes:
 
 
 @_add("tif")
+def _tiles_that_cover_the_picture_again_and_again() -> bytes:
+    pixels = bytes(1008 * 1008)
+    tile = {"t273": (4, 0, 0), "t279": (4, 0, 0), "t278": (4, 0, 0), "t325": (4, 1, 9)}
+    tile |= {"t322": (4, 1, 1008), "t323": (4, 1, 1008), "t324": (4, 20_000, 8 + len(pixels))}
+    offsets = struct.pack("<2I", 8, 9) * 10_000
+    return _tiff(_grey(1000, 1000, **tile), pixels + offsets)
+
+
+@_add("tif")
+def _strips_of_a_size_of_another_type() -> bytes:
+    size = {"t256": (9, 1, 1000), "t257": (9, 1, 2000)}
+    pixels = bytes(1000 * 1000)
+    fields = _grey(1000, 2000, t273=(4, 20_000, 8 + len(pixels)), t278=(4, 1, 1000), **size)
+    return _tiff(fields, pixels + struct.pack("<I", 8) * 10_000 + struct.pack("<I", 9) * 10_000)
+
+
+@_add("tif")
 def _strips_of_one_row() -> bytes:
     rows = 1_000_000
     offsets = struct.pack(f"<{rows}I", *(8 + i % 4 for i in range(rows)))
@@ -552,6 +569,17 @@ def _frame_larger_than_the_screen() -> bytes:
 
 
 @_add("gif")
+def _frame_larger_than_the_screen_and_cut() -> bytes:
+    return _frame_larger_than_the_screen()[:-3]
+
+
+@_add("gif")
+def _frame_behind_what_looks_like_one() -> bytes:
+    hidden = b"!\xf9\0\x0b" + b"," + bytes(10) + b"\0"
+    return _GIF_HEAD + hidden + _frame_larger_than_the_screen()[len(_GIF_HEAD) :]
+
+
+@_add("gif")
 def _frame_of_190_megapixels() -> bytes:
     return _GIF_HEAD + b"!\xf9\4\x08\0\0\0\0" + _gif_frame(19000, 10000) + b";"
 
@@ -646,6 +674,18 @@ def _properties() -> bytes:
 @_add("avif")
 def _places() -> bytes:
     return _with_items(b"iloc", lambda i: struct.pack(">IHHH", i, 0, 0, 0), _MANY)
+
+
+@_add("avif")
+def _frames_of_one_byte() -> bytes:
+    frames = [Image.fromarray(_SAMPLES ^ i) for i in range(2)]
+    out, count = io.BytesIO(), 2_500_000
+    frames[0].save(out, "AVIF", save_all=True, append_images=frames[1:])
+    whole = bytearray(out.getvalue())
+    struct.pack_into(">II", whole, whole.index(b"stsz") + 8, 1, count)
+    for kind, place in ((b"stts", 12), (b"stsc", 16)):
+        struct.pack_into(">I", whole, whole.index(kind) + place, count)
+    return bytes(whole) + bytes(count)
 
 
 # BMP and netpbm: Pillow decodes some of them in Python.

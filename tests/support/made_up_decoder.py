@@ -6,6 +6,7 @@ as it lives; what reads it sees so when it begins and when it has died.
 
 import ctypes
 import os
+import select
 import signal
 import sys
 import time
@@ -17,7 +18,7 @@ from lorair.runtime.decoding.child import serve
 DEEDS = {
     "hang": lambda: time.sleep(600),
     "hold": lambda: ctypes.PyDLL(None).sleep(600),  # in C, with the interpreter's lock
-    "allocate": lambda: bytearray(2**40),
+    "allocate": lambda: bytearray(2**32),
     "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "exit": lambda: sys.exit(3),
     "fail": lambda: ctypes.py_object().value,
@@ -43,6 +44,7 @@ class Deed:
 
     def wait_for_its_end(self) -> None:
         with self.said:
+            assert select.select([self.said], [], [], 60)[0]
             assert self.said.read() == ""
 
 

@@ -163,7 +163,7 @@ def _interpret(kernel: Compiled, grid: Any, values: dict[str, Any]) -> None:
         name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
         for name, value in values.items()
     }
-    picture_kernels()[kernel.name].kernel[grid](**tensors, **kernel.constants)
+    picture_kernels()[kernel.name].function[grid](**tensors, **kernel.constants)
 
 
 def _to_8bit(total: np.ndarray) -> np.ndarray:
@@ -232,9 +232,9 @@ _IN_NUMPY: dict[str, Callable[..., None]] = {
 @cache
 def picture_kernels() -> dict[str, Any]:
     """The picture ends' variants by name, made for the interpreter."""
-    from lorair.kernels.triton.pictures import PICTURE_VARIANTS
+    from lorair.kernels.variants import picture_variants
 
-    return {variant.name: variant for variant in PICTURE_VARIANTS}
+    return {variant.name: variant for variant in picture_variants()}
 
 
 def compiled_pictures() -> dict[str, Compiled]:
@@ -242,8 +242,7 @@ def compiled_pictures() -> dict[str, Compiled]:
     return {
         name: Compiled(
             name, name, 89, "cubin", f"{name}.cubin", name, tuple(v.signature.items()),
-            tuple(n for n, kind in v.signature.items() if kind.startswith("*")),
-            v.constants, (32 * v.num_warps, 1, 1), 0, 32, 0,
+            v.aligned, v.constants, (32 * v.warps, 1, 1), 0, 32, 0,
         )
         for name, v in picture_kernels().items()
     }  # fmt: skip

@@ -1,6 +1,7 @@
 """Why a test may be skipped in CI: what no package brings. Elsewhere any reason will do."""
 
 import os
+from collections.abc import Generator
 from typing import TypeVar
 
 import pytest
@@ -18,7 +19,17 @@ ALLOWED = (
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
-def checked(report: Report) -> Report:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _checked((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _checked((yield))
+
+
+def _checked(report: Report) -> Report:
     """The report, as a failure if it is of a skip that CI must not have."""
     if os.environ.get("CI") != "true" or not report.skipped or hasattr(report, "wasxfail"):
         return report

@@ -13,7 +13,7 @@ from lorair.benchmarks.schema.latency import Memory
 from lorair.benchmarks.schema.results_file import read_latency
 from lorair.benchmarks.timing.latency import STAGES, Series, Session, in_turn, measure
 from lorair.benchmarks.timing.runner import LocalRunner
-from lorair.benchmarks.timing.torch_eager import EagerWeights, TorchEagerBackend
+from lorair.benchmarks.timing.torch_eager import TorchEagerBackend, load_weights
 from lorair.exporter.checkpoint.checkpoint import Pair
 from lorair.exporter.engines.sizes import Size
 from lorair.runtime.bundle.manifest import Bundle
@@ -94,7 +94,7 @@ def test_torch_eager_computes_the_same_picture(
 ) -> None:
     """A baseline that computed something else would be timed for nothing."""
     model = Bundle.open(tiny_bundle).manifest.model
-    eager = TorchEagerBackend(model, EagerWeights(*tiny_files), None)
+    eager = TorchEagerBackend(load_weights(model, *tiny_files), None)
     _, net = tiny_pair.modules()
     image, prior = torch.rand(1, 3, 32, 48), torch.randn(1, 384) * 0.3
     for gates in (torch.tensor([0.0, 1.0, 0.0]), torch.tensor([0.5, 0.2, 0.3])):

@@ -26,6 +26,7 @@ from lorair.runtime.bundle.engines import Branch, Depends, Proof, read_engines
 from lorair.runtime.bundle.files import FileInfo, sha256
 from lorair.runtime.bundle.manifest import Bundle, Precision
 from lorair.runtime.errors import BundleError, DependencyError, EngineError, OptionError
+from lorair.runtime.system import extras
 
 trt: Any = pytest.importorskip(
     "tensorrt_rtx", reason="engines need TensorRT-RTX: pip install 'lorair[rtx]'"
@@ -67,7 +68,7 @@ def built(bundles: dict[str, Bundle]) -> Callable[[str], list[Built]]:
 
 def parsed(builder: Any, model: onnx.ModelProto, weights: Path, branch: Branch) -> Any:
     """The network and its parser, as the worker makes them."""
-    return engine_worker.parse(trt, builder, model.SerializeToString(), str(weights), branch)
+    return engine_worker.parse(trt, builder, model.SerializeToString(), weights, branch)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -324,14 +325,14 @@ def test_the_job_names_kernels_and_timings(
     def worker(job: engine_worker.Job, *_: Any) -> Any:
         jobs.append(job)
         graphs.append(onnx.load(job.graph, load_external_data=False))
-        Path(job.output).write_bytes(b"an engine")
+        job.output.write_bytes(b"an engine")
         return {"proof": Proof(source="none", products=()), "seconds": 1, "peak_memory": None}
 
     monkeypatch.setattr(engine, "run_worker", worker)
     monkeypatch.setattr(engine, "choose", lambda _: "tensorrt")
     build_engines(with_kernels, plugin=True, timing_cache=tmp_path / "timings")
-    assert [job.kernels for job in jobs] == [None, str(with_kernels.path / "kernels")]
-    assert [job.timing_cache for job in jobs] == [str(tmp_path / "timings")] * 2
+    assert [job.kernels for job in jobs] == [None, with_kernels.path / "kernels"]
+    assert [job.timing_cache for job in jobs] == [tmp_path / "timings"] * 2
     of_ours = [node for node in graphs[1].graph.node if node.domain == "lorair"]
     assert {node.op_type for node in of_ours} == set(OPERATORS)
 
@@ -436,16 +437,21 @@ def test_an_int8_router_is_for_cpus(bundles: dict[str, Bundle]) -> None:
         build_engines(Bundle(bundle.path, manifest))
 
 
+def only(monkeypatch: pytest.MonkeyPatch, *installed: str) -> None:
+    for module in (engine_library, extras):
+        monkeypatch.setattr(module, "is_installed", lambda name: name in installed)
+
+
 def test_flavours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_library, "is_installed", lambda name: name == "tensorrt")
+    only(monkeypatch, "tensorrt")
     assert choose("auto") == "tensorrt"
     with pytest.raises(DependencyError, match=r"pip install 'lorair\[export,rtx\]'"):
         choose("tensorrt-rtx")
-    monkeypatch.setattr(engine_library, "is_installed", lambda _: True)
+    only(monkeypatch, "tensorrt", "tensorrt_rtx")
     assert choose("auto") == "tensorrt-rtx"
     assert choose("tensorrt") == "tensorrt"
-    monkeypatch.setattr(engine_library, "is_installed", lambda _: False)
-    with pytest.raises(DependencyError, match="the package tensorrt-rtx or tensorrt"):
+    only(monkeypatch)
+    with pytest.raises(DependencyError, match="the package tensorrt_rtx"):
         choose("auto")
 
 
@@ -472,7 +478,9 @@ def test_build_with_engines(
     assert (result.code, "an int8 router is for CPUs" in result.error) == (2, True)
     result = lorair_export("build", "-o", output, "--engines", "all")
     assert (result.code, "--engines: wanted auto" in result.error) == (2, True)
-    monkeypatch.setattr(engine_library, "is_installed", lambda _: False)
+    real = extras.is_installed
+    for module in (engine_library, extras):
+        monkeypatch.setattr(module, "is_installed", lambda n: n != "tensorrt_rtx" and real(n))
     result = lorair_export("build", "-o", output, "--engines", "tensorrt-rtx")
     assert (result.code, "lorair[export,rtx]" in result.error) == (2, True)
     assert not output.exists()

@@ -1,6 +1,5 @@
 """What the worker does beside building: timings, plugins, their types. No library is needed."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +8,6 @@ import pytest
 
 from lorair.exporter.engines import worker as engine_worker
 from lorair.exporter.engines.proof import prove
-from lorair.exporter.engines.worker import Job
 from lorair.runtime.errors import EngineError
 
 FUSED, CONVOLUTION = "PLUGIN_V3", "CONVOLUTION"
@@ -32,7 +30,7 @@ class Config:
 def test_timings_are_read_and_written_back(tmp_path: Path) -> None:
     file = tmp_path / "new folder" / "timings"
     for wanted in (b"+time", b"+time+time"):
-        with engine_worker.timings(Config(), str(file)):
+        with engine_worker.timings(Config(), file):
             pass
         assert file.read_bytes() == wanted
         assert list(file.parent.iterdir()) == [file]
@@ -44,22 +42,16 @@ def test_other_timings_are_an_error(content: bytes, tmp_path: Path) -> None:
     file.write_bytes(content)
     with (
         pytest.raises(EngineError, match=r"cannot use the timing cache .* remove it"),
-        engine_worker.timings(Config(), str(file)),
+        engine_worker.timings(Config(), file),
     ):
         pytest.fail("was used")
     assert file.read_bytes() == content
 
 
 def test_a_failed_build_writes_no_timings(tmp_path: Path) -> None:
-    with pytest.raises(EngineError), engine_worker.timings(Config(), str(tmp_path / "timings")):
+    with pytest.raises(EngineError), engine_worker.timings(Config(), tmp_path / "timings"):
         raise EngineError("failed")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_job_is_one_line() -> None:
-    job = Job("tensorrt", "g", "m", "o", {"branch": "router"}, "kernels", "timings")
-    assert job.to_line().count("\n") == 1
-    assert Job(**json.loads(job.to_line())) == job
 
 
 def network(kind: str, types: dict[str, str]) -> Any:

@@ -11,7 +11,7 @@ import pytest
 
 from lorair.exporter.graphs.inlined import give_batch, inlined
 from lorair.kernels import spec
-from lorair.kernels.forms import FORMS
+from lorair.kernels.spec import FORMS
 
 
 @pytest.fixture

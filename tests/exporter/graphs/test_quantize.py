@@ -86,7 +86,7 @@ def test_a_changed_route_is_refused(
     monkeypatch.setattr(backend, "route", every_third_turned)
     pictures = probes(photos.paths(), 4)
     with pytest.raises(VerificationError, match=r"wanted no change, found 1 of 4 .*--router-int8"):
-        check_routes(backend, tiny_pair.modules()[0], pictures, 56)
+        check_routes(backend, tiny_pair.modules().router, pictures)
 
 
 def test_nothing_is_written_if_a_route_changes(

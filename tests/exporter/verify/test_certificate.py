@@ -49,14 +49,14 @@ class PlantedError:
 
 
 @pytest.fixture(scope="module")
-def check(tiny_pair: Pair) -> Check:
-    router, net = tiny_pair.modules()
-    side, stride = tiny_pair.config.router.side, tiny_pair.config.restoration.stride
-    references = make_references(router, net, photos.paths()[2:], side)
+def check(tiny_pair: Pair, tiny_bundle: Path) -> Check:
+    references = make_references(tiny_pair.modules(), photos.paths()[2:])
+    manifest = Bundle.open(tiny_bundle).manifest
 
     def run(precision: Precision, limits: Limits, **planted: Any) -> Certificate:
         backend = PlantedError(tiny_pair, **planted)
-        return certify(backend, references, side, stride, precision, limits)
+        changed = manifest.model_copy(update={"precision": precision})
+        return certify(backend, references, changed, limits)
 
     return run
 

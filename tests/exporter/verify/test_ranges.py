@@ -9,7 +9,7 @@ import torch
 
 from lorair.exporter.checkpoint.checkpoint import Pair
 from lorair.exporter.graphs.float32 import float32_bundle
-from lorair.exporter.verify.compare import make_reference
+from lorair.exporter.verify.compare import run
 from lorair.exporter.verify.ranges import Range, audit
 from lorair.exporter.verify.watch import Statistics, Value, Watched, values
 from lorair.runtime.backends import select
@@ -126,7 +126,6 @@ def test_float32_of_an_fp16_bundle(
     """The same weights, no float16 anywhere, and nearly the same picture."""
     import onnx
     from onnx import numpy_helper
-    from PIL import Image
 
     bundle = Bundle.open(tiny_bundle_fp16)
     converted = float32_bundle(bundle, tmp_path)
@@ -138,8 +137,7 @@ def test_float32_of_an_fp16_bundle(
             array = numpy_helper.to_array(tensor)
             assert array.dtype != np.float16
             np.testing.assert_array_equal(array, halves[tensor.name])
-    Image.fromarray(photo[:40, :40]).save(tmp_path / "p.png")
-    sizes = bundle.manifest.model.clip_side, bundle.manifest.model.stride
-    exact = make_reference(OnnxRuntimeBackend(converted, None), tmp_path / "p.png", *sizes)
-    half = make_reference(select("onnxruntime", bundle), tmp_path / "p.png", *sizes)
+    pixels, model = photo[:40, :40], bundle.manifest.model
+    exact = run(OnnxRuntimeBackend(converted, None), "p", pixels, model)
+    half = run(select("onnxruntime", bundle), "p", pixels, model)
     assert 0 < np.abs(exact.restored - half.restored).max() < 2e-3

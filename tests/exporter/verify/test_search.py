@@ -7,7 +7,7 @@ import pytest
 
 from lorair.exporter.verify import search as module
 from lorair.exporter.verify.report import explain
-from lorair.exporter.verify.search import bisect, block_of
+from lorair.exporter.verify.search import Bisection, block_of, differences
 from lorair.exporter.verify.watch import Statistics, Value
 
 NODES = ("intro/Conv", "encoders.0.blocks.0.conv1/Conv", "Gelu", "encoders.0.blocks.1/Conv")
@@ -41,7 +41,7 @@ class Recorded:
 def search(wanted: dict[str, Any], found: dict[str, Any], tolerance: float = 0.01) -> Any:
     values = [Value(name, name, "Conv", is_half=False) for name in NODES]
     sides: Any = Recorded(wanted), Recorded(found)
-    return bisect("restorer", "p.png", *sides, values, {}, tolerance)
+    return Bisection("restorer", "p.png", tolerance, differences(*sides, values, {}))
 
 
 def arrays(**changes: Any) -> dict[str, Any]:
@@ -111,6 +111,6 @@ def test_few_values_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     values = [Value(name, name, "Conv", is_half=False) for name in NODES]
     wanted: Any = Recorded(arrays(n2=[1.0] * 9))
     found: Any = Recorded(arrays(n2=[1.0] * 9))
-    steps = bisect("restorer", "p", wanted, found, values, {}, 0.1).steps
+    steps = differences(wanted, found, values, {})
     assert found.asked == wanted.asked == [list(NODES[:2]), [NODES[2]], [NODES[3]]]
     assert [step.node for step in steps] == list(NODES)

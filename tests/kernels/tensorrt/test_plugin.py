@@ -20,13 +20,11 @@ pytest.importorskip("triton")
 
 from lorair.kernels import spec, torch_reference
 from lorair.kernels.aot import write_index
-from lorair.kernels.forms import FORMS, output_shapes
 from lorair.kernels.launches import DType, conv_kernel, kernels_of, launches, tilings, workspace
 from lorair.kernels.onnx_functions import bodies
+from lorair.kernels.spec import FORMS, output_shapes
 from lorair.kernels.tensorrt.plugin import make_creator, register
 from lorair.kernels.tiles import MAX_PIXELS, conv_tiles
-from lorair.kernels.triton import conv as triton_conv
-from lorair.kernels.triton import depthwise as triton_depthwise
 from lorair.kernels.variants import Variant, variants
 from lorair.runtime.bundle.kernels import Compiled, read_index
 from lorair.runtime.errors import BackendError, BundleError, EngineError
@@ -392,49 +390,6 @@ def test_every_launch_is_of_a_kernel_that_is_compiled(dtype: DType) -> None:
                 for launch in launches(operator, dtype, inputs, SCALE, tactic):
                     names = [name for name, _ in KERNELS[launch.kernel].arguments]
                     assert set(names) - pointers == set(launch.numbers)
-
-
-@dataclass
-class Recorder:
-    """In a kernel's place, notes how it is launched."""
-
-    function: Any
-    calls: list[tuple[tuple[int, ...], dict[str, Any]]]
-
-    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
-        def launch(*arguments: Any, **constants: Any) -> None:
-            self.calls.append((grid, dict(zip(self.function.arg_names, arguments, strict=False))))
-
-        return launch
-
-
-@pytest.mark.parametrize("operator", spec.OPERATORS)
-@pytest.mark.parametrize("size", [(4, 128, 63, 127), (1, 512, 64, 64), (1, 128, 16, 16)])
-def test_launches_are_those_of_the_triton_launchers(
-    operator: str, size: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[tuple[tuple[int, ...], dict[str, Any]]] = []
-    for module, names in (
-        (triton_conv, ("_lora_moe_conv1x1_kernel", "_norm_scale_add_kernel")),
-        (triton_depthwise, ("_depthwise_gate_kernel", "_mean_kernel")),
-    ):
-        for name in names:
-            monkeypatch.setattr(module, name, Recorder(getattr(module, name), calls))
-    shapes = shapes_of(operator, size)
-    inputs = [torch.empty(shape, dtype=torch.float16, device="meta") for shape in shapes]
-    given: dict[str, Any] = dict(zip(FORMS[operator].inputs, inputs, strict=True))
-    if operator == spec.NORM_SCALE_ADD:
-        triton_conv.norm_scale_add(**given)
-    elif operator == spec.LORA_MOE_DEPTHWISE_GATE:
-        triton_depthwise.depthwise_gate(**given, scale=SCALE)
-    else:
-        form = FORMS[operator]
-        triton_conv.lora_moe_conv1x1(**given, scale=SCALE, norm=form.norm, gate=form.gate)
-    planned = launches(operator, "fp16", shapes, SCALE)
-    for (grid, arguments), launch in zip(calls, planned, strict=True):
-        assert launch.grid == (*grid, 1, 1)[:3]
-        numbers = {k: v for k, v in arguments.items() if isinstance(v, int | float)}
-        assert launch.numbers == numbers
 
 
 def test_inputs_and_outputs_are_the_operators() -> None:

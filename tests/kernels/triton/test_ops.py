@@ -17,9 +17,10 @@ from torch import Tensor
 
 pytest.importorskip("triton")
 
-from lorair.kernels.tiles import EXACT, SMALL, SQUARE, TALL, ConvTile
-from lorair.kernels.triton import conv as triton_conv
-from lorair.kernels.triton import depthwise as triton_depthwise
+from lorair.kernels import spec
+from lorair.kernels.launches import tilings
+from lorair.kernels.spec import FORMS
+from lorair.kernels.triton.run import run
 
 Array = npt.NDArray[np.float64]
 
@@ -68,12 +69,15 @@ class Layer:
         self.bias, self.lora_bias = draw(1, outputs), draw(1, experts, outputs)
 
     @property
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.weight, self.A, self.B
+    def tensors(self) -> dict[str, Tensor]:
+        return {
+            **{"weight": self.weight, "lora_A": self.A, "lora_B": self.B},
+            **{"bias": self.bias, "lora_bias": self.lora_bias},
+        }
 
     def exact(self, *, bias: bool, lora_bias: bool) -> Experts:
         weight, A, B, b, lb = map(
-            exact, (*self.tensors, self.bias * bias, self.lora_bias * lora_bias)
+            exact, (self.weight, self.A, self.B, self.bias * bias, self.lora_bias * lora_bias)
         )
         return Experts(weight, A, B, b, lb, SCALE)
 
@@ -97,90 +101,76 @@ def pictures(dtype: torch.dtype, *shape: int) -> Tensor:
     )
 
 
-def run_conv(
-    dtype: torch.dtype,
-    parts: set[str],
+def check_conv(
+    operator: str,
     gates: tuple[float, ...] | tuple[tuple[float, ...], ...],
     x: Tensor,
     outputs: int,
-    tile: ConvTile | None = None,
+    tactic: int = 0,
 ) -> None:
     """Run one form of the 1x1 kernel and check it."""
     batch, channels, height, width = x.shape
     g = torch.tensor(gates, device=DEVICE)
-    layer = Layer(dtype, 3, (outputs, channels, 1, 1), experts=g.shape[-1])
-    norm, gate = "norm" in parts, "gate" in parts
+    layer = Layer(x.dtype, 3, (outputs, channels, 1, 1), experts=g.shape[-1])
+    form = FORMS[operator]
     generator = torch.Generator().manual_seed(7)
-    factors = torch.rand((batch, channels, 1, 1), generator=generator).to(DEVICE, dtype)
-    residual = torch.randn((batch, outputs, height, width), generator=generator).to(DEVICE, dtype)
-    found = triton_conv.lora_moe_conv1x1(
-        x,
-        *layer.tensors,
-        g,
-        layer.bias if "bias" in parts else None,
-        layer.lora_bias if norm else None,
-        factors if "scale" in parts else None,
-        residual if "add" in parts else None,
-        scale=SCALE,
-        norm=norm,
-        gate=gate,
-        tile=tile,
-    )
-    assert found.dtype == dtype
+    factors = torch.rand((batch, channels, 1, 1), generator=generator).to(x)
+    residual = torch.randn((batch, outputs, height, width), generator=generator).to(x)
+    given = {**layer.tensors, "x": x, "gates": g, "channel_scale": factors, "residual": residual}
+    given = {name: given[name] for name in form.inputs}
+    (found,) = run(operator, given, SCALE, tactic)
+    assert found.dtype == x.dtype
     each = exact(g.expand(batch, -1))
     wanted = [
         conv1x1(
             exact(x[n]).reshape(channels, -1),
-            layer.exact(bias="bias" in parts, lora_bias=norm),
+            layer.exact(bias="bias" in given, lora_bias="lora_bias" in given),
             each[n],
-            UNIT[dtype],
-            norm=norm,
-            gate=gate,
-            channel_scale=exact(factors[n]).ravel() if "scale" in parts else None,
-            residual=exact(residual[n]).reshape(outputs, -1) if "add" in parts else None,
+            UNIT[x.dtype],
+            norm=form.norm,
+            gate=form.gate,
+            channel_scale=exact(factors[n]).ravel() if "channel_scale" in given else None,
+            residual=exact(residual[n]).reshape(outputs, -1) if "residual" in given else None,
         )
         for n in range(batch)
     ]
     check(found, wanted)
 
 
-FORMS = {
-    "plain": set(),
-    "norm": {"bias", "norm"},
-    "norm-gate": {"bias", "norm", "gate"},
-    "add": {"bias", "add"},
-    "scale-add": {"bias", "scale", "add"},
-}
-
-
 @all_dtypes
-@pytest.mark.parametrize("form", FORMS)
-def test_forms_of_the_1x1_convolution(dtype: torch.dtype, form: str) -> None:
+@pytest.mark.parametrize("operator", spec.CONVOLUTIONS)
+def test_forms_of_the_1x1_convolution(dtype: torch.dtype, operator: str) -> None:
     # Neither channels nor pixels fill their last blocks.
-    run_conv(dtype, FORMS[form], GATES["each"], pictures(dtype, 2, 45, 3, 13), 22)
+    check_conv(operator, GATES["each"], pictures(dtype, 2, 45, 3, 13), 22)
 
 
 @pytest.mark.parametrize("gates", GATES)
 def test_gates(gates: str) -> None:
-    run_conv(
-        torch.float16, FORMS["norm-gate"], GATES[gates], pictures(torch.float16, 2, 20, 2, 3), 6
-    )
+    x = pictures(torch.float16, 2, 20, 2, 3)
+    check_conv(spec.NORM_LORA_MOE_CONV_GATE, GATES[gates], x, 6)
 
 
-@pytest.mark.parametrize("form", ["norm", "scale-add"])
+@pytest.mark.parametrize("operator", [spec.NORM_LORA_MOE_CONV, spec.SCALE_LORA_MOE_CONV_ADD])
 @pytest.mark.parametrize("channels", [1, 7, 33])
-def test_a_single_pixel(form: str, channels: int) -> None:
-    run_conv(torch.float32, FORMS[form], HOT, pictures(torch.float32, 1, channels, 1, 1), 3)
+def test_a_single_pixel(operator: str, channels: int) -> None:
+    check_conv(operator, HOT, pictures(torch.float32, 1, channels, 1, 1), 3)
 
 
 @pytest.mark.parametrize(
-    ("form", "tile"),
-    [("scale-add", TALL), ("norm", TALL), ("norm-gate", SQUARE), ("plain", SMALL), ("add", EXACT)],
+    ("operator", "tactic"),
+    [
+        (spec.LORA_MOE_CONV, 3),
+        (spec.NORM_LORA_MOE_CONV, 1),
+        (spec.NORM_LORA_MOE_CONV_GATE, 1),
+        (spec.LORA_MOE_CONV_ADD, 2),
+        (spec.SCALE_LORA_MOE_CONV_ADD, 3),
+    ],
 )
-def test_tiles(form: str, tile: ConvTile) -> None:
+def test_tiles(operator: str, tactic: int) -> None:
     """Several tiles each way, the last ones partly empty."""
     x = pictures(torch.float16, 1, 40, 7, 11)
-    run_conv(torch.float16, FORMS[form], HOT, x, 2 * tile.m - 30, tile)
+    tile = tilings(operator, "fp16")[tactic - 1]
+    check_conv(operator, HOT, x, 2 * tile.m - 30, tactic)
 
 
 HOSTILE = {
@@ -195,13 +185,13 @@ HOSTILE = {
 
 @all_dtypes
 @pytest.mark.parametrize("hostile", HOSTILE)
-@pytest.mark.parametrize("form", ["norm", "norm-gate"])
-def test_statistics_of_hostile_pixels(dtype: torch.dtype, hostile: str, form: str) -> None:
+@pytest.mark.parametrize("operator", [spec.NORM_LORA_MOE_CONV, spec.NORM_LORA_MOE_CONV_GATE])
+def test_statistics_of_hostile_pixels(dtype: torch.dtype, hostile: str, operator: str) -> None:
     torch.manual_seed(2)
     u = UNIT[dtype]
     columns = torch.stack([HOSTILE[hostile](72, u) for _ in range(5)], dim=1)
     x = columns.to(DEVICE, dtype).reshape(1, 72, 1, 5)
-    run_conv(dtype, FORMS[form], MIXED, x, 6)
+    check_conv(operator, MIXED, x, 6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -209,15 +199,9 @@ def test_a_constant_picture_gives_the_bias(dtype: torch.dtype) -> None:
     """Not nearly: no rounding is left that the root of the epsilon could make large."""
     layer = Layer(dtype, 1, (8, 96, 1, 1))
     x = torch.full((1, 96, 2, 2), 300.0).to(DEVICE, dtype)
-    found = triton_conv.lora_moe_conv1x1(
-        x,
-        *layer.tensors,
-        torch.tensor(HOT, device=DEVICE),
-        layer.bias,
-        None,
-        scale=SCALE,
-        norm=True,
-    )
+    tensors = {**layer.tensors, "x": x, "gates": torch.tensor(HOT, device=DEVICE)}
+    tensors["lora_bias"] = torch.zeros_like(layer.lora_bias)
+    (found,) = run(spec.NORM_LORA_MOE_CONV, tensors, SCALE)
     assert torch.equal(found, layer.bias.view(1, -1, 1, 1).expand_as(found))
 
 
@@ -230,7 +214,8 @@ def test_norm_scale_add(dtype: torch.dtype, hostile: str | None) -> None:
         columns = torch.stack([HOSTILE[hostile](45, UNIT[dtype]) for _ in range(15)], 1)
         x = columns.to(DEVICE, dtype).reshape(1, 45, 3, 5)
     scale, shift = (torch.randn(len(x), 45, 1, 1).to(DEVICE, dtype) for _ in range(2))
-    found = triton_conv.norm_scale_add(x, scale, shift)
+    tensors = {"x": x, "channel_scale": scale, "channel_shift": shift}
+    (found,) = run(spec.NORM_SCALE_ADD, tensors)
     wanted = [
         norm_scale_add(
             exact(x[n]).reshape(45, -1),
@@ -252,11 +237,11 @@ def test_depthwise(dtype: torch.dtype, size: tuple[int, int], gates: str) -> Non
     layer = Layer(dtype, 5, (channels, 1, 3, 3), rank=3)
     x = pictures(dtype, batch, channels, *size)
     g = torch.tensor(GATES[gates], device=DEVICE)
-    found, mean = triton_depthwise.depthwise_gate(x, *layer.tensors, g, layer.bias, scale=SCALE)
+    tensors = {**layer.tensors, "x": x, "gates": g}
+    found, mean = run(spec.LORA_MOE_DEPTHWISE_GATE, tensors, SCALE)
     each = exact(g.expand(batch, 3))
     experts = layer.exact(bias=True, lora_bias=False)
     pairs = [depthwise_gate(exact(x[n]), experts, each[n], UNIT[dtype]) for n in range(batch)]
     check(found, [y for y, _ in pairs])
     check(mean, [m for _, m in pairs])
-    again = triton_depthwise.depthwise_gate(x, *layer.tensors, g, layer.bias, scale=SCALE)[1]
-    assert torch.equal(mean, again)
+    assert torch.equal(mean, run(spec.LORA_MOE_DEPTHWISE_GATE, tensors, SCALE)[1])

@@ -146,20 +146,20 @@ def test_what_signals_do_to_an_idle_one(tmp_path: Path, picture_file: Path) -> N
         assert decoders.read(picture_file, LIMIT).pixels.shape == (70, 90, 3)
 
 
-@pytest.mark.parametrize("deed", ["hang", "hold"])
-def test_it_ends_with_its_parent(tmp_path: Path, deed: str) -> None:
+@pytest.mark.parametrize(("deed", "deadline"), [("hang", 1000), ("hold", 2)])
+def test_it_ends_with_its_parent(tmp_path: Path, deed: str, deadline: int) -> None:
     bad = Deed(deed, tmp_path)
     code = (
         "import sys; from lorair.runtime.decoding.pool import Decoders;"
-        "Decoders(2, 1, tuple(sys.argv[2:])).read(sys.argv[1], 9)"
+        f"Decoders({deadline}, 1, tuple(sys.argv[2:])).read(sys.argv[1], 9)"
     )
     parent = subprocess.Popen(
         [sys.executable, "-P", "-c", code, bad.path, *COMMAND], stderr=subprocess.PIPE
     )
     bad.process()
     parent.kill()
-    assert parent.communicate() == (None, b"")
     bad.wait_for_its_end()
+    assert parent.communicate(timeout=60) == (None, b"")
 
 
 def test_closing_ends_what_is_decoding(tmp_path: Path, picture_file: Path) -> None:

@@ -5,35 +5,36 @@ from typing import Annotated
 
 import typer
 
-from lorair.exporter.commands.required import require
+from lorair.exporter.commands.options import require
 from lorair.runtime.errors import OptionError
 from lorair.runtime.system import console
 
 
 def triton(
-    bundle: Annotated[Path, typer.Argument(help="The bundle to be served.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle that the server runs.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The model repository; may hold other models.")
+        Path,
+        typer.Option("--output", "-o", help="Folder of the model repository; may hold others."),
     ],
     backend: Annotated[
         str,
-        typer.Option(help="Of router and restorer: onnxruntime, or tensorrt for built engines."),
+        typer.Option(help="What runs router and restorer: onnxruntime, or tensorrt with engines."),
     ] = "onnxruntime",
     name: Annotated[
-        str, typer.Option(help="Of the ensemble, and the beginning of its models' names.")
+        str, typer.Option(help="Name of the ensemble, with which its models' names begin.")
     ] = "lorair",
     force: Annotated[bool, typer.Option("--force", help="Replace models of these names.")] = False,
     as_json: console.JsonOption = False,
 ) -> None:
     """Write a model repository for NVIDIA's Triton Inference Server."""
     require("onnx")
-    from lorair.exporter.triton_server.repository import BACKENDS, plan, write
+    from lorair.exporter.triton_server.repository import BACKENDS, parts, write
     from lorair.runtime.bundle.manifest import Bundle
 
     chosen = next((known for known in BACKENDS if known == backend), None)
     if chosen is None:
         raise OptionError("--backend", wanted=" or ".join(BACKENDS), found=backend)
-    folders = write(plan(Bundle.open(bundle), name, chosen), output, force=force)
+    folders = write(parts(Bundle.open(bundle), name, chosen), output, force=force)
     if as_json:
         console.print_json({"repository": str(output), "models": [f.name for f in folders]})
         return

@@ -1,0 +1,60 @@
+"""Options that several commands have, and the packages that they need."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorair.runtime.errors import OptionError
+from lorair.runtime.images import WRITABLE
+from lorair.runtime.system import extras
+
+IrWeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="File of the restoration network's weights, .pth or .safetensors.",
+        show_default="the default model's",
+    ),
+]
+RouterWeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="File of the router's weights, .pth or .safetensors.",
+        show_default="the default model's",
+    ),
+]
+ImagesOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of pictures to compare on.", show_default="three photographs"),
+]
+MaxErrorOption = Annotated[
+    float,
+    typer.Option(min=0, help="Largest error of a restored value that float32 arithmetic may have."),
+]
+MinPsnrOption = Annotated[
+    float, typer.Option(help="Least PSNR in dB that arithmetic of lower precision may have.")
+]
+
+
+def require(*packages: str) -> None:
+    """Raise DependencyError if one of these, all in the `export` extra, is not installed."""
+    extras.require("export", "export,cpu", *packages)
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the pictures in a folder, by name; for the option --images.
+
+    Raises:
+        OptionError: there are none.
+    """
+    pictures = []
+    if folder.is_dir():
+        pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in WRITABLE)
+    if not pictures:
+        raise OptionError(
+            "--images",
+            wanted=f"a folder with pictures ({', '.join(WRITABLE)})",
+            found=f"none in {folder}",
+            hint="leave it out for the shipped ones",
+        )
+    return pictures
