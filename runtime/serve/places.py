@@ -73,7 +73,7 @@ class Place:
         self.client, self._places = client, places
         self._is_taken = self._is_lost = False
         self._limit: asyncio.Timeout | None = None
-        self._since, self._bytes = 0.0, 0
+        self._end = self._at = self._behind = 0.0
 
     def take(self) -> None:
         """Take the place if it is not taken yet.
@@ -90,10 +90,11 @@ class Place:
         """Wait for the client within the block.
 
         Raises:
-            TimeoutError: after these seconds and those that `moved` adds, or earlier if the
-                place went to another.
+            TimeoutError: after these seconds, or as `moved` says, or earlier if the place went
+                to another.
         """
-        self._since, self._bytes = asyncio.get_running_loop().time(), 0
+        self._at, self._behind = asyncio.get_running_loop().time(), 0.0
+        self._end = self._at + self._places.settings.patience
         async with asyncio.timeout(seconds) as self._limit:
             try:
                 yield
@@ -101,22 +102,23 @@ class Place:
                 self._limit = None
 
     def moved(self, count: int) -> None:
-        """Give the client time for bytes that have come, within the settings' patience."""
-        settings = self._places.settings
-        self._bytes += count
-        seconds = settings.slack + self._bytes / settings.min_rate
+        """Wait on after these bytes: within the patience, and until the client is the slack behind.
+
+        Bytes make up for time that went by; what came faster is no credit for a pause.
+        """
+        settings, now = self._places.settings, asyncio.get_running_loop().time()
+        self._behind, self._at = max(0.0, self.behind() - count / settings.min_rate), now
         if self._limit is not None and not self._is_lost:
-            self._limit.reschedule(self._since + min(seconds, settings.patience))
+            self._limit.reschedule(min(self._end, now + settings.slack - self._behind))
 
     def behind(self) -> float:
         """Return how many seconds the client is behind the minimum rate, 0 if it owes nothing."""
         if self._limit is None:
             return 0.0
-        seconds = asyncio.get_running_loop().time() - self._since
-        return seconds - self._bytes / self._places.settings.min_rate
+        return self._behind + asyncio.get_running_loop().time() - self._at
 
     def give_up(self) -> None:
         """End the block of `pace` now."""
         assert self._limit is not None  # it is behind
         self._is_lost = True
-        self._limit.reschedule(self._since)
+        self._limit.reschedule(self._at)

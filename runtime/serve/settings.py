@@ -23,8 +23,8 @@ class Settings:
     max_bytes: of a request's body.
     max_pixels: of a picture.
     patience: seconds that a body may take to come, and a block of an answer to be taken.
-    min_rate: bytes a second of a body, from its start.
-    slack: seconds that a body may be behind `min_rate`.
+    min_rate: bytes a second of a body.
+    slack: seconds that a body may fall behind `min_rate`; a pause counts in full.
     decode_timeout: seconds that a picture may take to decode, in a process of its own;
     0 decodes in the server's process, without a limit.
     token: that every request under /v1 has to show; None for none.
@@ -41,7 +41,7 @@ class Settings:
     max_pixels: int = DEFAULT_MAX_PIXELS
     patience: float = 30.0
     min_rate: int = 16_000
-    slack: float = 5.0
+    slack: float = 10.0
     decode_timeout: float = DEFAULT_DECODE_TIMEOUT
     token: str | None = None
     allowed_hosts: tuple[str, ...] = ()
