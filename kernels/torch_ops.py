@@ -81,7 +81,7 @@ def lora_moe_conv(
             "scale": scale,
         }
         return _symbolic(LORA_MOE_CONV, inputs, attributes, _conv_shape(x, weight, stride, padding))
-    if weight.shape[1:] == (x.shape[1], 1, 1) and _by_triton(x) and not torch.is_grad_enabled():
+    if weight.shape[1:] == (x.shape[1], 1, 1) and not torch.is_grad_enabled() and _by_triton(x):
         from lorair.kernels.triton.conv import lora_moe_conv1x1
 
         return lora_moe_conv1x1(x, weight, lora_A, lora_B, gates, bias, scale=scale)

@@ -238,7 +238,6 @@ def _default_model(
 ) -> "tuple[Pair, Source]":
     from lorair.exporter import demo
     from lorair.exporter.checkpoint.checkpoint import load_pair
-    from lorair.exporter.model.config import SETTING1_CLASSES
     from lorair.runtime.bundle.manifest import Source, Weights, sha256
 
     for option, value in (("--config", config), ("--top-k", top_k), ("--classes", classes)):
@@ -254,7 +253,7 @@ def _default_model(
         ir=Weights(name=ir.name, sha256=sha256(ir)),
         router=Weights(name=router.name, sha256=sha256(router)),
     )
-    return load_pair(ir, router, classes=SETTING1_CLASSES), source
+    return load_pair(ir, router, classes=demo.CLASSES), source
 
 
 def _flavour_of_engines(engines: str, router_int8: bool) -> str | None:

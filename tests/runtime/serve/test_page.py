@@ -17,7 +17,6 @@ from serve_check import Server
 from lorair.exporter import demo
 from lorair.exporter.build import build_bundle
 from lorair.exporter.checkpoint.checkpoint import load_pair
-from lorair.exporter.model.config import SETTING1_CLASSES
 from lorair.runtime.bundle.manifest import Source
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -40,7 +39,7 @@ DROP = """([content, name, type]) => {
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     bundle = tmp_path_factory.mktemp("default") / "lorair-bundle"
-    pair = load_pair(*demo.paths(), classes=SETTING1_CLASSES)
+    pair = load_pair(*demo.paths(), classes=demo.CLASSES)
     build_bundle(pair, Source(kind="default", detail="the default model"), bundle)
     server = Server(str(bundle), "--backend", "onnxruntime")
     yield server.url
