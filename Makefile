@@ -61,9 +61,9 @@ signal-check: $(VENV)/dev  ## SIGTERM at 100 random moments of four commands: te
 	$(BIN)/lorair-export build -o $(BUNDLE)
 	$(BIN)/python tests/support/signal_check.py $(BUNDLE)
 
-serve-check: $(VENV)/dev  ## the server's long checks: load, SIGTERM under load, 10,000 bodies
+serve-check: $(VENV)/dev  ## the server's long checks: load, SIGTERM under it, 10,000 bodies, wrk, slow clients
 	$(BIN)/lorair-export build -o $(BUNDLE)
-	for check in load term fuzz; do $(BIN)/python tests/support/serve_check.py $$check $(BUNDLE) || exit 1; done
+	for check in load term fuzz wrk slow; do $(BIN)/python tests/support/serve_check.py $$check $(BUNDLE) || exit 1; done
 
 scale-check: $(VENV)/dev  ## 500 pictures and a server on Ray, with kills and two nodes: ten minutes
 	$(BIN)/pytest -m scale tests/scale

@@ -117,10 +117,11 @@ experts() {  # what a mixture costs, and several pictures in a run
     --size 128x128 --size 256x256 --iterations 8
 }
 
-serve() {  # the server under load, its end, hostile bodies
+serve() {  # the server under load, its end, hostile bodies, wrk and slow clients
   local check="python tests/support/serve_check.py"
   bench serve-check-cpu2 commands --rounds 1 \
     "$check load $work/default" "$check term $work/default" "$check fuzz $work/default"
+  bench serve-slow-cpu2 commands --rounds 1 "$check wrk $work/default" "$check slow $work/default"
 }
 
 ray() {  # what Ray costs: by the slope between 240 and 480 pictures, its start left out

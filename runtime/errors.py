@@ -23,8 +23,8 @@ LorairError                something failed; exit code 1
 Every error says what failed, what was wanted and found, and what to do next, in one line.
 """
 
-_LONGEST = 2000
-"""Characters of a message: names in foreign files may have any length."""
+_LONGEST = 1000
+"""Characters of what was wanted or found: names in foreign files may have any length."""
 
 
 class LorairError(Exception):
@@ -53,15 +53,14 @@ class LorairError(Exception):
     def line(self) -> str:
         """The whole message as one line of text that a terminal shows and does not obey."""
         expectation = ", ".join(
-            f"{label} {value}"
+            f"{label} {value[:_LONGEST]}{' …' * (len(value) > _LONGEST)}"
             for label, value in (("wanted", self.wanted), ("found", self.found))
             if value is not None
         )
         message = f"{self.what}: {expectation}" if expectation else self.what
         if self.hint is not None:
             message = f"{message}; {self.hint}"
-        message = printable(" ".join(message.split()))
-        return message if len(message) <= _LONGEST else f"{message[:_LONGEST]} …"
+        return printable(" ".join(message.split()))
 
 
 def printable(text: str) -> str:

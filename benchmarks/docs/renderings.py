@@ -154,11 +154,12 @@ def transcript(results: Path, name: str, position: str) -> str:
 
 
 def reported(results: Path, name: str, position: str, key: str) -> str:
-    """Return one value of the JSON that a command printed; `a.0` is the first of the list `a`."""
+    """Return one value of the JSON that a command printed; `a.b.0` is in what `a` holds."""
     run = _read(results, name, CommandsReport).runs[int(position)]
-    first, *rest = key.split(".")
-    value = json.loads(run.output.splitlines()[0])[first]
-    return str(value[int(rest[0])] if rest else value)
+    value = json.loads(run.output.splitlines()[0])
+    for step in key.split("."):
+        value = value[int(step) if isinstance(value, list) else step]
+    return str(value)
 
 
 def sizing(results: Path, *places: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lorair.benchmarks.timing.graphs import write_merged
-from lorair.benchmarks.timing.runner import InThisProcess, Runner
+from lorair.benchmarks.timing.runner import Runner
 from lorair.exporter.graphs.inlined import GATES
 from lorair.runtime import images
 from lorair.runtime.backends import Backend, Run, RunsGraphs
@@ -44,7 +44,7 @@ class MergeSpec(FormSpec):
         return MergeRunner(self)
 
 
-class _Opened(InThisProcess):
+class _Opened(Runner):
     """A backend in this process; a runner without `run`."""
 
     def __init__(self, spec: FormSpec) -> None:

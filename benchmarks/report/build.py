@@ -82,11 +82,8 @@ def _markdown(made: Sequence[Section]) -> str:
 
 def _anchor(label: str, sources: Sequence[Source]) -> str:
     taken = {*_TAKEN, *(source.anchor for source in sources)}
-    wanted, count = slug(label), 2
-    found = wanted
-    while found in taken:
-        found, count = f"{wanted}-{count}", count + 1
-    return found
+    names = (f"{slug(label)}{end}" for end in ("", *(f"-{n}" for n in range(2, len(taken) + 2))))
+    return next(name for name in names if name not in taken)
 
 
 def _warning(sources: Sequence[Source]) -> str | None:

@@ -64,14 +64,10 @@ def inline_svg(plot: Plot) -> str:
 
 
 def _saved(figure: Figure, form: str, paper: str) -> bytes:
-    stream = BytesIO()
-    metadata = _NO_DATE if form == "svg" else None
-    figure.savefig(stream, format=form, facecolor=paper, metadata=metadata, dpi=_dpi(form))
+    stream, is_png = BytesIO(), form == "png"
+    figure.savefig(stream, format=form, facecolor=paper, dpi=_PNG_DPI if is_png else 72,
+                   metadata=None if is_png else _NO_DATE)  # fmt: skip
     return stream.getvalue()
-
-
-def _dpi(form: str) -> int:
-    return _PNG_DPI if form == "png" else 72
 
 
 def _plain_names(root: ElementTree.Element) -> None:

@@ -110,8 +110,14 @@ def experts(source: Source) -> Section:
         for plot in _experts(f"{source.anchor}_{size}", size, report.rows)
     ]
     table = costs.experts(report.rows)
+    notes = dict.fromkeys(f"{row.form}: {row.note}" for row in report.rows if row.note)
     return file_section(
-        source, [report.description], report.crossover, tables=[table], plots=drawn, summary=[table]
+        source,
+        [report.description],
+        [*notes, *report.crossover],
+        tables=[table],
+        plots=drawn,
+        summary=[table],
     )
 
 

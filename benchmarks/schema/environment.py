@@ -10,7 +10,7 @@ from pathlib import Path
 from lorair.benchmarks.schema import nvml
 from lorair.benchmarks.schema.parts import BundleRecord, Environment, Gpu
 from lorair.runtime.bundle.manifest import Bundle
-from lorair.runtime.gpu.driver import DriverInfo, examine
+from lorair.runtime.gpu.driver import examine
 from lorair.runtime.system.machine import affinity, cpu_quota, processor_name, usable_cores
 
 _PACKAGES = (
@@ -40,15 +40,10 @@ def describe() -> Environment:
         system=platform.platform(),
         python=platform.python_version(),
         versions={name: installed for name in _PACKAGES if (installed := _version(name))},
-        gpus=_gpus(found),
+        gpus=tuple(Gpu(name=g.name, sm=g.sm, memory=g.memory) for g in found.gpus) if found else (),
         gpu_driver=nvml.driver_version(),
         cuda=found.cuda if found else None,
     )
-
-
-def _gpus(driver: DriverInfo | None) -> tuple[Gpu, ...]:
-    found = driver.gpus if driver else ()
-    return tuple(Gpu(name=gpu.name, sm=gpu.sm, memory=gpu.memory) for gpu in found)
 
 
 def describe_bundle(bundle: Bundle, label: str) -> BundleRecord:

@@ -1,7 +1,7 @@
 """The tables of `lorair-bench quality` and `lorair-bench tiles`."""
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from lorair.benchmarks.quality.datasets import DATASETS
@@ -19,7 +19,14 @@ from lorair.runtime.system.table import Cell, Table
 _PROTOCOLS: Final = {"RGB": "", "Y": "_y", "authors\u2019 script": "_authors"}
 """Protocols, and the endings of their scores. Old files have none by the authors' script."""
 
-_SCORES: Final = (("PSNR", "psnr"), ("SSIM", "ssim"), ("PSNR Y", "psnr_y"), ("SSIM Y", "ssim_y"))
+_SHOWN: Final = {"PSNR": "psnr", "SSIM": "ssim", "PSNR Y": "psnr_y"}
+"""What the terminal has room for."""
+
+_SCORES: Final = {
+    f"{score.upper()} {protocol}": f"{score}{ending}"
+    for protocol, ending in _PROTOCOLS.items()
+    for score in ("psnr", "ssim")
+}
 
 _SETS: Final = {"snow": "snow", "rain": "rainfog", "raindrop": "raindrop"}
 """The paper's test set of a class, in `DATASETS`."""
@@ -27,7 +34,7 @@ _SETS: Final = {"snow": "snow", "rain": "rainfog", "raindrop": "raindrop"}
 
 def quality_shown(report: QualityReport) -> Iterator[Table | str]:
     """Yield what the terminal shows: every picture, then the means."""
-    yield pictures(report)
+    yield pictures(report, _SHOWN)
     yield classes(report)
     if (published := report.published) is not None:
         yield (
@@ -36,16 +43,16 @@ def quality_shown(report: QualityReport) -> Iterator[Table | str]:
         )
 
 
-def pictures(report: QualityReport) -> Table:
-    """Return one line for each picture."""
+def pictures(report: QualityReport, scores: Mapping[str, str] = _SCORES) -> Table:
+    """Return one line for each picture. scores: names and fields."""
     rows = tuple(
         (
             text(p.name), text(f"{p.width}x{p.height}"), text(p.route),
-            *(_change(p.before, p.after, field) for _, field in _SCORES),
+            *(_change(p.before, p.after, field) for field in scores.values()),
         )
         for p in report.pictures
     )  # fmt: skip
-    columns = ("picture", "size", "route", *(f">{name}" for name, _ in _SCORES))
+    columns = ("picture", "size", "route", *(f">{name}" for name in scores))
     return Table("Every picture, before → after", columns, rows, folded=True)
 
 
@@ -91,9 +98,9 @@ def _class(
 
 
 def _change(before: Scores, after: Scores, field: str) -> Cell:
-    """A score before and after."""
-    digits = 2 if field.startswith("psnr") else 3
-    return text(f"{getattr(before, field):.{digits}f} → {getattr(after, field):.{digits}f}")
+    """A score before and after; a dash where a file has none."""
+    a, b, digits = getattr(before, field), getattr(after, field), 2 if "psnr" in field else 3
+    return text(None if a is None else f"{a:.{digits}f} → {b:.{digits}f}")
 
 
 def _published(report: QualityReport, name: str) -> Published | None:

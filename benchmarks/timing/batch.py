@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lorair.benchmarks.timing.graphs import TARGETS, write_batch
-from lorair.benchmarks.timing.runner import InThisProcess
+from lorair.benchmarks.timing.runner import Runner
 from lorair.exporter.graphs.inlined import GATES
 from lorair.runtime import images
 from lorair.runtime.backends import Backend, Run, RunsGraphs
@@ -33,7 +33,7 @@ from lorair.runtime.pixels import (
 from lorair.runtime.restorer import Restorer
 
 
-class BatchRunner(InThisProcess):
+class BatchRunner(Runner):
     """A runner that restores a file `batch` times at once.
 
     Args:

@@ -58,11 +58,10 @@ def verdicts(
         budget: seconds that the p90 of the whole may take.
         min_psnr: the least dB, None for any quality.
     """
-    sizes = dict.fromkeys(c.size for c in configurations)
-    return {
-        size: _verdict([c for c in configurations if c.size == size], budget, min_psnr)
-        for size in sizes
-    }
+    sizes: dict[str, list[Configuration]] = {}
+    for c in configurations:
+        sizes.setdefault(c.size, []).append(c)
+    return {size: _verdict(found, budget, min_psnr) for size, found in sizes.items()}
 
 
 def _verdict(

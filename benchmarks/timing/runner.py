@@ -77,20 +77,16 @@ class Opens(Protocol):
         """Open it in the process that runs it."""
 
 
-class Runner(Protocol):
-    """Something that restores a file and says how long each stage took."""
+class Runner:
+    """Something that restores a file and says how long each stage took.
 
-    @property
-    def name(self) -> str:
-        """Return the backend's name; `auto` is resolved."""
+    name: of the backend; `auto` is resolved. description: library, version, device and
+    threads. batch: pictures in one run.
+    """
 
-    @property
-    def description(self) -> str:
-        """Return library, version, device and threads."""
-
-    @property
-    def batch(self) -> int:
-        """Return the number of pictures in one run."""
+    name: str
+    description: str
+    batch = 1
 
     def run(self, source: Path, target: Path) -> dict[str, float]:
         """Restore one file.
@@ -98,22 +94,14 @@ class Runner(Protocol):
         Returns:
             seconds of each stage, and `cpu`, the CPU time of all threads.
         """
+        raise NotImplementedError
 
     def peak_memory(self) -> Memory:
-        """Return the most RAM held so far, and the memory held on GPUs after the last run."""
-
-
-class InThisProcess:
-    """What the runners of this process have in common."""
-
-    batch = 1
-
-    def peak_memory(self) -> Memory:
-        """Return the peak of this process."""
+        """Return the most RAM held so far, and the memory held on GPUs now, by this process."""
         return Memory(host=peak_memory(), device=nvml.process_memory(os.getpid()))
 
 
-class LocalRunner(InThisProcess):
+class LocalRunner(Runner):
     """A restorer in this process."""
 
     def __init__(self, restorer: Restorer, *, reuse_route: bool = False) -> None:
@@ -142,7 +130,7 @@ class LocalRunner(InThisProcess):
         }
 
 
-class ProcessRunner:
+class ProcessRunner(Runner):
     """A runner in a child process, which ends with the block."""
 
     def __init__(self, spec: Opens) -> None:

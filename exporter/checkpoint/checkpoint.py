@@ -29,6 +29,8 @@ StateDict = Mapping[str, Tensor]
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _TOWER = "clip_model.vision_tower."
 _VISION = f"{_TOWER}vision_model."
+_ROUTER_S = "a router's tensors (clip_model.*, de_extractor.*, cls_head.*)"
+_RESTORATION_S = "the restoration network's tensors (intro.*, encoders.*, …)"
 
 
 class Modules(NamedTuple):
@@ -94,12 +96,7 @@ def load_pair(
 def infer_restoration(tensors: StateDict, path: Path) -> RestorationConfig:
     """The restoration network's configuration from its tensors' names and shapes."""
     if any(name.startswith(_TOWER) for name in tensors):
-        raise CheckpointError(
-            f"{path} is not a restoration checkpoint",
-            wanted="the restoration network's tensors (intro.*, encoders.*, …)",
-            found="a router's (clip_model.*)",
-            hint="were --ir-weights and --router-weights swapped?",
-        )
+        raise _swapped(path, "a restoration", _RESTORATION_S, _ROUTER_S)
     width = _shape(tensors, "intro.conv.weight", 4, path)[0]
     experts, rank3, _ = _shape(tensors, "intro.lora_A_list", 3, path)
     kernel = _shape(tensors, "intro.conv.weight", 4, path)[-1]
@@ -117,22 +114,13 @@ def infer_restoration(tensors: StateDict, path: Path) -> RestorationConfig:
 def infer_router(tensors: StateDict, path: Path) -> RouterConfig:
     """The router's configuration from its tensors' names and shapes."""
     if "intro.conv.weight" in tensors:
-        raise CheckpointError(
-            f"{path} is not a router checkpoint",
-            wanted="a router's tensors (clip_model.*, de_extractor.*, cls_head.*)",
-            found="the restoration network's (intro.*, encoders.*, …)",
-            hint="were --ir-weights and --router-weights swapped?",
-        )
+        raise _swapped(path, "a router", _ROUTER_S, _RESTORATION_S)
     embeddings = f"{_VISION}embeddings."
     hidden, _, patch, _ = _shape(tensors, f"{embeddings}patch_embedding.weight", 4, path)
     tokens = _shape(tensors, f"{embeddings}position_embedding.weight", 2, path)[0]
     grid = round((tokens - 1) ** 0.5)
     if grid * grid != tokens - 1:
-        raise CheckpointError(
-            f"{path}: {embeddings}position_embedding.weight",
-            wanted="a square number of patches and one more",
-            found=f"{tokens} positions",
-        )
+        raise _unfit(path, "a square number of patches and one more", f"{tokens} positions")
     return RouterConfig(
         hidden=hidden,
         layers=_numbered(tensors, f"{_VISION}encoder.layers.", path),
@@ -176,6 +164,15 @@ def check_tensors(kind: type[nn.Module], tensors: StateDict, path: Path, *config
         raise _unfit(path, "finite weights", f"NaN or infinity in {_first(wrong)}")
 
 
+def _swapped(path: Path, what: str, wanted: str, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is not {what} checkpoint",
+        wanted=wanted,
+        found=found,
+        hint="were --ir-weights and --router-weights swapped?",
+    )
+
+
 def _unfit(path: Path, wanted: str, found: str) -> CheckpointError:
     return CheckpointError(
         f"checkpoint {path} does not fit the network",
@@ -195,11 +192,8 @@ def _filled(kind: type[Any], tensors: StateDict, *config: Any) -> Any:
 
 def _shape(tensors: StateDict, name: str, dims: int, path: Path) -> tuple[int, ...]:
     if name not in tensors:
-        raise CheckpointError(
-            f"checkpoint {path} is not of this network",
-            wanted=f"a tensor {name}",
-            found=f"{len(tensors)} tensors without it, the first {next(iter(tensors))}",
-        )
+        found = f"{len(tensors)} tensors without it, the first {next(iter(tensors))}"
+        raise _unfit(path, f"a tensor {name}", found)
     shape = tuple(tensors[name].shape)
     if len(shape) != dims or 0 in shape:
         raise _unfit(path, f"{name} with {dims} dimensions", f"shape {shape}")
@@ -212,23 +206,15 @@ def _numbered(tensors: StateDict, prefix: str, path: Path) -> int:
     numbers = {rest.partition(".")[0] for rest in rests}
     gap = sorted(numbers - {str(i) for i in range(len(numbers))})
     if gap:
-        raise CheckpointError(
-            f"checkpoint {path} does not fit the network",
-            wanted=f"{prefix}0, {prefix}1 and so on without a gap",
-            found=_first([prefix + number for number in gap]),
-            hint="tensors are missing, or it is another network's",
-        )
+        found = _first([prefix + number for number in gap])
+        raise _unfit(path, f"{prefix}0, {prefix}1 and so on without a gap", found)
     return len(numbers)
 
 
 def _block_counts(tensors: StateDict, stage: str, path: Path) -> tuple[int, ...]:
     levels = _numbered(tensors, f"{stage}.", path)
     if levels == 0:
-        raise CheckpointError(
-            f"checkpoint {path} is not of this network",
-            wanted=f"tensors {stage}.0.*",
-            found="none",
-        )
+        raise _unfit(path, f"tensors {stage}.0.*", "none")
     if levels > MAX_LEVELS:
         raise _unfit(path, f"at most {MAX_LEVELS} levels", f"{levels} {stage}")
     return tuple(_numbered(tensors, f"{stage}.{i}.blocks.", path) for i in range(levels))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lorair.runtime.errors import BundleError
 
@@ -123,6 +123,12 @@ def check_no_link(folder: Path, name: str) -> None:
             found=f"{name}, a link",
             hint="copy it with `cp -rL`, or download it with `hf download --local-dir`",
         )
+
+
+def first_problem(error: ValidationError) -> tuple[str, str]:
+    """Where content differs from its schema first, and how."""
+    first = error.errors(include_url=False)[0]
+    return ".".join(str(part) for part in first["loc"]) or "the top level", first["msg"]
 
 
 def damaged(folder: Path, wanted: str, found: str) -> BundleError:

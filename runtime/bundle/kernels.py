@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
-from lorair.runtime.bundle.files import read_small
+from lorair.runtime.bundle.files import first_problem, read_small
 from lorair.runtime.errors import BundleError
 
 INDEX: Final = "index.json"
@@ -82,10 +82,13 @@ def read_index(folder: Path) -> list[Compiled]:
             raise ValueError(f"schema {content['schema']}")
         return _KERNELS.validate_python(content["kernels"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        found = str(error)
+        if isinstance(error, ValidationError):
+            found = ": ".join(first_problem(error))
         raise BundleError(
             f"cannot read {path}",
             wanted=f"an index of kernels, schema {SCHEMA}",
-            found=str(error),
+            found=found,
             hint="build the bundle again with --kernels",
         ) from error
 

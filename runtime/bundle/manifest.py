@@ -21,6 +21,7 @@ from lorair.runtime.bundle.files import (
     check_name,
     check_no_link,
     damaged,
+    first_problem,
     read_small,
 )
 from lorair.runtime.errors import BundleError
@@ -285,9 +286,8 @@ def _read_manifest(folder: Path) -> Manifest:
     except RecursionError:
         raise damaged(folder, f"a flat {MANIFEST}", "a deeply nested one") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(p) for p in first["loc"]) or "the top level"
-        raise damaged(folder, f"a manifest as in docs/bundle.md at {place}", first["msg"]) from None
+        place, problem = first_problem(error)
+        raise damaged(folder, f"a manifest as in docs/bundle.md at {place}", problem) from None
     if not is_its:
         raise damaged(folder, f"{MANIFEST} as it was built", "other content")
     return manifest

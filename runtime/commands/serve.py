@@ -33,6 +33,14 @@ def serve(
             envvar="LORAIR_TOKEN", help="The token that clients must send.", show_default=False
         ),
     ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Answer to this name too; may be repeated. Default: those of this machine; "
+            "with a token, any.",
+            show_default=False,
+        ),
+    ] = None,
     queue: Annotated[
         int, typer.Option(min=0, help="How many pictures may wait besides those in work.")
     ] = defaults.DEFAULT_QUEUE,
@@ -94,8 +102,9 @@ def serve(
     from lorair.runtime.system.machine import default_jobs
 
     limits = Settings(
-        queue, timeout, max_bytes, max_pixels, decode_timeout=decode_timeout, token=token
-    )
+        queue, timeout, max_bytes, max_pixels, decode_timeout=decode_timeout, token=token,
+        allowed_hosts=tuple(name.lower() for name in allowed_host or ()),
+    )  # fmt: skip
     _check_host(host, limits)
     if on_ray:
         from lorair.runtime.cluster.serve_command import serve_on_ray
@@ -115,7 +124,7 @@ def serve(
 
 
 def _check_host(host: str, limits: "Settings") -> None:
-    from lorair.runtime.serve.server import is_loopback
+    from lorair.runtime.serve.entry import is_loopback
 
     if limits.token is None and not is_loopback(host):
         raise OptionError(

@@ -15,7 +15,7 @@ from lorair.runtime.images.exif import PREFIX, without_orientation
 from lorair.runtime.images.formats import DEFAULT_QUALITY, Encoding, Format, check_format
 from lorair.runtime.images.metadata import PNG_COLOUR, PNG_TEXT
 from lorair.runtime.images.picture import Metadata, Picture, to_uint8
-from lorair.runtime.system.atomic import atomic_file
+from lorair.runtime.system.atomic import atomic_file, is_full
 
 _XMP_KEY: Final = b"XML:com.adobe.xmp"
 
@@ -40,7 +40,9 @@ def write(path: str | Path, picture: Picture, encoding: Encoding = Encoding()) -
     with atomic_file(file) as partial:
         try:
             _encoder(target, fitted)(partial, fitted, target, encoding)
-        except (ValueError, SyntaxError, RuntimeError, struct.error) as error:
+        except (OSError, ValueError, SyntaxError, RuntimeError, struct.error) as error:
+            if isinstance(error, OSError) and (error.errno is not None or is_full(file.parent)):
+                raise  # the place's fault, not the format's
             raise OutputError(
                 f"cannot write {file}",
                 found=str(error),

@@ -1,6 +1,6 @@
 """The paths of the server."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
@@ -12,6 +12,7 @@ from lorair.runtime.serve.body import FORM, PICTURES, read_picture
 from lorair.runtime.serve.metrics import MEDIA_TYPE, Metrics
 from lorair.runtime.serve.observe import Observed
 from lorair.runtime.serve.outcome import PatientResponse, outcome
+from lorair.runtime.serve.places import Place, Places
 from lorair.runtime.serve.schema import (
     MEDIA,
     ModelsReply,
@@ -27,7 +28,7 @@ from lorair.runtime.serve.work import Work
 from lorair.runtime.system.console import lorair_version
 
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
-_REFUSALS: Final = problems.answers(400, 401, 408, 413, 415, 422, 503)
+_REFUSALS: Final = problems.answers(400, 401, 403, 408, 413, 415, 421, 422, 503)
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
@@ -67,7 +68,7 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
 
     Args:
         service: does the work. Close it yourself, after the app has ended.
-        settings: token and limits; those of the service.
+        settings: names, token and limits; those of the service.
     """
     app = FastAPI(
         title="lorair",
@@ -86,46 +87,51 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
 
 
 def _add_pictures(app: FastAPI, service: Service, settings: Settings, metrics: Metrics) -> None:
-    tickets = _Tickets()
+    tickets, places = _Tickets(), Places(service.queue, settings)
 
-    async def place() -> Any:
-        with service.place():  # until the answer is sent
-            yield
+    async def find_place(request: Request) -> AsyncIterator[Place]:
+        with places.of(request.client.host if request.client else "") as place:
+            yield place  # until the answer is sent
+
+    its_place = Depends(find_place)
 
     @app.post("/v1/restore", response_class=Response, openapi_extra=_BODY,
-              responses={**_PICTURE, **_REFUSALS}, dependencies=[Depends(place)],
+              responses={**_PICTURE, **_REFUSALS},
               operation_id="restore", summary="Restore a picture")  # fmt: skip
-    async def restore(request: Request, query: Annotated[RestoreQuery, Query()]) -> Response:
+    async def restore(
+        request: Request,
+        query: Annotated[RestoreQuery, Query()],
+        place: Annotated[Place, its_place],
+    ) -> Response:
         wishes = query.wishes(service)
         with tickets.of(query.id) as ticket:
-            content = await read_picture(request, settings)
+            content = await read_picture(request, settings, place)
             work = ticket.work = service.restore(content, wishes)
             del content  # the work has it, until it runs or is dropped
             answer = await outcome(service.queue, work, settings.timeout, request)
         width, height = answer.file.size
         metrics.restored(answer.file.seconds, width * height)
         request.state.entry = {"pixels": width * height}
-        return _picture(answer, MEDIA[query.format], settings.patience)
+        return _picture(answer, MEDIA[query.format], place, settings.patience)
 
-    @app.post("/v1/route", openapi_extra=_BODY, responses=_REFUSALS,
-              dependencies=[Depends(place)], operation_id="route",
+    @app.post("/v1/route", openapi_extra=_BODY, responses=_REFUSALS, operation_id="route",
               summary="Ask what the router sees in a picture")  # fmt: skip
-    async def route(request: Request) -> RouteReply:
-        content = await read_picture(request, settings)
+    async def route(request: Request, place: Annotated[Place, its_place]) -> RouteReply:
+        content = await read_picture(request, settings, place)
         work = service.route(content)
         del content
         routed = await outcome(service.queue, work, settings.timeout, request)
         request.state.entry = {"pixels": routed.size[0] * routed.size[1]}
         return RouteReply.of(routed.route, routed.size, routed.notes)
 
-    @app.get("/v1/progress/{id}", responses=problems.answers(401, 422),
+    @app.get("/v1/progress/{id}", responses=problems.answers(401, 421, 422),
              operation_id="progress", summary="Ask how far a request is")  # fmt: skip
     async def progress(id: Annotated[RequestId, Path()]) -> ProgressReply:
         return tickets.progress(id, service)
 
 
 def _add_questions(app: FastAPI, service: Service, metrics: Metrics) -> None:
-    @app.get("/v1/models", responses=problems.answers(401), operation_id="models",
+    @app.get("/v1/models", responses=problems.answers(401, 421), operation_id="models",
              summary="Ask what is served")  # fmt: skip
     async def models() -> ModelsReply:
         return ModelsReply.of(service)
@@ -146,17 +152,17 @@ def _add_questions(app: FastAPI, service: Service, metrics: Metrics) -> None:
              response_class=Response,
              responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}},
                               "description": "Prometheus' text format."},
-                        **problems.answers(401)})  # fmt: skip
+                        **problems.answers(401, 421)})  # fmt: skip
     async def metrics_text() -> Response:
         return Response(metrics.text(), media_type=MEDIA_TYPE)
 
 
-def _picture(answer: Answer, media: str, patience: float) -> Response:
+def _picture(answer: Answer, media: str, place: Place, patience: float) -> Response:
     done = answer.file
     reply = RouteReply.of(done.route, done.size, done.notes)
     timing = ", ".join(f"{stage};dur={s * 1000:.1f}" for stage, s in done.seconds.items() if s)
     headers = {"X-Lorair-Route": reply.to_header(), "Server-Timing": timing}
-    return PatientResponse(answer.content, patience, headers, media)
+    return PatientResponse(answer.content, place, patience, headers, media)
 
 
 class _Ticket:

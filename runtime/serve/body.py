@@ -1,6 +1,5 @@
 """A picture out of a request, in memory, with limits on its size and its time."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 
@@ -9,6 +8,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from lorair.runtime.errors import RequestError
+from lorair.runtime.serve.places import Place
 from lorair.runtime.serve.schema import MEDIA
 from lorair.runtime.serve.settings import Settings
 
@@ -30,13 +30,18 @@ PICTURES: Final = (
 _OVERHEAD: Final = 10_000
 """Bytes of a form that are not the picture."""
 
+_SMALL: Final = 64 * 1024
+"""Bytes of a body that are held without a place."""
 
-async def read_picture(request: Request, settings: Settings) -> bytes:
-    """The bytes of a request's picture: the body, or the one file of a form.
 
-    A form's file name is not looked at.
+async def read_picture(request: Request, settings: Settings, place: Place) -> bytes:
+    """Return the bytes of a request's picture: the body, or the one file of a form.
+
+    A form's file name is not looked at. The place is taken when it has come, or more of it
+    than `_SMALL`: a client that sends next to nothing keeps nobody out.
 
     Raises:
+        BusyError: there is no place.
         RequestError: another content type, too long, too slow, or no form with one file.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -53,26 +58,34 @@ async def read_picture(request: Request, settings: Settings) -> bytes:
     if declared.isdecimal() and int(declared) > limit:
         raise _too_long(settings, f"{declared} bytes")
     try:
-        async with asyncio.timeout(settings.patience):
-            stream = _limited(request, settings, limit)
-            return await (_form(request, stream, limit) if kind == FORM else _raw(stream))
+        async with place.pace(min(settings.slack, settings.patience)):
+            stream = _limited(request, settings, limit, place)
+            content = await (_form(request, stream, limit) if kind == FORM else _raw(stream))
     except TimeoutError:
         raise RequestError(
             408,
             "the body came too slowly",
-            wanted=f"all of it within {settings.patience:g} s",
+            wanted=f"{settings.min_rate} bytes a second, and all of it within "
+            f"{settings.patience:g} s",
             found="less",
             hint="send a smaller picture, or over a faster line",
         ) from None
+    place.take()
+    return content
 
 
-async def _limited(request: Request, settings: Settings, limit: int) -> AsyncGenerator[bytes, None]:
-    """The body as it comes; ends at the limit."""
+async def _limited(
+    request: Request, settings: Settings, limit: int, place: Place
+) -> AsyncGenerator[bytes, None]:
+    """Yield the body as it comes; raise at the limit."""
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
             raise _too_long(settings, "more")
+        place.moved(len(chunk))
+        if size > _SMALL:
+            place.take()
         yield chunk
 
 
@@ -87,12 +100,11 @@ async def _form(request: Request, stream: AsyncGenerator[bytes, None], limit: in
         form = await parser.parse()
     except MultiPartException as error:
         raise _bad_form(error.message) from error
-    async with asyncio.timeout(None):
-        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        if len(files) != 1:
-            raise _bad_form("none")
-        content = await files[0].read()
-        await form.close()
+    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    if len(files) != 1:
+        raise _bad_form("none")
+    content = await files[0].read()
+    await form.close()
     return content
 
 

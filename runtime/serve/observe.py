@@ -1,7 +1,6 @@
-"""Around every request: who may, what is logged and counted, how a connection is left."""
+"""Around every request: what is logged and counted, and how a connection is left."""
 
 import asyncio
-import hmac
 import json
 import logging
 import time
@@ -11,7 +10,8 @@ from typing import Any, Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lorair.runtime.errors import BusyError, InternalError, RequestError
+from lorair.runtime.errors import BusyError, InternalError
+from lorair.runtime.serve.entry import refusal
 from lorair.runtime.serve.metrics import Metrics
 from lorair.runtime.serve.problems import problem
 from lorair.runtime.serve.settings import Settings
@@ -28,7 +28,6 @@ SECURITY: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
-_GUARDED: Final = ("/v1/", "/metrics")
 _QUIET: Final = ("/healthz", "/readyz", "/metrics", "/v1/progress/{id}")
 """Asked again and again; logged only when they fail."""
 
@@ -37,10 +36,10 @@ _HUNG_UP: Final = 499
 
 
 class Observed:
-    """The app with token, log, metrics and security headers.
+    """The app with who may enter, log, metrics and security headers.
 
     Args:
-        app: to wrap. settings: token and limits. metrics: to count in.
+        app: to wrap. settings: names, token and limits. metrics: to count in.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
@@ -54,7 +53,8 @@ class Observed:
         exchange = _Exchange(scope, receive, send, self._settings)
         start = time.perf_counter()
         try:
-            app = self._app if self._may(scope) else problem(_UNKNOWN)
+            refused = refusal(scope, self._settings)
+            app = self._app if refused is None else problem(refused)
             await app(scope, exchange.receive, exchange.send)
         except asyncio.CancelledError:  # the time to end in is over
             if not exchange.status:
@@ -68,14 +68,6 @@ class Observed:
         finally:
             self._note(scope, exchange, time.perf_counter() - start)
 
-    def _may(self, scope: Scope) -> bool:
-        token = self._settings.token
-        if token is None or not scope["path"].startswith(_GUARDED):
-            return True
-        scheme, _, shown = Headers(scope=scope).get("authorization", "").partition(" ")
-        same = hmac.compare_digest(shown.strip().encode(), token.encode())
-        return scheme.lower() == "bearer" and same
-
     def _note(self, scope: Scope, exchange: "_Exchange", seconds: float) -> None:
         """Count and log it: by the path's pattern, never by what a client put into it."""
         path = getattr(scope.get("route"), "path", "other")
@@ -88,15 +80,6 @@ class Observed:
         logger.info("request", extra={"entry": entry | scope.get("state", {}).get("entry", {})})
 
 
-_UNKNOWN: Final = RequestError(
-    401,
-    "no entry",
-    wanted="the server's token",
-    found="none, or another",
-    hint="send the header Authorization: Bearer TOKEN",
-)
-
-
 _CUT: Final = BusyError(
     "the server shut down before the picture was done", hint="try again", retry_after=10
 )
@@ -107,8 +90,8 @@ class _Exchange:
     """A request's messages, looked at as they pass.
 
     A client that is refused before its body has been read gets its answer only after the
-    rest was taken and dropped: many send all before they listen. Past the limits the
-    connection is closed.
+    rest was taken and dropped: many send all before they listen. Past the limits, and
+    where the body came too slowly already, the connection is closed.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, settings: Settings) -> None:
@@ -133,7 +116,7 @@ class _Exchange:
             headers = MutableHeaders(raw=message.setdefault("headers", []))
             headers.update(SECURITY)
             headers.setdefault("Cache-Control", "no-store")
-            if not self._ended and not self._asks_first:
+            if not self._ended and not self._asks_first and message["status"] != 408:
                 await self._drop_rest()
             if not self._ended:
                 headers["Connection"] = "close"

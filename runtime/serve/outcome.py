@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from lorair.runtime.errors import BusyError
+from lorair.runtime.serve.places import Place
 from lorair.runtime.serve.work import Work, WorkQueue
 
 T = TypeVar("T")
@@ -73,16 +74,22 @@ class PatientResponse(Response):
 
     Args:
         content: the picture's file.
+        place: of the request; it may go to another while a block is not taken.
         patience: seconds for a block.
         headers: beside the usual.
         media_type: of the content.
     """
 
     def __init__(
-        self, content: bytes, patience: float, headers: dict[str, str], media_type: str
+        self,
+        content: bytes,
+        place: Place,
+        patience: float,
+        headers: dict[str, str],
+        media_type: str,
     ) -> None:
         super().__init__(content, headers=headers, media_type=media_type)
-        self._patience = patience
+        self._place, self._patience = place, patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
@@ -93,5 +100,5 @@ class PatientResponse(Response):
             for place in range(0, len(body) or 1, _BLOCK):
                 block = {"body": bytes(body[place : place + _BLOCK])}
                 more = place + _BLOCK < len(body)
-                async with asyncio.timeout(self._patience):
+                async with self._place.pace(self._patience):
                     await send({"type": "http.response.body", "more_body": more, **block})

@@ -27,9 +27,11 @@ MEDIA_TYPE = "application/problem+json"
 _WORDS = {
     400: "The request is malformed.",
     401: "No token, or a wrong one.",
+    403: "A page of another site sent it.",
     408: "The body came too slowly.",
     413: "The body is too long.",
     415: "The body is no picture, by its content type.",
+    421: "The server does not answer to the name in `Host`.",
     422: "The picture or an option cannot be used.",
     503: "Busy, shutting down, out of time or memory; try again after `Retry-After` seconds.",
 }

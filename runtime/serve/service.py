@@ -1,8 +1,8 @@
 """Pictures in bytes, through a `Restorer`: limits, queue and workers, nothing of HTTP."""
 
-import threading
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from lorair.runtime import images
 from lorair.runtime.decoding.pool import AVAILABLE, Decoders
-from lorair.runtime.errors import BusyError, DiskFullError, LorairError, OptionError
+from lorair.runtime.errors import DiskFullError, LorairError, OptionError, OutputError
 from lorair.runtime.files import Decode, Handling, RestoredFile, read, restore_file
 from lorair.runtime.routing.gates import Gates, one_expert, parse_gates
 from lorair.runtime.routing.route import Route
 from lorair.runtime.serve.settings import Settings
 from lorair.runtime.serve.work import Work, WorkQueue
+from lorair.runtime.system.atomic import owned_folder
 from lorair.runtime.tiles import Tile
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 SOURCE: Final = "picture"
 """What the file is called that a request's picture is kept in."""
-
-_UPLOADS_A_PLACE: Final = 2
-"""Requests that may hold a body, for each place in work or in the queue."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +74,16 @@ class Service:
     def __init__(self, restorer: "Restorer", settings: Settings) -> None:
         self.restorer, self.settings = restorer, settings
         self._load()
+        temporary = ExitStack()
+        try:
+            self._folder = temporary.enter_context(owned_folder("lorair-serve-"))
+        except OSError as error:
+            raise _cannot_keep(error) from error
+        self._leave = weakref.finalize(self, temporary.close)  # at the latest when Python ends
         self.queue = WorkQueue(restorer.jobs, settings.queue)
         self._decoders: Decoders | None = None
         if settings.decode_timeout and AVAILABLE:
             self._decoders = Decoders(settings.decode_timeout, ready=restorer.jobs)
-        self._uploads = _UPLOADS_A_PLACE * (restorer.jobs + settings.queue)
-        self._held = 0
-        self._lock = threading.Lock()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -118,31 +119,6 @@ class Service:
         chosen = None if gates is None else parse_gates(gates, self.classes)
         return Wishes(encoding, chosen, tile)
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place for a request that is coming in; its body may be held within the block.
-
-        Raises:
-            BusyError: there is none, or the queue is full already.
-        """
-        self.queue.check_room()
-        with self._lock:
-            if self._held >= self._uploads:
-                wait = self.queue.retry_after()
-                raise BusyError(
-                    "the server is busy",
-                    wanted=f"at most {self._uploads} requests at once",
-                    found="more",
-                    hint=f"try again in {wait} s",
-                    retry_after=wait,
-                )
-            self._held += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._held -= 1
-
     def restore(self, content: bytes, wishes: Wishes) -> Work[Answer]:
         """Have a picture restored.
 
@@ -165,7 +141,7 @@ class Service:
             return self.restorer.route(pixels).with_gates(wishes.gates)
 
         def do(work: Work[Answer]) -> Answer:
-            with _kept(content) as source:
+            with self._kept(content) as source:
                 done = restore_file(
                     self.restorer, source, source.with_name(target), choose, handling,
                     go_on=work.go_on, progress=work.report,
@@ -179,7 +155,7 @@ class Service:
         """Have a picture routed; as `restore`."""
 
         def do(work: Work[Routed]) -> Routed:
-            with _kept(content) as source:
+            with self._kept(content) as source:
                 picture = read(source, self.settings.max_pixels, self._decode)
             work.go_on()
             height, width = picture.pixels.shape[:2]
@@ -197,7 +173,24 @@ class Service:
         all_done = self.queue.close(seconds)
         if self._decoders is not None:
             self._decoders.close()
+        self._leave()
         return all_done
+
+    @contextmanager
+    def _kept(self, content: bytes) -> Iterator[Path]:
+        """The picture as a file of a name that is ours, in a folder of its own."""
+        try:
+            with TemporaryDirectory(dir=self._folder) as name, _unnamed(Path(name)):
+                source = Path(name, SOURCE)
+                source.write_bytes(content)
+                yield source
+        except OutputError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and (cause.errno or isinstance(error, DiskFullError)):
+                raise _cannot_keep(cause) from error
+            raise  # the format cannot hold the picture
+        except OSError as error:
+            raise _cannot_keep(error) from error
 
     @property
     def _decode(self) -> Decode:
@@ -211,20 +204,12 @@ class Service:
             backend.load_restorer(one_expert(name, self.classes))
 
 
-@contextmanager
-def _kept(content: bytes) -> Iterator[Path]:
-    """The picture as a file of a name that is ours, in a folder of its own."""
-    try:
-        with TemporaryDirectory(prefix="lorair-serve-") as name, _unnamed(Path(name)):
-            source = Path(name, SOURCE)
-            source.write_bytes(content)
-            yield source
-    except OSError as error:
-        raise DiskFullError(
-            "cannot keep the picture while it is restored",
-            found=error.strerror or type(error).__name__,
-            hint="free some space on the server",
-        ) from error
+def _cannot_keep(error: OSError) -> DiskFullError:
+    return DiskFullError(
+        "cannot keep pictures while they are restored",
+        found=error.strerror or type(error).__name__,
+        hint="free some space on the server",
+    )
 
 
 @contextmanager

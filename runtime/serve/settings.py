@@ -1,5 +1,6 @@
 """What a server allows, and for how long."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,9 +23,13 @@ class Settings:
     max_bytes: of a request's body.
     max_pixels: of a picture.
     patience: seconds that a body may take to come, and a block of an answer to be taken.
+    min_rate: bytes a second of a body.
+    slack: seconds that a body may fall behind `min_rate`; a pause counts in full.
     decode_timeout: seconds that a picture may take to decode, in a process of its own;
     0 decodes in the server's process, without a limit.
     token: that every request under /v1 has to show; None for none.
+    allowed_hosts: names that the server answers to beside those of loopback; with a token,
+        none means any.
 
     Raises:
         OptionError: out of range.
@@ -35,8 +40,11 @@ class Settings:
     max_bytes: int = DEFAULT_MAX_BYTES
     max_pixels: int = DEFAULT_MAX_PIXELS
     patience: float = 30.0
+    min_rate: int = 16_000
+    slack: float = 10.0
     decode_timeout: float = DEFAULT_DECODE_TIMEOUT
     token: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -50,6 +58,13 @@ class Settings:
         for name, seconds in (("--timeout", self.timeout), ("patience", self.patience)):
             if not 0 < seconds < float("inf"):
                 raise OptionError(name, wanted="a number of seconds", found=f"{seconds:g}")
+        for name in self.allowed_hosts:
+            if not re.fullmatch(r"[0-9a-z_.-]+|[0-9a-f:.]+", name):
+                raise OptionError(
+                    "--allowed-host",
+                    wanted="a name in lower case, or an address, without a port",
+                    found=name or "nothing",
+                )
         if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
             raise OptionError("--token", wanted="printable ASCII", found="something else")
         if self.token is not None and (not self.token or " " in self.token):

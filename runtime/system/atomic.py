@@ -229,7 +229,7 @@ def remove_partials(paths: Iterable[Path]) -> int:
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:
-    kind = DiskFullError if error.errno in _FULL or _is_full(path.parent) else OutputError
+    kind = DiskFullError if error.errno in _FULL or is_full(path.parent) else OutputError
     return kind(
         f"cannot write {path}",
         found=error.strerror or str(error),
@@ -237,8 +237,8 @@ def _output_error(path: Path, error: OSError) -> OutputError:
     )
 
 
-def _is_full(folder: Path) -> bool:
-    """Libraries that write through C say of a full disk only that writing failed."""
+def is_full(folder: Path) -> bool:
+    """Whether no space is left; libraries that write through C say only that writing failed."""
     try:
         return shutil.disk_usage(folder).free == 0
     except OSError:

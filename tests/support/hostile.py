@@ -756,11 +756,14 @@ def _cut(name: str, whole: bytes, places: Iterable[int]) -> None:
         FILES[f"cut_at_{place}.{name}"] = lambda place=place: whole[:place]  # type: ignore[misc]
 
 
-for _ending, _kind in {"jpg": "JPEG", "tif": "TIFF"}.items() | {
-    (name.lower(), name) for name in ("PNG", "GIF", "WEBP", "BMP", "AVIF", "PPM")
-}:
+# A tuple: workers of pytest must collect the same names in the same order.
+for _kind in ("JPEG", "TIFF", "PNG", "GIF", "WEBP", "BMP", "AVIF", "PPM"):
     _whole = saved(_kind)
-    _cut(_ending, _whole, sorted({1, 4, 12, 20, 30, 33, 41, 60, len(_whole) // 2, len(_whole) - 1}))
+    _cut(
+        {"JPEG": "jpg", "TIFF": "tif"}.get(_kind, _kind.lower()),
+        _whole,
+        sorted({1, 4, 12, 20, 30, 33, 41, 60, len(_whole) // 2, len(_whole) - 1}),
+    )
 
 
 def cost(path: Path, action: Callable[[Path], object]) -> dict[str, object]:

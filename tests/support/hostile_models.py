@@ -220,8 +220,8 @@ _add(
     ),
 )
 _add("terminal.pth", lambda: _saved({"intro.conv.weight\x1b]0;owned\x07": torch.ones(1)}))
-_add("key.pickle", b"\x80\x02}" + b")q\0" + b"h\0h\0\x86q\0" * 60 + b"K\1s.")
-_add("deep_key.pickle", b"\x80\x02}" + b")" + b"\x85" * 500_000 + b"K\1s.")
+_add("key.pickle", b"\x80\x02})" + b"q\0h\0\x86" * 60 + b"K\1s.")
+_add("deep_key.pickle", b"\x80\x02})" + b"\x85" * 240_000 + b"K\1s.")
 _add("deep_list.pickle", b"\x80\x02" + b"](" * 300_000 + b"e" * 300_000 + b".")
 _add("memo.pickle", b"\x80\x02}r\xff\xff\xff\x7f.")
 _add("array.pickle", _call("builtins", "bytearray", b"\x8a\x05\0\0\0\0\x02\x85"))

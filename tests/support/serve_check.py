@@ -1,6 +1,6 @@
 """The long checks of `lorair-run serve`, against a real server: `make serve-check`.
 
-    python tests/support/serve_check.py load|fuzz|term BUNDLE [--seconds S] [--bodies N]
+    python tests/support/serve_check.py load|fuzz|term|wrk|slow BUNDLE [--seconds S] [--bodies N]
 
 Each ends with a line of JSON, and with exit code 1 if a promise was broken.
 """
@@ -22,6 +22,7 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import slow_clients
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -165,8 +166,7 @@ def check_load(bundle: str, seconds: float) -> bool:
     lengths, memory = asyncio.run(run_load(server, load, 64, seconds))
     code = server.end()
     half = memory[len(memory) // 2 :]
-    part = len(half) // 3
-    first, last = sorted(half[:part])[part // 2], sorted(half[-part:])[part // 2]
+    grown = growth(half)
     times = sorted(load.seconds)
     report = {
         "clients": 64, "seconds": seconds, **load.counts, "exit_code": code,
@@ -174,12 +174,83 @@ def check_load(bundle: str, seconds: float) -> bool:
         "p50_s": round(times[len(times) // 2], 2), "p99_s": round(times[len(times) * 99 // 100], 2),
         "queue_limit": queue, "queue_longest": max(lengths),
         "memory_mb": [round(m / 1e6) for m in (memory[0], half[0], half[-1], max(memory))],
-        "second_half_growth_percent": round(100 * (last / first - 1), 1),
+        "second_half_growth_percent": round(100 * grown, 1),
         "left": server.leftovers(),
     }  # fmt: skip
     print(json.dumps(report))
     fine = set(load.counts) <= {"right", "busy"} and load.counts["right"] > 0
-    return fine and max(lengths) <= queue and last < 1.03 * first and not code + len(report["left"])
+    return fine and max(lengths) <= queue and grown < 0.03 and not code + len(report["left"])
+
+
+def growth(memory: list[int]) -> float:
+    """From the first third to the last, by their medians."""
+    part = len(memory) // 3
+    first, last = sorted(memory[:part])[part // 2], sorted(memory[-part:])[part // 2]
+    return last / first - 1
+
+
+def check_wrk(bundle: str, seconds: float) -> bool:
+    server = Server(bundle)
+    memory = []
+
+    def watch() -> None:
+        memory.append(server.memory())
+        time.sleep(0.5)
+
+    counts = slow_clients.wrk(server.url, pictures()[3], seconds, watch)
+    code, half = server.end(), memory[len(memory) // 2 :]
+    report = {
+        "connections": 64, "seconds": seconds, **counts, "exit_code": code,
+        "memory_mb": [round(m / 1e6) for m in (memory[0], half[0], half[-1], max(memory))],
+        "second_half_growth_percent": round(100 * growth(half), 1), "left": server.leftovers(),
+    }  # fmt: skip
+    print(json.dumps(report))
+    fine = counts["right"] > 0 and not counts["other"] + counts["errors"]
+    return fine and growth(half) < 0.03 and not code + len(report["left"])
+
+
+async def ask_beside(slow: slow_clients.Slow, connections: int, load: Load, seconds: float) -> None:
+    """One normal client, ten times a second at most, beside these."""
+    attack = asyncio.create_task(slow.run(connections))
+    async with httpx.AsyncClient(base_url=load.url, timeout=120) as client:
+        work = True
+        while work:  # which the pictures are whose answers they will not take
+            await asyncio.sleep(5)
+            text = (await client.get("/metrics")).text
+            work = not re.search(r"^lorair_in_flight 0", text, re.M)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            await load.ask(client, sum(load.counts.values()) % len(load.pictures))
+            await asyncio.sleep(0.1)
+    attack.cancel()
+    await asyncio.wait([attack])
+
+
+def check_slow(bundle: str, seconds: float) -> bool:
+    """All from the address of the normal client."""
+    server, hashes, report, fine = Server(bundle), single_runs(bundle), {}, True
+    with Image.open(ROOT / "examples" / "rain.jpg") as image:
+        out = io.BytesIO()
+        image.save(out, "PNG")
+    kinds = {
+        "heads": (slow_clients.heads(server.url), 600),
+        "bodies": (slow_clients.bodies(server.url), 400),
+        "reads": (slow_clients.reads(server.url, out.getvalue()), 120),
+    }
+    before = server.memory()
+    for name, (slow, connections) in kinds.items():
+        load = Load(server.url, hashes)
+        asyncio.run(ask_beside(slow, connections, load, seconds))
+        times, asked = sorted(load.seconds), sum(load.counts.values())
+        report[name] = {
+            "connections": connections, "opened": slow.opened, "seconds": seconds, "asked": asked,
+            **load.counts, "p50_s": round(times[len(times) // 2], 2) if times else None,
+            "memory_mb": [round(before / 1e6), round(server.memory() / 1e6)],
+        }  # fmt: skip
+        fine = fine and load.counts["right"] >= 0.95 * asked > 0
+    code = server.end()
+    print(json.dumps({**report, "exit_code": code, "left": server.leftovers()}))
+    return fine and not code + len(server.leftovers())
 
 
 async def terminate(server: Server, load: Load) -> None:
@@ -287,13 +358,17 @@ def sorted_counts(counts: Counter[str]) -> dict[str, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("check", choices=("load", "fuzz", "term"))
+    parser.add_argument("check", choices=("load", "fuzz", "term", "wrk", "slow"))
     parser.add_argument("bundle")
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seconds", type=float, help="60; of wrk 30, of each slow kind 20")
     parser.add_argument("--bodies", type=int, default=10_000)
     asked = parser.parse_args()
     if asked.check == "load":
-        done = check_load(asked.bundle, asked.seconds)
+        done = check_load(asked.bundle, asked.seconds or 60)
+    elif asked.check == "wrk":
+        done = check_wrk(asked.bundle, asked.seconds or 30)
+    elif asked.check == "slow":
+        done = check_slow(asked.bundle, asked.seconds or 20)
     elif asked.check == "term":
         done = check_term(asked.bundle)
     else:

@@ -26,7 +26,8 @@ def make() -> Iterator[Callable[..., Made]]:
         restorer = StubRestorer(jobs)
         service = Service(restorer, limits)  # type: ignore[arg-type]
         made.append((restorer, service))
-        return TestClient(create_app(service, limits)), restorer, service
+        app = create_app(service, limits)
+        return TestClient(app, base_url="http://localhost"), restorer, service
 
     yield make
     for restorer, service in made:

@@ -19,7 +19,7 @@ from lorair.runtime.serve.app import create_app
 from lorair.runtime.serve.service import Service
 from lorair.runtime.serve.settings import Settings
 
-LIMITS = Settings(max_pixels=100_000, max_bytes=1_000_000)
+LIMITS = Settings(max_pixels=100_000, max_bytes=1_000_000, allowed_hosts=("testserver",))
 
 
 @pytest.fixture(scope="module")

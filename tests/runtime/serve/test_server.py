@@ -96,6 +96,33 @@ def test_the_time_to_end_in_is_kept(processes: list[Process]) -> None:
         assert "shut down before" in taken.result(60).json()["what"]
 
 
+def test_a_killed_servers_pictures_go_with_the_next(
+    processes: list[Process], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+    def pictures() -> int:
+        return len(list(tmp_path.rglob("picture")))
+
+    killed, living = Process(), Process()
+    processes += [killed, living]
+    with ThreadPoolExecutor(2) as pool:
+        lost, kept = pool.submit(killed.post), pool.submit(living.post)
+        assert killed.line() == living.line() == "began\n"
+        assert pictures() == 2
+        killed.process.kill()
+        killed.process.wait()
+        assert isinstance(lost.exception(60), httpx.TransportError)
+        processes.append(Process())
+        assert pictures() == 1
+        living.let_go()
+        assert kept.result(60).status_code == 200
+    for held in processes[1:]:
+        held.process.terminate()
+        assert held.process.wait(60) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_only_this_machine_without_a_token(lorair_run: Command) -> None:
     for host in ("0.0.0.0", "192.168.1.7", "::", "example.org"):
         done = lorair_run("serve", "--host", host, "-b", "nowhere")
@@ -117,8 +144,3 @@ def test_a_taken_port_is_an_error(lorair_run: Command) -> None:
         done = lorair_run("serve", "--port", taken.getsockname()[1], "-b", "nowhere")
     assert done.code == 2
     assert "choose another port" in done.error
-
-
-def test_loopback() -> None:
-    assert all(map(server.is_loopback, ("127.0.0.1", "127.1.2.3", "::1", "localhost")))
-    assert not any(map(server.is_loopback, ("0.0.0.0", "::", "10.0.0.1", "localhost.evil.org")))
