@@ -36,7 +36,7 @@ _WARP: Final = 32
 
 
 def parse_sms(text: str) -> tuple[int, ...]:
-    """`sm_80,sm_90`, `80,90` or `all` -> (80, 90).
+    """Return the compute capabilities in `sm_80,sm_90`, `80,90` or `all`, as 80 and 90.
 
     Raises:
         OptionError: a name is not one of `SMS`.

@@ -34,7 +34,7 @@ _EXPERTS = "weight, lora_A, lora_B, gates, bias"
 
 
 def bodies(target: Target, *, float32: bool) -> list[Any]:
-    """Every operator's body, as `onnx.FunctionProto`; all are standard ONNX.
+    """Return every operator's body, as `onnx.FunctionProto`; all are standard ONNX.
 
     Args:
         target: one of `TARGETS`.

@@ -14,7 +14,7 @@ Triton's default is about to change."""
 
 @dataclass(frozen=True)
 class ConvTile:
-    """Of a 1x1 convolution: m output channels by n pixels, k input channels a step.
+    """A tiling of a 1x1 convolution: m output channels by n pixels, k input channels a step.
 
     warps: of 32 threads, that share the work.
     stages: tiles in flight from memory while one is multiplied.
@@ -27,45 +27,45 @@ class ConvTile:
     stages: int
 
     def constants(self) -> dict[str, Any]:
-        """As the kernel names them."""
+        """Return the sides as the kernel names them."""
         return {"BLOCK_M": self.m, "BLOCK_N": self.n, "BLOCK_K": self.k}
 
     def programs(self, made: int, pixels: int) -> int:
-        """That a result of `made` channels by `pixels` takes."""
+        """Return how many programs a result of `made` channels by `pixels` takes."""
         return -(-made // self.m) * -(-pixels // self.n)
 
 
 @dataclass(frozen=True)
 class NormTile:
-    """Of NormScaleAdd: n pixels, k channels a step."""
+    """A tiling of NormScaleAdd: n pixels, k channels a step."""
 
     n: int
     k: int
     warps: int
 
     def constants(self) -> dict[str, Any]:
-        """As the kernel names them."""
+        """Return the sides as the kernel names them."""
         return {"BLOCK_N": self.n, "BLOCK_K": self.k}
 
     def programs(self, pixels: int) -> int:
-        """That a plane of `pixels` takes."""
+        """Return how many programs a plane of `pixels` takes."""
         return -(-pixels // self.n)
 
 
 @dataclass(frozen=True)
 class DepthwiseTile:
-    """Of the depthwise convolution: h x w pixels of one pair of channels."""
+    """A tiling of the depthwise convolution: h x w pixels of one pair of channels."""
 
     h: int
     w: int
     warps: int
 
     def constants(self) -> dict[str, Any]:
-        """As the kernel names them."""
+        """Return the sides as the kernel names them."""
         return {"BLOCK_H": self.h, "BLOCK_W": self.w}
 
     def programs(self, height: int, width: int) -> int:
-        """That a plane of one channel takes."""
+        """Return how many programs a plane of one channel takes."""
         return -(-height // self.h) * -(-width // self.w)
 
 
@@ -100,7 +100,7 @@ _MANY_PROGRAMS = 256
 
 
 def conv_tiles(element_size: int, *, norm: bool, gate: bool, scaled: bool) -> tuple[ConvTile, ...]:
-    """The tilings of a 1x1 convolution, most work first.
+    """Return the tilings of a 1x1 convolution, most work first.
 
     The first is the largest whose tiles, statistics and both halves stay in registers on
     every SM; the last has as many warps as its form needs for that (`docs/kernels.md`).
@@ -121,7 +121,7 @@ def conv_tiles(element_size: int, *, norm: bool, gate: bool, scaled: bool) -> tu
 def conv_tile(
     made: int, pixels: int, element_size: int, *, norm: bool, gate: bool, scaled: bool
 ) -> ConvTile:
-    """The tiling for a result of `made` channels (behind the gate) by `pixels` (of the batch).
+    """Return the tiling for `made` channels (behind the gate) by `pixels` (of the batch).
 
     The first that wastes no rows and makes enough programs; the last if none does.
     """

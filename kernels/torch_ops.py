@@ -73,7 +73,7 @@ def lora_moe_conv(
     groups: int,
     scale: float,
 ) -> Tensor:
-    """`LoRAMoEConv`: (B, in, H, W) -> (B, out, H', W'); the padding is the same on all sides."""
+    """Compute `LoRAMoEConv`: (B, in, H, W) -> (B, out, H', W'), with one padding all round."""
     if torch.compiler.is_exporting():
         inputs = (x, weight, lora_A, lora_B, gates) + (() if bias is None else (bias,))
         attributes = {
@@ -102,9 +102,9 @@ def norm_lora_moe_conv(
     scale: float,
     gate: bool = False,
 ) -> Tensor:
-    """`NormLoRAMoEConv`, or with `gate` `NormLoRAMoEConvGate`: (B, c, H, W) -> (B, out, H, W).
+    """Compute `NormLoRAMoEConv`, or with `gate` `NormLoRAMoEConvGate`.
 
-    With `gate` the result has out/2 channels.
+    (B, c, H, W) -> (B, out, H, W), with `gate` (B, out/2, H, W).
     """
     return _norm_lora_moe_conv(x, weight, lora_A, lora_B, gates, bias, lora_bias, scale, gate)
 
@@ -119,7 +119,7 @@ def lora_moe_depthwise_gate(
     *,
     scale: float,
 ) -> tuple[Tensor, Tensor]:
-    """`LoRAMoEDepthwiseGate`: (B, 2c, H, W) -> (B, c, H, W) and its mean (B, c, 1, 1)."""
+    """Compute `LoRAMoEDepthwiseGate`: (B, 2c, H, W) -> (B, c, H, W) and its mean (B, c, 1, 1)."""
     return _lora_moe_depthwise_gate(x, weight, lora_A, lora_B, gates, bias, scale)
 
 
@@ -135,7 +135,7 @@ def lora_moe_conv_add(
     scale: float,
     channel_scale: Tensor | None = None,
 ) -> Tensor:
-    """`LoRAMoEConvAdd`, or with channel_scale (B, c, 1, 1) `ScaleLoRAMoEConvAdd`.
+    """Compute `LoRAMoEConvAdd`, or with channel_scale (B, c, 1, 1) `ScaleLoRAMoEConvAdd`.
 
     (B, c, H, W) and residual (B, out, H, W) -> (B, out, H, W).
     """
@@ -145,7 +145,7 @@ def lora_moe_conv_add(
 
 
 def norm_scale_add(x: Tensor, channel_scale: Tensor, channel_shift: Tensor) -> Tensor:
-    """`NormScaleAdd`: (B, c, H, W) with scale and shift (B, c, 1, 1) -> (B, c, H, W)."""
+    """Compute `NormScaleAdd`: (B, c, H, W), scale and shift (B, c, 1, 1) -> (B, c, H, W)."""
     return _norm_scale_add(x, channel_scale, channel_shift)
 
 
@@ -156,7 +156,7 @@ def _by_triton(x: Tensor) -> bool:
 
 @cache
 def has_triton() -> bool:
-    """Whether the package triton is installed."""
+    """Return whether the package triton is installed."""
     return find_spec("triton") is not None
 
 

@@ -12,7 +12,7 @@ from lorair.kernels.spec import NORM_EPSILON
 def merge_experts(
     weight: Tensor, lora_A: Tensor, lora_B: Tensor, gates: Tensor, scale: float
 ) -> Tensor:
-    """The convolution kernel for given gates, in float32.
+    """Return the convolution kernel for given gates, in float32.
 
     `W = weight + scale * sum_e gates[e] * (lora_B[e] @ lora_A[e]).view(weight.shape)`.
     All experts at once: concatenated along the rank they are one matrix product.
@@ -41,7 +41,7 @@ def lora_moe_conv(
     groups: int,
     scale: float,
 ) -> Tensor:
-    """`LoRAMoEConv`: (B, in, H, W) -> (B, out, H', W')."""
+    """Compute `LoRAMoEConv`: (B, in, H, W) -> (B, out, H', W')."""
     merged = merge_experts(weight, lora_A, lora_B, gates, scale)
     return _conv(x, merged, bias, stride=stride, padding=padding, groups=groups)
 
@@ -57,7 +57,7 @@ def norm_lora_moe_conv(
     scale: float,
     gate: bool,
 ) -> Tensor:
-    """`NormLoRAMoEConv`, or with `gate` `NormLoRAMoEConvGate`."""
+    """Compute `NormLoRAMoEConv`, or with `gate` `NormLoRAMoEConvGate`."""
     merged = merge_experts(weight, lora_A, lora_B, gates, scale)
     shift = bias.float() + gates.float() @ lora_bias.float()
     out = _conv(channel_norm(x), merged, shift)
@@ -73,7 +73,7 @@ def lora_moe_depthwise_gate(
     bias: Tensor,
     scale: float,
 ) -> tuple[Tensor, Tensor]:
-    """`LoRAMoEDepthwiseGate`: (B, 2c, H, W) -> (B, c, H, W) and its mean (B, c, 1, 1)."""
+    """Compute `LoRAMoEDepthwiseGate`: (B, 2c, H, W) -> (B, c, H, W) and its mean (B, c, 1, 1)."""
     merged = merge_experts(weight, lora_A, lora_B, gates, scale)
     out = simple_gate(_conv(x, merged, bias, padding=1, groups=x.shape[1]))
     return out, global_mean(out)
@@ -90,18 +90,18 @@ def lora_moe_conv_add(
     channel_scale: Tensor | None,
     scale: float,
 ) -> Tensor:
-    """`LoRAMoEConvAdd`, or with channel_scale `ScaleLoRAMoEConvAdd`."""
+    """Compute `LoRAMoEConvAdd`, or with channel_scale `ScaleLoRAMoEConvAdd`."""
     merged = merge_experts(weight, lora_A, lora_B, gates, scale)
     return residual + _conv(x if channel_scale is None else x * channel_scale, merged, bias)
 
 
 def norm_scale_add(x: Tensor, channel_scale: Tensor, channel_shift: Tensor) -> Tensor:
-    """`NormScaleAdd`: (B, c, H, W) with scale and shift (B, c, 1, 1) -> (B, c, H, W)."""
+    """Compute `NormScaleAdd`: (B, c, H, W), scale and shift (B, c, 1, 1) -> (B, c, H, W)."""
     return x + (channel_norm(x) * channel_scale + channel_shift)
 
 
 def channel_norm(x: Tensor) -> Tensor:
-    """Each pixel's channels to mean 0 and variance 1; statistics in float32, x's dtype out."""
+    """Bring each pixel's channels to mean 0 and variance 1, in x's dtype from float32."""
     values = x.float()
     centred = values - values.mean(1, keepdim=True)
     variance = centred.square().mean(1, keepdim=True)
@@ -109,13 +109,13 @@ def channel_norm(x: Tensor) -> Tensor:
 
 
 def simple_gate(x: Tensor) -> Tensor:
-    """(B, 2c, H, W) -> (B, c, H, W): the first half of the channels times the second."""
+    """Multiply the channels' halves: (B, 2c, H, W) -> (B, c, H, W)."""
     first, second = x.chunk(2, dim=1)
     return first * second
 
 
 def global_mean(x: Tensor) -> Tensor:
-    """(B, c, H, W) -> (B, c, 1, 1), summed in float32: fp16 would overflow."""
+    """Average (B, c, H, W) to (B, c, 1, 1), summed in float32: fp16 would overflow."""
     return x.float().mean((2, 3), keepdim=True).to(x.dtype)
 
 

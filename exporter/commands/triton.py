@@ -27,7 +27,7 @@ def triton(
     as_json: console.JsonOption = False,
 ) -> None:
     """Write a model repository for NVIDIA's Triton Inference Server."""
-    require("onnx")
+    require("onnx", "onnxscript")
     from lorair.exporter.triton_server.repository import BACKENDS, parts, write
     from lorair.runtime.bundle.manifest import Bundle
 

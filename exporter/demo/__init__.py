@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def paths() -> tuple[Path, Path]:
-    """The weights' files: restoration network, router."""
+    """Return the weights' files: restoration network, router."""
     return _file("ir.safetensors"), _file("router.safetensors")
 
 

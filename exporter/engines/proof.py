@@ -3,7 +3,7 @@
 The network is strongly typed, so TensorRT computes in exactly these types or refuses to
 build. The rule:
 
-- fp32 bundle: every product is float32 (and TF32 is off, see `engine_worker`).
+- fp32 bundle: every product is float32 (and TF32 is off, see `worker.py`).
 - fp16 bundle: every product that the picture runs through is float16; a fused operator's
   kernel is of its tensors' type, but for the gates. Float32 by design are
   the restorer's products that only merge experts (they depend on weights and gates, never on
@@ -32,7 +32,7 @@ _NODE_OF: Final = "node_of_"
 
 
 def prove(network: Any, branch: Branch, precision: Precision) -> Proof:
-    """The types of a network's products.
+    """Return the types of a network's products.
 
     Args:
         network: an `INetworkDefinition`, parsed and strongly typed.

@@ -15,14 +15,14 @@ DEFAULT_MAX: Final = 1024
 
 @dataclass(frozen=True)
 class Size:
-    """In pixels, both sides at least 1."""
+    """A size in pixels, both sides at least 1."""
 
     height: int
     width: int
 
     @classmethod
     def parse(cls, option: str, text: str) -> "Size":
-        """`HxW` to a size. Raises OptionError naming the option."""
+        """Return the size that `HxW` says. Raises OptionError naming the option."""
         digits = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", text.lower())
         if digits is None:
             raise OptionError(
@@ -36,7 +36,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of pictures, and how many at once.
+    """The sizes of pictures that an engine takes, and how many at once.
 
     min, opt, max: sides are multiples of the network's stride; None is a default that fits
         the others.
@@ -49,7 +49,7 @@ class Sizes:
     batch: int = 1
 
     def profiles(self, model: ModelInfo) -> dict[Branch, dict[str, Range]]:
-        """The shapes of each branch's inputs that are not fixed.
+        """Return the shapes of each branch's inputs that are not fixed.
 
         Raises:
             OptionError: a side is no multiple of the stride, or the sizes do not ascend.
@@ -64,7 +64,7 @@ class Sizes:
         return Range(min=(1, *shape), opt=(self.batch, *shape), max=(self.batch, *shape))
 
     def range(self, stride: int) -> Range:
-        """The shapes of the restorer's image.
+        """Return the shapes of the restorer's image.
 
         Raises:
             OptionError: a side is no multiple of the stride, or the sizes do not ascend.

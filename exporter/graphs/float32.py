@@ -17,7 +17,7 @@ from lorair.runtime.bundle.manifest import RESTORER, ROUTER, Bundle
 
 
 def float32_bundle(bundle: Bundle, folder: Path) -> Bundle:
-    """A bundle of the two portable graphs alone, in float32.
+    """Return a bundle of the two portable graphs alone, in float32.
 
     Args:
         bundle: of any precision; a float32 one's files are used where they are.

@@ -21,7 +21,7 @@ _KEPT: Final = "kept"
 
 
 def inlined(graph: Path, target: Target, *, plugin: bool = False) -> onnx.ModelProto:
-    """A graph with each operator's body for one target in its place; weights stay outside.
+    """Return a graph with each operator's body in its place; weights stay outside.
 
     Args:
         graph: of the exporter, its functions for whatever target.
@@ -33,7 +33,7 @@ def inlined(graph: Path, target: Target, *, plugin: bool = False) -> onnx.ModelP
 
 
 def inline(model: onnx.ModelProto, target: Target, *, plugin: bool = False) -> onnx.ModelProto:
-    """The same for a graph that is loaded; it may be changed."""
+    """Do the same for a graph that is loaded, which may be changed."""
     if model.functions:
         is_float32 = model.graph.initializer[0].data_type == onnx.TensorProto.FLOAT
         del model.functions[:]
@@ -74,7 +74,7 @@ def _release(model: onnx.ModelProto, kept: list[str]) -> None:
 
 
 def has_kernel(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Whether a fused kernel computes this node.
+    """Return whether a fused kernel computes this node.
 
     Args:
         node: of a graph.

@@ -61,7 +61,7 @@ def expose_means(graph: onnx.GraphProto, width: int, *, is_float32: bool) -> Non
     _rewire(nodes, {node.output[1]: f"tiles/mean{i}" for i, node in enumerate(pools)})
     del graph.node[:]
     graph.node.extend(nodes)
-    _add_ends(graph, sum(channels))
+    _add_inputs_and_output(graph, sum(channels))
 
 
 def _first_nodes(levels: list[int], pools: int) -> Iterator[onnx.NodeProto]:
@@ -97,7 +97,7 @@ def _rewire(nodes: list[onnx.NodeProto], names: dict[str, str]) -> None:
             node.input[i] = names.get(name, name)
 
 
-def _add_ends(graph: onnx.GraphProto, means: int) -> None:
+def _add_inputs_and_output(graph: onnx.GraphProto, means: int) -> None:
     inputs: list[tuple[str, int, list[int]]] = [
         ("own_start", TensorProto.INT64, [2]),
         ("own_end", TensorProto.INT64, [2]),

@@ -168,12 +168,12 @@ class ModelConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """As nested plain values, for manifests and `--json`."""
+        """Return nested plain values, for manifests and `--json`."""
         return asdict(self)
 
 
 def default_classes(experts: int, *, setting1: bool) -> tuple[str, ...]:
-    """Names for the experts where the user gave none.
+    """Return names for the experts where the user gave none.
 
     Setting I's names are used only for a network of exactly its shape: a wrong name
     misleads more than a plain number.

@@ -27,7 +27,7 @@ from lorair.exporter.model.restoration import (
 
 
 def fold(net: RestorationNet) -> RestorationNet:
-    """A copy of the network in the form that is exported; `net` is left as it is.
+    """Return a copy of the network in the form that is exported.
 
     Args:
         net: in float32, as loaded.

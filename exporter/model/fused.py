@@ -46,7 +46,7 @@ class NormConv(_Experts):
         self.gate = gate
 
     def forward(self, x: Tensor, gates: Tensor) -> Tensor:
-        """(B, c, H, W) -> (B, out, H, W), or half of out with `gate`."""
+        """Map (B, c, H, W) to (B, out, H, W), or to half of out with `gate`."""
         weights = self.weights(gates)
         return norm_lora_moe_conv(x, *weights, self.lora_bias, scale=LORA_SCALE, gate=self.gate)
 
@@ -55,7 +55,7 @@ class DepthwiseGate(_Experts):
     """Depthwise 3x3, SimpleGate, pooled mean."""
 
     def forward(self, x: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 2c, H, W) -> (B, c, H, W) and (B, c, 1, 1)."""
+        """Map (B, 2c, H, W) to (B, c, H, W) and (B, c, 1, 1)."""
         return lora_moe_depthwise_gate(x, *self.weights(gates), scale=LORA_SCALE)
 
 
@@ -65,7 +65,7 @@ class ConvAdd(_Experts):
     def forward(
         self, x: Tensor, gates: Tensor, residual: Tensor, channel_scale: Tensor | None = None
     ) -> Tensor:
-        """(B, c, H, W), channel_scale (B, c, 1, 1) -> the residual's shape."""
+        """Map (B, c, H, W), channel_scale (B, c, 1, 1) to the residual's shape."""
         return lora_moe_conv_add(
             x, *self.weights(gates), residual, scale=LORA_SCALE, channel_scale=channel_scale
         )
@@ -89,7 +89,7 @@ class FusedBlock(nn.Module):
         self.conv4, self.conv5 = conv4, conv5
 
     def forward(self, x: Tensor, gates: Tensor) -> Tensor:
-        """(B, c, H, W) -> the same."""
+        """Map (B, c, H, W) to the same."""
         u, mean = self.conv2(self.conv1(x, gates), gates)
         y: Tensor = self.conv3(u, gates, x, self.sca["1"](mean, gates))
         out: Tensor = self.conv5(self.conv4(y, gates), gates, y)
@@ -111,7 +111,7 @@ class FusedStage(nn.Module):
         self.scale, self.shift = nn.Parameter(scale), nn.Parameter(shift)
 
     def forward(self, x: Tensor, d: Tensor, gates: Tensor) -> Tensor:
-        """(B, c, H, W) and d (B, prior, 1, 1) -> (B, c, H, W)."""
+        """Map (B, c, H, W) and d (B, prior, 1, 1) to (B, c, H, W)."""
         m = self.conv2(F.gelu(self.conv1(d, gates)), gates)
         m = torch.sigmoid(self.conv4(F.relu(self.conv3(m, gates)), gates))
         x = norm_scale_add(x, m * self.scale, m * self.shift)

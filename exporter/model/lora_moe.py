@@ -8,7 +8,7 @@ from lorair.kernels.torch_ops import lora_moe_conv
 
 
 def gates_from_logits(logits: Tensor, top_k: int) -> Tensor:
-    """Softmax over the top_k largest logits; every other gate is exactly 0.
+    """Return the softmax over the top_k largest logits; every other gate is exactly 0.
 
     Args:
         logits: (B, E) float.
@@ -56,7 +56,7 @@ class LoRAMoEConv2d(nn.Module):
         self.stride, self.padding, self.groups = stride, padding, groups
 
     def forward(self, x: Tensor, gates: Tensor) -> Tensor:
-        """(B, in, H, W) with gates (E) or (B, E) -> (B, out, H', W'), x's dtype."""
+        """Map (B, in, H, W), gates (E) or (B, E), to (B, out, H', W') in x's dtype."""
         return lora_moe_conv(
             x,
             self.conv.weight,

@@ -27,7 +27,7 @@ class LayerNorm2d(nn.Module):
         self.bias = nn.Parameter(zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, c, H, W) -> the same."""
+        """Map (B, c, H, W) to the same."""
         normed = channel_norm(x.float())
         return (normed * self.weight[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
@@ -51,7 +51,7 @@ class NAFBlock(nn.Module):
         self.gamma = nn.Parameter(zeros(1, c, 1, 1))
 
     def forward(self, x: Tensor, gates: Tensor) -> Tensor:
-        """(B, c, H, W) -> the same."""
+        """Map (B, c, H, W) to the same."""
         u = simple_gate(self.conv2(self.conv1(self.norm1(x), gates), gates))
         u = u * self.sca["1"](global_mean(u), gates)
         y = x + self.conv3(u, gates) * self.beta
@@ -74,12 +74,12 @@ class ModulatedStage(nn.Module):
         self.beta = nn.Parameter(zeros(1, c, 1, 1))
 
     def modulation(self, d: Tensor, gates: Tensor) -> Tensor:
-        """Embedded prior (B, prior, 1, 1) -> channel weights (B, c, 1, 1) in [0, 1]."""
+        """Map the embedded prior (B, prior, 1, 1) to channel weights (B, c, 1, 1) in [0, 1]."""
         m = self.conv2(F.gelu(self.conv1(d, gates)), gates)
         return self.conv4(F.relu(self.conv3(m, gates)), gates).sigmoid()
 
     def forward(self, x: Tensor, d: Tensor, gates: Tensor) -> Tensor:
-        """(B, c, H, W) and d (B, prior, 1, 1) -> (B, c, H, W)."""
+        """Map (B, c, H, W) and d (B, prior, 1, 1) to (B, c, H, W)."""
         x = x + self.beta * (self.norm(x) * self.modulation(d, gates))
         for block in self.blocks:
             x = block(x, gates)
@@ -94,7 +94,7 @@ class PlainStage(nn.Module):
         self.blocks = nn.ModuleList(NAFBlock(channels, conv) for _ in range(blocks))
 
     def forward(self, x: Tensor, gates: Tensor) -> Tensor:
-        """(B, c, H, W) -> the same."""
+        """Map (B, c, H, W) to the same."""
         for block in self.blocks:
             x = block(x, gates)
         return x
@@ -107,15 +107,15 @@ class Upsampling(nn.ModuleList):
         super().__init__([conv, nn.PixelShuffle(2)])
 
     def forward(self, x: Tensor, gates: Tensor) -> Tensor:
-        """(B, c, H, W) -> (B, c/2, 2H, 2W)."""
+        """Map (B, c, H, W) to (B, c/2, 2H, 2W)."""
         conv, shuffle = self
         return shuffle(conv(x, gates))
 
 
 class RestorationNet(nn.Module):
-    """image, prior, gates -> restored image.
+    """The network from image, prior and gates to the restored image.
 
-    Under `.half()` weights and activations are float16; the picture's ends, LN's
+    Under `.half()` weights and activations are float16; image and result, LN's
     statistics, the pooled means and the merging of experts stay float32.
     """
 
@@ -176,7 +176,7 @@ class RestorationNet(nn.Module):
         return self.ending(x, gates).float() + image
 
     def restore(self, image: Tensor, prior: Tensor, gates: Tensor) -> Tensor:
-        """`forward` for any size: zero-padded right and bottom, cropped back."""
+        """Restore a picture of any size: zero-padded right and bottom, cropped back."""
         height, width = image.shape[2:]
         padding = (0, -width % self.stride, 0, -height % self.stride)
         padded = F.pad(image, padding)

@@ -27,7 +27,7 @@ class Embeddings(nn.Module):
         self.position_embedding = nn.Embedding(config.tokens, config.hidden)
 
     def forward(self, views: Tensor) -> Tensor:
-        """(N, 3, S, S) -> (N, tokens, hidden)."""
+        """Map (N, 3, S, S) to (N, tokens, hidden)."""
         patches = self.patch_embedding(views).flatten(2).transpose(1, 2)
         token = self.class_embedding.expand(patches.shape[0], 1, -1)
         return torch.cat([token, patches], dim=1) + self.position_embedding.weight
@@ -48,7 +48,7 @@ class Attention(nn.Module):
         return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, tokens, hidden) -> the same."""
+        """Map (N, tokens, hidden) to the same."""
         q, k, v = self._split(self.q_proj(x)), self._split(self.k_proj(x)), self.v_proj(x)
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
         weights = scores.float().softmax(dim=-1).to(x.dtype)
@@ -65,7 +65,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(config.mlp, config.hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, tokens, hidden) -> the same."""
+        """Map (N, tokens, hidden) to the same."""
         h = self.fc1(x)
         return self.fc2(h * (1.702 * h).sigmoid())
 
@@ -81,7 +81,7 @@ class EncoderLayer(nn.Module):
         self.layer_norm2 = nn.LayerNorm(config.hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, tokens, hidden) -> the same."""
+        """Map (N, tokens, hidden) to the same."""
         x = x + self.self_attn(self.layer_norm1(x))
         return x + self.mlp(self.layer_norm2(x))
 
@@ -94,7 +94,7 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, tokens, hidden) -> the same."""
+        """Map (N, tokens, hidden) to the same."""
         for layer in self.layers:
             x = layer(x)
         return x
@@ -111,7 +111,7 @@ class VisionModel(nn.Module):
         self.post_layernorm = nn.LayerNorm(config.hidden)
 
     def forward(self, views: Tensor) -> Tensor:
-        """(N, 3, S, S) -> (N, hidden)."""
+        """Map (N, 3, S, S) to (N, hidden)."""
         tokens = self.encoder(self.pre_layrnorm(self.embeddings(views)))
         out: Tensor = self.post_layernorm(tokens[:, 0])
         return out
@@ -126,13 +126,13 @@ class VisionTower(nn.Module):
         self.visual_projection = nn.Linear(config.hidden, config.projection, bias=False)
 
     def forward(self, views: Tensor) -> Tensor:
-        """(N, 3, S, S) -> (N, projection)."""
+        """Map (N, 3, S, S) to (N, projection)."""
         out: Tensor = self.visual_projection(self.vision_model(views))
         return out
 
 
 class Router(nn.Module):
-    """views -> logits, prior, gates.
+    """The network from views to logits, prior and gates.
 
     Under `.half()` the tower is float16; the extractor and the head, which are small and
     decide the route, stay float32.
@@ -150,7 +150,7 @@ class Router(nn.Module):
         self.cls_head = nn.Linear(width // 2, config.num_classes)
 
     def half(self) -> "Router":
-        """The tower in float16, in place."""
+        """Make the tower float16, in place."""
         self.clip_model.half()
         return self
 

@@ -7,7 +7,7 @@ NAMES = ("astronaut.jpg", "coffee.jpg", "chelsea.jpg")
 
 
 def paths() -> list[Path]:
-    """The photographs' files."""
+    """Return the photographs' files."""
     out = []
     for name in NAMES:
         with as_file(files(__name__) / name) as path:

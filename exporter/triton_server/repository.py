@@ -158,11 +158,11 @@ def write(repository: list[Part], output: Path, *, force: bool = False) -> list[
         _check_free(folders)
     # All are complete before the first is renamed; the stack renames the ensemble's last.
     with ExitStack() as stack:
-        for part, folder in reversed(list(zip(repository, folders, strict=True))):
-            unfinished = stack.enter_context(atomic_folder(folder))
-            (unfinished / VERSION).mkdir()
-            (unfinished / CONFIG).write_text(render(part.config), "utf-8")
-            part.fill(unfinished)
+        unfinished = [stack.enter_context(atomic_folder(folder)) for folder in reversed(folders)]
+        for part, folder in zip(repository, reversed(unfinished), strict=True):
+            (folder / VERSION).mkdir()
+            (folder / CONFIG).write_text(render(part.config), "utf-8")
+            part.fill(folder)
     return folders
 
 

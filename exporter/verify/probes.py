@@ -18,7 +18,7 @@ Picture = npt.NDArray[Any]
 
 
 def probes(photographs: Sequence[Path], count: int) -> Iterator[npt.NDArray[np.uint8]]:
-    """`count` pictures (H, W, 3) uint8: every photograph with every flaw, over and over.
+    """Yield `count` pictures (H, W, 3) uint8: every photograph with every flaw, repeatedly.
 
     The same photographs give the same pictures.
     """

@@ -1,4 +1,4 @@
-"""How near a network's values come to the end of float16."""
+"""How near a network's values come to the largest of float16."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +11,7 @@ from lorair.runtime.backends import Branch
 FLOAT16_MAX: Final = 65504.0
 
 MARGIN: Final = 4.0
-"""Least factor between a value and float16's end that raises no warning: two bits. Other
+"""Least factor between a value and the largest float16 that raises no warning: two bits. Other
 pictures and other routes have larger values than those that were tried."""
 
 Measure = Callable[[Inputs], dict[str, Statistics]]
@@ -33,7 +33,7 @@ class Range:
 
     @property
     def factor(self) -> float | None:
-        """What is left to float16's end, as a factor; below 1 it overflows. None for zero."""
+        """The factor up to the largest float16; below 1 it overflows. None for zero."""
         if self.largest is None:
             return 0.0
         return FLOAT16_MAX / self.largest if self.largest else None
@@ -49,7 +49,7 @@ class Range:
         return self.factor is not None and self.factor < 1
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; `bits` are factors of two."""
+        """Return plain values; `bits` are factors of two."""
         bits = math.log2(self.factor) if self.factor else None
         return {**asdict(self), "factor": self.factor, "bits": bits}
 
@@ -60,7 +60,7 @@ def audit(
     measure: Measure,
     inputs: Iterable[tuple[str, Inputs]],
 ) -> list[Range]:
-    """The range of every node of a branch, the largest first.
+    """Return the range of every node of a branch, the largest first.
 
     Args:
         branch: of the bundle.
@@ -85,5 +85,5 @@ def _range(
 
 
 def magnitude(one: Range) -> float:
-    """For sorting: infinite if it is not finite."""
+    """Return the largest value for sorting, infinite if it is not finite."""
     return math.inf if one.largest is None else one.largest

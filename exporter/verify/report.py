@@ -37,7 +37,7 @@ class Verdict:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return plain values."""
         return {
             "name": self.name,
             "description": self.description,
@@ -74,7 +74,7 @@ class Report:
         return not self.overflows and all(v.violation is None for v in self.verdicts)
 
     def to_dict(self) -> dict[str, Any]:
-        """As docs/verify.md describes it."""
+        """Return plain values as docs/verify.md describes them."""
         ranges = None
         if self.ranges is not None:
             nodes = [one.to_dict() for one in self.ranges]

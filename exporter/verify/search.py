@@ -115,7 +115,7 @@ def differences(
 
 
 def block_of(node: str) -> str:
-    """`encoders.3.blocks.7` for `encoders.3.blocks.7.conv1/NormLoRAMoEConv`; "" outside."""
+    """Return the block that a node is in, `encoders.3.blocks.7`; "" outside of all."""
     path, slash, _ = node.rpartition("/")
     match = _BLOCK.match(path)
     return match[1] if slash and match else ""

@@ -56,7 +56,7 @@ class Statistics:
 
 
 def values(graph: Path) -> list[Value]:
-    """Every floating-point value that a portable graph computes, in the network's order."""
+    """Return every floating-point value that a portable graph computes, in its order."""
     model = onnx.load(graph, load_external_data=False).graph
     types = {v.name: v.type.tensor_type.elem_type for v in (*model.value_info, *model.output)}
     wanted = {TensorProto.FLOAT, TensorProto.FLOAT16}
@@ -94,14 +94,14 @@ class Watched:
         _copy_weights(self._model, graph.parent, folder)
 
     def fetch(self, names: Sequence[str], inputs: Inputs) -> dict[str, npt.NDArray[Any]]:
-        """The named values in float32, for these inputs of the branch."""
+        """Return the named values in float32, for these inputs of the branch."""
         model = self._copy()
         _bind_gates(model.graph, inputs)
         _append_outputs(model.graph, names)
         return self._open(model, names)(inputs)
 
     def statistics(self, wanted: Sequence[Value]) -> Callable[[Inputs], dict[str, Statistics]]:
-        """What computes the statistics of values by name; the values never leave the backend."""
+        """Return what computes statistics by name; the values never leave the backend."""
         model = self._copy()
         _append_statistics(model.graph, {value.name for value in wanted})
         names = [output.name for output in model.graph.output]

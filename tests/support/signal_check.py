@@ -17,7 +17,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,13 +52,11 @@ class Command:
     """One of the commands, in a folder of its own.
 
     argv: with `{out}` for the new output place. codes: that it may end with after the signal.
-    whole: whether what is at the output place may be there if the command was stopped, given
-    what an undisturbed run leaves.
+    wanted: what an undisturbed run leaves, and how long it takes.
     """
 
     name: str
     argv: tuple[str, ...]
-    whole: Callable[[Files, Files], bool]
     codes: tuple[int, ...] = STOPPED
     limit: float = LIMIT
     wanted: Files = field(default_factory=dict)
@@ -142,7 +139,7 @@ def judge(command: Command, code: int, seconds: float, found: Files, temp: Files
     else:
         if code not in command.codes:
             faults.append(f"exit code {code}")
-        if not command.whole(found, command.wanted):
+        if not is_whole(found, command.wanted):
             faults.append(f"at the output place: {sorted(found)}")
     if seconds > command.limit:
         faults.append(f"{seconds:.1f} seconds")
@@ -164,12 +161,9 @@ def ask(process: "subprocess.Popen[bytes]") -> None:
         process.stdout.read()
 
 
-def some_of(found: Files, wanted: Files) -> bool:
-    return found.items() <= wanted.items()
-
-
-def none(found: Files, wanted: Files) -> bool:
-    return not found
+def is_whole(found: Files, wanted: Files) -> bool:
+    """Nothing, some of the very pictures, or all that there should be: it had just ended."""
+    return found.items() <= wanted.items() or found.keys() == wanted.keys()
 
 
 def commands(bundle: str, folder: Path) -> list[Command]:
@@ -184,12 +178,12 @@ def commands(bundle: str, folder: Path) -> list[Command]:
     lorair_run, lorair_export = str(BIN / "lorair-run"), str(BIN / "lorair-export")
     given = ("--bundle", bundle)
     return [
-        Command("infer", (lorair_run, "infer", str(pictures), "-o", "{out}", *given), some_of),
-        Command("build", (lorair_export, "build", "-o", "{out}/bundle"), none),
-        Command("video", (lorair_run, "video", str(video), "-o", "{out}/video.mkv", *given), none),
+        Command("infer", (lorair_run, "infer", str(pictures), "-o", "{out}", *given)),
+        Command("build", (lorair_export, "build", "-o", "{out}/bundle")),
+        Command("video", (lorair_run, "video", str(video), "-o", "{out}/video.mkv", *given)),
         Command(
             "serve", (lorair_run, "serve", "--port", "0", "--grace", str(GRACE), *given),
-            none, codes=(0, *STOPPED), limit=GRACE,
+            codes=(0, *STOPPED), limit=GRACE,
         ),
     ]  # fmt: skip
 
