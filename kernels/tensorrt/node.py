@@ -1,6 +1,6 @@
 """A node of a TensorRT network that launches compiled kernels: all of it that is plain Python.
 
-`trt_plugin.py` joins it with TensorRT's base classes. Under a captured CUDA graph no Python
+`plugin.py` joins it with TensorRT's base classes. Under a captured CUDA graph no Python
 runs: TensorRT calls `enqueue` while the graph is captured, and `enqueue` only launches.
 """
 

@@ -55,7 +55,7 @@ def open_tensorrt(
         bundle: with engines that fit this GPU and library.
         flavour: whose engines.
         gpu: to run on; None for the first, with a stream of its own.
-        plugins: whether `kernels.trt_plugin.register` was called: else engines with
+        plugins: whether `kernels.tensorrt.plugin.register` was called: else engines with
             plugins do not fit.
 
     Raises:

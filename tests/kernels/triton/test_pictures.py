@@ -78,7 +78,7 @@ def kernels(pixel: torch.dtype = torch.uint8) -> PictureKernels:
 
 
 def of(pixels: Any) -> Any:
-    return runtime_kernels.Picture(pixels, *pixels.shape[:2])
+    return runtime_kernels.DevicePicture(pixels, *pixels.shape[:2])
 
 
 def made_views(pixels: Picture, side: int) -> npt.NDArray[np.generic]:
