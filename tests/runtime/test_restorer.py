@@ -159,7 +159,8 @@ def test_unknown_backend_and_threads(tiny_bundle: Path) -> None:
             Restorer.open(tiny_bundle, threads=threads)
     restorer = Restorer.open(tiny_bundle, backend="onnxruntime", threads=1)
     assert "1 threads" in restorer.backend.description
-    session, _ = vars(restorer.backend)["_restorers"].get(np.ones(3, np.float32))
+    graph, _ = vars(restorer.backend)["_restorers"].get(np.ones(3, np.float32))
+    session = vars(graph)["_session"]
     assert session.get_session_options().intra_op_num_threads == 1
 
 

@@ -12,6 +12,7 @@ from fake_tensorrt import FakeTensorRT
 from simulated_gpu import SimulatedGpu, compiled_pictures
 
 from lorair import Restorer
+from lorair.runtime.backends import select
 from lorair.runtime.backends import tensorrt as backend_module
 from lorair.runtime.backends.tensorrt import open_tensorrt
 from lorair.runtime.bundle.engines import GRAPHS, Depends, Range
@@ -63,7 +64,7 @@ def test_the_whole_walk(
     rtx: FakeTensorRT, gpu: SimulatedGpu, with_kernels: Bundle, photo: Any
 ) -> None:
     pixels = np.ascontiguousarray(photo[:41, :60])
-    wanted = Restorer.open(with_kernels.path, "onnxruntime").restore(pixels)
+    wanted = Restorer(with_kernels, select("onnxruntime", with_kernels)).restore(pixels)
     restorer = Restorer(with_kernels, open_tensorrt(with_kernels, "tensorrt-rtx", gpu))
     assert "the whole walk on a simulated GPU" in restorer.backend.description
     for _ in range(3):
