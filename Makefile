@@ -3,21 +3,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUNDLE := .build/lorair-bundle
+SHIPPED := runtime/bundle/default
 PHOTO := examples/rain.jpg
 # Only the order: the tests' own seeds stay.
 SHUFFLE := $(if $(ORDER),-p randomly --randomly-dont-reset-seed $(if $(SEED),--randomly-seed=$(SEED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts unit kernels gpu-check serve-check signal-check scale-check fuzz bench bench-quick numbers clean
+.PHONY: help demo test lint format types contracts unit kernels gpu-check serve-check signal-check scale-check fuzz bench bench-quick default-bundle dist numbers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/export  ## build the default bundle and restore an example photo
-	@$(BIN)/lorair-export build -o $(BUNDLE)
-	@$(BIN)/lorair-run infer $(PHOTO) --bundle $(BUNDLE) -o .build/rain.restored.png --compare
+demo: $(VENV)/cpu  ## restore an example photo with the default model, without PyTorch
+	@$(BIN)/lorair-run infer $(PHOTO) --bundle default -o .build/rain.restored.png --compare
 	@echo "Restored: $(abspath .build/rain.restored.png)"
 	@echo "Before and after: $(abspath .build/rain.compare.png)"
+	@echo "Now yours:        $(BIN)/lorair-run infer photo.jpg"
 
 test: lint types contracts unit  ## lint, types, import contracts and the tests
 
@@ -83,6 +84,17 @@ bench-quick: $(VENV)/export  ## time every stage of the default bundle
 	$(BIN)/lorair-export build -o $(BUNDLE)
 	$(BIN)/lorair-bench latency --bundle $(BUNDLE)
 
+default-bundle: $(VENV)/export  ## build the bundle in the package from the default model's weights
+	@rm -rf $(SHIPPED)
+	$(BIN)/lorair-export build -o $(SHIPPED)
+
+dist: $(VENV)/bin/python  ## build the wheel, and restore a photo with it in a fresh environment
+	@rm -rf dist build && mkdir -p .build
+	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
+	$(PYTHON) -m venv --clear .build/fresh
+	.build/fresh/bin/pip install -q --disable-pip-version-check -c constraints.txt "$$(ls dist/*.whl)[cpu]"
+	cd .build && fresh/bin/lorair-run infer $(abspath $(PHOTO)) -b default -o wheel.png
+
 numbers: $(VENV)/dev  ## put the results into README and docs
 	$(BIN)/python -m lorair.benchmarks.docs.fill
 
@@ -95,13 +107,18 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "the venv module is missing; on Debian: apt install python3-venv" >&2; exit 2; }
 
-# One stamp for each set of extras; dev holds everything export has.
+# One stamp for each set of extras; each holds everything that the one before has.
+$(VENV)/cpu: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing lorair into $(VENV) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu]'
+	@touch $@
+
 $(VENV)/export: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing lorair with its exporter into $(VENV) (PyTorch is 200 MB or more) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu,export]'
-	@touch $@
+	@touch $@ $(VENV)/cpu
 
 $(VENV)/dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing lorair with its development tools into $(VENV) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu,export,dev]'
-	@touch $@ $(VENV)/export
+	@touch $@ $(VENV)/export $(VENV)/cpu

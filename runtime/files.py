@@ -4,16 +4,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lorair.runtime import images
 from lorair.runtime.errors import PictureError
+from lorair.runtime.pixels import changed_share
 from lorair.runtime.routing.route import Route
 from lorair.runtime.tiles import Progress, Tile
 
 if TYPE_CHECKING:
     from lorair.runtime.pixels import Pixels
     from lorair.runtime.restorer import Restorer
+
+_MUCH: Final = 0.5
+"""Share of strongly changed pixels from which on a picture deserves a look."""
 
 ChooseRoute = Callable[["Pixels"], Route | None]
 """(H, W, 3) pixels -> the route to restore them under; None to ask the router."""
@@ -63,13 +67,15 @@ class Handling:
     """What is done to every file of a run.
 
     max_pixels: larger pictures are refused. encoding: of the results. tile: as
-    `Restorer.restore` takes it. decode: `images.read`, or what does the same elsewhere.
+    `Restorer.restore` takes it, and so strength. decode: `images.read`, or what does the
+    same elsewhere.
     """
 
     max_pixels: int = images.DEFAULT_MAX_PIXELS
     encoding: images.Encoding = field(default_factory=images.Encoding)
     tile: Tile = "auto"
     decode: Decode = images.read
+    strength: float = 1.0
 
     def read(self, source: Path) -> images.Picture:
         """Read a picture, as `read` does."""
@@ -109,7 +115,7 @@ def restore_file(
     go_on()
     route = choose(picture.pixels)
     chosen = time.perf_counter()
-    restored = restorer.restore(picture.pixels, route, handling.tile, progress)
+    restored = restorer.restore(picture.pixels, route, handling.tile, progress, handling.strength)
     go_on()
     finished = time.perf_counter()
     after = picture.with_pixels(restored.image)
@@ -120,10 +126,18 @@ def restore_file(
     seconds = {"decode": decoded - start, "route": chosen - decoded, **restored.seconds}
     seconds["encode"] = end - finished
     height, width = restored.image.shape[:2]
-    notes = (*picture.notes, *lost, *restored.route.doubts())
+    doubts = (*restored.route.doubts(), *_surprises(picture.pixels, restored.image))
+    notes = (*picture.notes, *lost, *doubts)
     return RestoredFile(
         source, target, (width, height), restored.route, seconds, notes, restored.tile, comparison
     )
+
+
+def _surprises(before: "Pixels", after: "Pixels") -> tuple[str, ...]:
+    share = changed_share(before, after)
+    if share <= _MUCH:
+        return ()
+    return (f"{share:.0%} of the picture changed strongly; compare, or lower --strength",)
 
 
 def read(source: Path, max_pixels: int, decode: Decode = images.read) -> images.Picture:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lorair.runtime.errors import LorairError, as_lorair_error
-from lorair.runtime.files import read
+from lorair.runtime.files import Handling
 from lorair.runtime.routing.route import Route
 from lorair.runtime.system.ordered import in_order
 
@@ -22,17 +22,17 @@ def restore_many(
     restorer: "Restorer",
     sources: "Iterable[str | Path | Pixels]",
     route: Route | None,
+    handling: Handling,
     *,
     raises: bool,
-    max_pixels: int,
 ) -> "Iterator[Restored | LorairError]":
     """As `Restorer.restore_many` says."""
 
     def work(source: "str | Path | Pixels") -> "Restored | LorairError":
         try:
-            if isinstance(source, np.ndarray):
-                return restorer.restore(source, route)
-            return restorer.restore(read(Path(source), max_pixels).pixels, route)
+            is_array = isinstance(source, np.ndarray)
+            pixels = source if is_array else handling.read(Path(source)).pixels
+            return restorer.restore(pixels, route, handling.tile, strength=handling.strength)
         except Exception as error:
             name = "an array" if isinstance(source, np.ndarray) else source
             return as_lorair_error(error, f"cannot restore {name}")

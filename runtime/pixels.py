@@ -23,6 +23,9 @@ PEAKS: Final = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np
 _ROWS: Final = 256
 """Converted at a time, so that no second copy of a large picture is made."""
 
+_GRID, _STRONG = 4, 1 / 16
+"""Of `changed_share`: every fourth pixel of every fourth row, and what counts as strong."""
+
 
 def padded_size(size: tuple[int, ...], stride: int) -> tuple[int, int]:
     """Height and width, each up to a multiple of the stride."""
@@ -48,6 +51,34 @@ def from_planes(
     if dtype == np.float32:
         return np.ascontiguousarray(image)
     return np.ascontiguousarray(np.rint(image * np.float32(PEAKS[dtype])).astype(dtype))
+
+
+def blend(image: Pixels, restored: Pixels, strength: float) -> Pixels:
+    """Return `image + strength * (restored - image)`, rounded half to even in whole-number types.
+
+    Args:
+        image: (H, W, 3), as it was.
+        restored: the same shape and dtype.
+        strength: 0, for the picture as it was, to 1, for the restored one; both to the bit.
+    """
+    if strength == 1:
+        return restored
+    out = np.empty_like(image)
+    for top in range(0, len(image), _ROWS):
+        before = image[top : top + _ROWS].astype(np.float64)
+        mixed = before + strength * (restored[top : top + _ROWS] - before)
+        out[top : top + _ROWS] = mixed if image.dtype == np.float32 else np.rint(mixed)
+    return out
+
+
+def changed_share(image: Pixels, restored: Pixels) -> float:
+    """Return the share of pixels that changed strongly, 0 to 1, looked at on a grid of them.
+
+    Strongly is by more than a sixteenth of white, in the mean of the three channels.
+    """
+    before, after = (p[::_GRID, ::_GRID].astype(np.float32) for p in (image, restored))
+    change = np.abs(after - before).mean(2) / np.float32(PEAKS[image.dtype])
+    return float((change > _STRONG).mean())
 
 
 def check_finite(planes: npt.NDArray[np.float32], precision: str) -> None:

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lorair.runtime.backends import AUTO, Backend, select, select_auto
+from lorair.runtime.bundle import DEFAULT
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import (
     BackendError,
@@ -25,6 +26,7 @@ from lorair.runtime.pixels import (
     PEAKS,
     Pixels,
     as_uint8,
+    blend,
     check_finite,
     from_planes,
     make_views,
@@ -80,7 +82,7 @@ class Restorer:
     @classmethod
     def open(
         cls,
-        path: str | Path,
+        path: str | Path = DEFAULT,
         backend: str = "auto",
         threads: int | None = None,
         jobs: int = 1,
@@ -88,7 +90,7 @@ class Restorer:
         """Open a bundle.
 
         Args:
-            path: the bundle's folder.
+            path: the bundle's folder, or the text `default` for the one that lorair brings.
             backend: a backend's name, or `auto` for the best one installed.
             threads: CPU threads; None for one a core.
             jobs: pictures to work on at once, in as many threads of the caller's or in
@@ -126,6 +128,7 @@ class Restorer:
         route: Route | None = None,
         tile: Tile = "auto",
         progress: Progress | None = None,
+        strength: float = 1.0,
     ) -> Restored:
         """Restore a picture, routing it first unless a route is given.
 
@@ -136,20 +139,26 @@ class Restorer:
                 if the picture would not fit in memory, or is larger than an engine takes;
                 `off`: never. Unless it is off, smaller tiles are tried when memory runs out.
             progress: takes the fraction done and what was done, after each tile.
+            strength: how much of the change is made, from 0, which gives the picture as it
+                was, to 1.
 
         Raises:
+            OptionError: the strength is out of range.
             PictureError: the array is not such a picture.
             OutOfMemoryError: even the smallest tile was too large.
         """
         image = _checked(image)
+        check_strength(strength)
         model = self.bundle.manifest.model
         size = image.shape[0], image.shape[1]
         side = first_tile(tile, size, model, self.backend, self.jobs)
         while True:
             try:
                 if side is None:
-                    return self._at_once(image, route)
-                return self._in_tiles(image, route, side, progress)
+                    done = self._at_once(image, route)
+                else:
+                    done = self._in_tiles(image, route, side, progress)
+                return replace(done, image=blend(image, done.image, strength))
             except OutOfMemoryError as error:
                 if tile == "off":
                     raise
@@ -190,6 +199,7 @@ class Restorer:
         target: str | Path,
         route: Route | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
+        strength: float = 1.0,
     ) -> "RestoredFile":
         """Restore a picture from file to file, as `lorair-run infer` does.
 
@@ -199,6 +209,7 @@ class Restorer:
                 at all, and replaces what is there.
             route: as for `restore`.
             max_pixels: larger pictures are refused.
+            strength: as for `restore`.
 
         Raises:
             PictureError: the source cannot be read.
@@ -206,7 +217,7 @@ class Restorer:
         """
         from lorair.runtime.files import Handling, restore_file
 
-        handling = Handling(max_pixels)
+        handling = Handling(max_pixels, strength=strength)
         return restore_file(self, Path(source), Path(target), lambda pixels: route, handling)
 
     @overload
@@ -217,6 +228,7 @@ class Restorer:
         *,
         errors: Literal["raise"] = "raise",
         max_pixels: int = DEFAULT_MAX_PIXELS,
+        strength: float = 1.0,
     ) -> Iterator[Restored]: ...
 
     @overload
@@ -227,6 +239,7 @@ class Restorer:
         *,
         errors: Literal["return"],
         max_pixels: int = DEFAULT_MAX_PIXELS,
+        strength: float = 1.0,
     ) -> Iterator[Restored | LorairError]: ...
 
     def restore_many(
@@ -236,6 +249,7 @@ class Restorer:
         *,
         errors: Literal["raise", "return"] = "raise",
         max_pixels: int = DEFAULT_MAX_PIXELS,
+        strength: float = 1.0,
     ) -> Iterator[Restored | LorairError]:
         """Restore pictures, `jobs` at once, as the results are asked for.
 
@@ -245,13 +259,16 @@ class Restorer:
             errors: `raise` ends at the first picture that fails, `return` gives its error in
                 its place and goes on.
             max_pixels: larger files are refused.
+            strength: as for `restore`.
 
         Yields:
             results in the order of the sources.
         """
+        from lorair.runtime.files import Handling
         from lorair.runtime.many import restore_many
 
-        return restore_many(self, sources, route, raises=errors == "raise", max_pixels=max_pixels)
+        handling = Handling(max_pixels, strength=strength)
+        return restore_many(self, sources, route, handling, raises=errors == "raise")
 
     def restore_on_device(self, source: Any, target: Any, route: Route | None = None) -> Route:
         """Restore from device memory to device memory, in the order of the GPU's stream.
@@ -338,6 +355,12 @@ def check_count(name: str, count: int | None) -> None:
             found=str(count),
             hint="leave it out for the default",
         )
+
+
+def check_strength(strength: float) -> None:
+    """Raise OptionError unless the strength is a number from 0 to 1."""
+    if not 0 <= strength <= 1:
+        raise OptionError("--strength", wanted="a number from 0 to 1", found=f"{strength:g}")
 
 
 @contextmanager

@@ -1,1 +1,10 @@
-"""What is deployed: the manifest, and the engines and kernels beside the graphs."""
+"""The bundle: a folder with both graphs and their weights."""
+
+from pathlib import Path
+from typing import Final
+
+DEFAULT: Final = "default"
+"""The name of the bundle that lorair brings."""
+
+SHIPPED_BUNDLE: Final = Path(__file__).with_name(DEFAULT)
+"""Its folder; `make default-bundle` builds it from the default model's weights."""

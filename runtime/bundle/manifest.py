@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from lorair.runtime.bundle import DEFAULT, SHIPPED_BUNDLE
 from lorair.runtime.bundle.files import (
     HASHED_ON_OPEN,
     MANIFEST,
@@ -185,10 +186,13 @@ class Bundle:
 
         Sizes of all files; sha256 of those below `HASHED_ON_OPEN`.
 
+        Args:
+            path: the folder, or the text `default` for the bundle that lorair brings.
+
         Raises:
             BundleError: missing, half-written, changed, or of a newer schema.
         """
-        folder = Path(path)
+        folder = SHIPPED_BUNDLE if path == DEFAULT else Path(path)
         bundle = cls(folder, _read_manifest(folder))
         check_files(folder, bundle.manifest.files, HASHED_ON_OPEN)
         return bundle
@@ -263,7 +267,7 @@ def _read_manifest(folder: Path) -> Manifest:
             f"no bundle at {folder}",
             wanted=f"a folder with {MANIFEST}",
             found="a file" if folder.exists() else "nothing",
-            hint="make one with `lorair-export build`, or name it with --bundle",
+            hint="name it with --bundle, or take lorair's own with --bundle default",
         )
     if not is_bundle(folder):
         raise damaged(folder, MANIFEST, "none")

@@ -60,6 +60,7 @@ def batch(
     route_from: options.RouteFromOption = None,
     expert: options.ExpertOption = None,
     gates: options.GatesOption = None,
+    strength: options.StrengthOption = 1.0,
     tile: options.TileOption = "auto",
     max_pixels: options.MaxPixelsOption = options.MAX_PIXELS,
     report: options.ReportOption = None,
@@ -82,12 +83,13 @@ def batch(
 
     start = time.perf_counter()
     every = options.check_guidance(route, route_from, expert, gates)
-    handling = Handling(max_pixels, Encoding(format_, quality), parse_tile(tile))
+    encoding = Encoding(format_, quality)
+    handling = Handling(max_pixels, encoding, parse_tile(tile), strength=strength)
     opened = Bundle.open(bundle)
     given, own_gates = options.guidance_of(opened, route, expert, gates)
     planned = plan(
         inputs, output, recursive=recursive, pattern=pattern,
-        encoding=handling.encoding, compare=compare,
+        encoding=encoding, compare=compare,
     )  # fmt: skip
     if report is not None:
         used = [name for task in planned.tasks for name in (task.source, *task.written)]

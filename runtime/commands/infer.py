@@ -57,6 +57,7 @@ def infer(
     route_from: options.RouteFromOption = None,
     expert: options.ExpertOption = None,
     gates: options.GatesOption = None,
+    strength: options.StrengthOption = 1.0,
     tile: options.TileOption = "auto",
     max_pixels: options.MaxPixelsOption = options.MAX_PIXELS,
     timeout: Annotated[
@@ -85,10 +86,11 @@ def infer(
     is_folder = tasks.has_folder(inputs)
     decoders = None if timeout is None else _decoders(timeout)
     decode = images.read if decoders is None else decoders.read
-    handling = Handling(max_pixels, images.Encoding(format_, quality), parse_tile(tile), decode)
+    encoding = images.Encoding(format_, quality)
+    handling = Handling(max_pixels, encoding, parse_tile(tile), decode, strength)
     planned = tasks.plan(
         inputs, output, recursive=recursive, pattern=pattern,
-        encoding=handling.encoding, compare=compare,
+        encoding=encoding, compare=compare,
     )  # fmt: skip
     if report is not None:
         used = [path for task in planned for path in (task.source, *task.written)]

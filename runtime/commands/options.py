@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lorair.runtime.bundle import DEFAULT, SHIPPED_BUNDLE
 from lorair.runtime.errors import LorairError, OptionError
 from lorair.runtime.system import console
 from lorair.runtime.system.limits import DEFAULT_MAX_PIXELS
@@ -35,9 +36,25 @@ def input_path(text: str) -> Path:
     return Path(text)
 
 
+def bundle_folder(named: str | Path) -> Path:
+    """The folder of the bundle that `--bundle` names; a path is the option's own default."""
+    if isinstance(named, Path):
+        return named if named.exists() else SHIPPED_BUNDLE
+    return SHIPPED_BUNDLE if named == DEFAULT else Path(named)
+
+
 BundleOption = Annotated[
     Path,
-    typer.Option("--bundle", "-b", envvar="LORAIR_BUNDLE", help="The folder of the bundle to use."),
+    typer.Option(
+        "--bundle",
+        "-b",
+        envvar="LORAIR_BUNDLE",
+        metavar="FOLDER",
+        parser=bundle_folder,
+        help="The folder of the bundle to use, or `default` for the one that lorair brings. "
+        "Default: ./lorair-bundle if it is there, else `default`.",
+        show_default=False,
+    ),
 ]
 BackendOption = Annotated[
     str,
@@ -100,10 +117,20 @@ RouteFromOption = Annotated[
     ),
 ]
 ExpertOption = Annotated[
-    str | None, typer.Option(help="Use this expert alone instead of the router's choice.")
+    str | None,
+    typer.Option(
+        help="Use this expert alone instead of the router's choice; `none` for the shared "
+        "network without any."
+    ),
 ]
 GatesOption = Annotated[
     str | None, typer.Option(help="Mix experts by these gates, such as rain=0.7,snow=0.3.")
+]
+StrengthOption = Annotated[
+    float,
+    typer.Option(
+        min=0, max=1, help="How much of the change to make: 0 leaves the picture as it was."
+    ),
 ]
 TileOption = Annotated[
     str,
@@ -124,6 +151,8 @@ MAX_PIXELS = DEFAULT_MAX_PIXELS
 def backend_note(restorer: "Restorer") -> str:
     """Say which backend restores, and why `auto` took it."""
     text = f"backend {restorer.backend.description}"
+    if restorer.bundle.path == SHIPPED_BUNDLE:
+        text += ", default model"
     if restorer.skipped is None:
         return text
     fastest = f"auto: the fastest here for an {restorer.bundle.manifest.precision} bundle"

@@ -53,6 +53,7 @@ def video(
             help="The difference between two frames, from 0 to 1, that counts as a cut.",
         ),
     ] = DEFAULT_CUT,
+    strength: shared.StrengthOption = 1.0,
     codec: Annotated[str, typer.Option(help="The FFmpeg encoder to write with.")] = DEFAULT_CODEC,
     crf: Annotated[
         int | None,
@@ -84,6 +85,7 @@ def video(
         done = restore_video(
             restorer, source, target, guide, encoding,
             lambda frame, frames: report(frame / (frames or frame), _detail(frame, frames, start)),
+            strength,
         )  # fmt: skip
     seconds = time.perf_counter() - start
     if as_json:

@@ -46,7 +46,7 @@ class SavedRoute(BaseModel):
     def _agree(self) -> "SavedRoute":
         if not len(self.classes) == len(self.logits) == len(self.gates):
             raise ValueError("classes, logits and gates differ in number")
-        if abs(sum(self.gates) - 1) > SUM_TOLERANCE:
+        if any(self.gates) and abs(sum(self.gates) - 1) > SUM_TOLERANCE:
             raise ValueError("the gates do not sum to 1")
         return self
 

@@ -8,7 +8,10 @@ import numpy.typing as npt
 from lorair.runtime.errors import OptionError
 
 Gates = npt.NDArray[np.float32]
-"""(E,): the share of each expert; they sum to 1."""
+"""(E,): the share of each expert; they sum to 1, or are all 0 for the network without any."""
+
+NONE: Final = "none"
+"""What stands for no expert where one is named."""
 
 SUM_TOLERANCE: Final = 1e-3
 """Thirds written with three digits pass."""
@@ -36,11 +39,13 @@ def parse_gates(text: str, classes: tuple[str, ...]) -> Gates:
 
 
 def one_expert(name: str, classes: tuple[str, ...]) -> Gates:
-    """(E,): 1 for the class, 0 for the others.
+    """(E,): 1 for the class, 0 for the others; all 0 for `none`, if no class has that name.
 
     Raises:
         OptionError: there is no such class.
     """
+    if name == NONE and name not in classes:
+        return np.zeros(len(classes), np.float32)
     _check_class("--expert", name, classes)
     return np.array([float(name == other) for other in classes], np.float32)
 

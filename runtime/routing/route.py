@@ -7,10 +7,16 @@ import numpy as np
 import numpy.typing as npt
 
 from lorair.runtime.pixels import Array
+from lorair.runtime.routing.gates import NONE
 
 UNSURE: Final = 0.25
 """Margins below it are worth a look. Of 120 held-out pictures under the default model: one of
 two wrong routes is below it (0.20; the other has 0.43) and none of the 118 right ones."""
+
+CLEAN: Final = "clean"
+"""The class, where a bundle has one, of pictures that have nothing to restore."""
+
+_IS_CLEAN: Final = "the router sees nothing to restore in it; --expert takes out what you name"
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +24,7 @@ class Route:
     """The guidance under which a picture is restored.
 
     logits: (E,) float32, one for each class.
-    gates: (E,) float32, 0 or more, summing to 1.
+    gates: (E,) float32, 0 or more, summing to 1, or all 0 where no expert takes part.
     prior: (P,) float32, the degradation prior.
     classes: E names.
     """
@@ -30,7 +36,9 @@ class Route:
 
     @property
     def top(self) -> str:
-        """The name of the class with the largest gate."""
+        """The name of the class with the largest gate; `none` if all are 0."""
+        if not self.gates.any():
+            return NONE
         return self.classes[int(self.gates.argmax())]
 
     @property
@@ -50,9 +58,14 @@ class Route:
         return self.margin < UNSURE
 
     def doubts(self) -> tuple[str, ...]:
-        """A word for the user if the router is unsure, and nobody else has decided."""
-        if not self.is_unsure or self.gates.argmax() != self.logits.argmax():
+        """A word for the user if the router is unsure or finds the picture clean.
+
+        None if somebody else has decided.
+        """
+        if not self.gates.any() or self.gates.argmax() != self.logits.argmax():
             return ()
+        if not self.is_unsure:
+            return (_IS_CLEAN,) if self.top == CLEAN else ()
         first, second = np.argsort(-self.logits, kind="stable")[:2]
         return (
             f"the router is unsure: {self.classes[first]} or {self.classes[second]} "

@@ -67,6 +67,9 @@ class RestoreQuery(BaseModel):
               description=f"Side of the tiles, {MIN_TILE} to {MAX_TILE} pixels; `auto`: tiles "
               "where memory asks for them."),
     ] = "auto"  # fmt: skip
+    strength: Annotated[
+        Share, Field(description="How much of the change is made; 0 leaves it as it was.")
+    ] = 1.0
     id: RequestId | None = None
 
     @field_validator("tile")
@@ -79,7 +82,9 @@ class RestoreQuery(BaseModel):
     def wishes(self, service: "Service") -> "Wishes":
         """As the service takes them. Raises OptionError."""
         tile: Any = self.tile if self.tile == "auto" else int(self.tile)
-        return service.wishes(self.format, self.quality, self.expert, self.gates, tile)
+        return service.wishes(
+            self.format, self.quality, self.expert, self.gates, tile, self.strength
+        )
 
 
 class RouteReply(BaseModel):

@@ -32,12 +32,13 @@ class Wishes:
     """How a picture is to be restored.
 
     encoding: of the result; without a format, PNG. gates: (E,), instead of the router's.
-    tile: as `Restorer.restore` takes it.
+    tile, strength: as `Restorer.restore` takes them.
     """
 
     encoding: images.Encoding = field(default_factory=images.Encoding)
     gates: Gates | None = None
     tile: Tile = "auto"
+    strength: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +98,7 @@ class Service:
         expert: str | None = None,
         gates: str | None = None,
         tile: Tile = "auto",
+        strength: float = 1.0,
     ) -> Wishes:
         """Checked wishes.
 
@@ -106,6 +108,7 @@ class Service:
             expert: this one alone.
             gates: such as `rain=0.7,snow=0.3`; not beside an expert.
             tile: as `Restorer.restore` takes it.
+            strength: as `Restorer.restore` takes it.
 
         Raises:
             OptionError: one of them cannot be.
@@ -115,9 +118,9 @@ class Service:
         if expert is not None and gates is not None:
             raise OptionError("--expert", wanted="no --gates beside it", found=gates)
         if expert is not None:
-            return Wishes(encoding, one_expert(expert, self.classes), tile)
+            return Wishes(encoding, one_expert(expert, self.classes), tile, strength)
         chosen = None if gates is None else parse_gates(gates, self.classes)
-        return Wishes(encoding, chosen, tile)
+        return Wishes(encoding, chosen, tile, strength)
 
     def restore(self, content: bytes, wishes: Wishes) -> Work[Answer]:
         """Have a picture restored.
@@ -132,7 +135,9 @@ class Service:
         Raises:
             BusyError: the queue is full.
         """
-        handling = Handling(self.settings.max_pixels, wishes.encoding, wishes.tile, self._decode)
+        handling = Handling(
+            self.settings.max_pixels, wishes.encoding, wishes.tile, self._decode, wishes.strength
+        )
         target = f"restored{wishes.encoding.ending}"
 
         def choose(pixels: "Pixels") -> Route | None:

@@ -73,6 +73,7 @@ def restore_video(
     guide: RouteGuide,
     encoding: VideoEncoding | None = None,
     report: Callable[[int, int | None], None] = lambda done, total: None,
+    strength: float = 1.0,
 ) -> Summary:
     """Restore a video frame by frame.
 
@@ -83,6 +84,7 @@ def restore_video(
         guide: which says each frame's route.
         encoding: of the frames; None for the defaults.
         report: is told (frames done, frames in all, if known).
+        strength: as `Restorer.restore` takes it.
 
     Raises:
         DependencyError: PyAV is not installed.
@@ -107,7 +109,8 @@ def restore_video(
             for frame in _decode(av, packet, source):
                 pixels = _pixels(av, frame)
                 route = guide.follow(pixels)
-                writer.encode(restorer.restore(pixels, route).image, frame)
+                restored = restorer.restore(pixels, route, strength=strength)
+                writer.encode(restored.image, frame)
                 frames += 1
                 report(frames, found.streams.video[0].frames or None)
         writer.finish()

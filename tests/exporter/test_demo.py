@@ -1,5 +1,6 @@
 """The shipped weights: what the model card says, on a small held-out sample."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lorair.exporter import demo
 from lorair.exporter.build import build_bundle
 from lorair.exporter.checkpoint.checkpoint import Pair, load_pair
 from lorair.exporter.model.config import SETTING1_CLASSES
+from lorair.runtime.bundle import DEFAULT, SHIPPED_BUNDLE
 from lorair.runtime.bundle.manifest import Bundle, Source
 from lorair.runtime.restorer import Restorer
 
@@ -46,6 +48,26 @@ def test_bundles_pass_their_certificate(demo_bundle: Path) -> None:
     assert manifest.certificate is not None
     assert manifest.certificate.route_changes == 0
     assert manifest.model.classes == SETTING1_CLASSES
+
+
+def test_the_shipped_bundle_is_what_build_makes(demo_bundle: Path) -> None:
+    shipped, built = (Bundle.open(path).manifest for path in (DEFAULT, demo_bundle))
+    assert shipped.source is not None
+    wanted = [hashlib.sha256(path.read_bytes()).hexdigest() for path in demo.paths()]
+    assert shipped.source.ir is not None
+    assert shipped.source.router is not None
+    assert [shipped.source.ir.sha256, shipped.source.router.sha256] == wanted
+    if built.precision != shipped.precision:
+        return
+    assert shipped.model == built.model
+    assert shipped.files.keys() == built.files.keys()
+    for name in shipped.files:
+        found, made = (Path(folder, name).read_bytes() for folder in (SHIPPED_BUNDLE, demo_bundle))
+        if name.endswith(".data"):  # folded products may differ by a rounding between CPUs
+            found, made = (np.frombuffer(x, np.float32) for x in (found, made))
+            np.testing.assert_allclose(found, made, rtol=1e-5, atol=1e-7)
+        else:
+            assert found == made, name
 
 
 def test_tiles_share_the_pictures_means(demo_bundle: Path) -> None:

@@ -1,8 +1,13 @@
+from fractions import Fraction
+from typing import Any
+
 import numpy as np
 import pytest
 import reference
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lorair.runtime.pixels import MEAN, STD, make_views
+from lorair.runtime.pixels import MEAN, STD, blend, changed_share, make_views
 
 
 def denormalised(views: np.ndarray) -> np.ndarray:
@@ -32,3 +37,28 @@ def test_shape_type_and_order() -> None:
     assert views.flags.c_contiguous
     red = denormalised(views)[:, 7, 7, 0].round()
     assert red[1:].tolist() == [0, 255, 0, 0]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@given(strength=st.floats(0, 1), seed=st.integers(0, 99))
+def test_blend_is_linear_and_exact_at_its_ends(dtype: Any, strength: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    peak = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    before, after = (rng.random((2, 3, 5, 3)) * peak).astype(dtype)
+    np.testing.assert_array_equal(blend(before, after, 0), before)
+    np.testing.assert_array_equal(blend(before, after, 1), after)
+    found = blend(before, after, strength)
+    assert found.dtype == dtype
+    tolerance = Fraction(1, 2) + Fraction(1, 10**9) if peak > 1 else Fraction(1, 10**7)
+    for b, a, f in zip(before.flat, after.flat, found.flat, strict=True):
+        exact = Fraction(b.item()) + Fraction(strength) * (Fraction(a.item()) - Fraction(b.item()))
+        assert abs(Fraction(f.item()) - exact) <= tolerance
+
+
+def test_the_share_that_changed() -> None:
+    before = np.full((80, 80, 3), 100, np.uint8)
+    after = before.copy()
+    after[:40] += 20
+    after[40:] += 10
+    assert changed_share(before, after) == 0.5
+    assert changed_share(before, before) == 0

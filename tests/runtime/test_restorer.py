@@ -51,6 +51,35 @@ def test_each_type_comes_back_and_means_the_same(restorer: Restorer, crop: np.nd
     assert floats.max() <= 1
 
 
+@pytest.mark.parametrize("tile", ["auto", 64])
+def test_strength_in_every_type(tile: Any, restorer: Restorer, crop: np.ndarray) -> None:
+    for image in (crop, crop.astype(np.uint16) * 257, (crop / 255).astype(np.float32)):
+        whole = restorer.restore(image, tile=tile).image
+        half = restorer.restore(image, tile=tile, strength=0.5).image
+        nothing = restorer.restore(image, tile=tile, strength=0).image
+        np.testing.assert_array_equal(nothing, image)
+        mean = (image.astype(np.float64) + whole) / 2
+        np.testing.assert_allclose(half, mean, atol=1e-7 if image.dtype == np.float32 else 0.5)
+    with pytest.raises(OptionError, match="strength"):
+        restorer.restore(crop, strength=-0.1)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_without_any_expert_the_shared_network_is_left(
+    backend: str, tiny_bundle: Path, tiny_pair: Pair, crop: np.ndarray
+) -> None:
+    opened = Restorer.open(tiny_bundle, backend)
+    route = opened.route(crop)
+    none = route.with_gates(np.zeros(len(route.classes), np.float32))
+    restored = opened.restore(crop.astype(np.float32) / 255, none).image
+    _, net = tiny_pair.modules()
+    image = torch.from_numpy(crop.astype(np.float32) / 255).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        wanted = net.restore(image, torch.from_numpy(route.prior[None]), torch.zeros(3))
+    np.testing.assert_allclose(restored, wanted.clamp(0, 1)[0].permute(1, 2, 0).numpy(), atol=1e-5)
+    assert (none.top, none.doubts()) == ("none", ())
+
+
 def test_the_router_sees_the_same_in_every_type(restorer: Restorer, crop: np.ndarray) -> None:
     wanted = restorer.route(crop).logits
     assert np.abs(wanted - restorer.route(255 - crop).logits).max() > 0.01

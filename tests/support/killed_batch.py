@@ -33,7 +33,7 @@ class Inverter:
 
         return Route(np.ones(1), np.ones(1), np.ones(1), ("only",))
 
-    def restore(self, pixels: Any, route: Route | None, *_: Any) -> Any:
+    def restore(self, pixels: Any, route: Route | None, *_: Any, **__: Any) -> Any:
         time.sleep(_SLOW)
         made = route or self.route(pixels)
         return SimpleNamespace(image=255 - pixels, route=made, seconds={}, tile=None)

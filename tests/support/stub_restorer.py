@@ -42,7 +42,10 @@ class StubRestorer:
     def route(self, pixels: np.ndarray) -> Route:
         return ROUTE
 
-    def restore(self, pixels: np.ndarray, route: Any, tile: Any, progress: Any) -> Restored:
+    def restore(
+        self, pixels: np.ndarray, route: Any, tile: Any, progress: Any, strength: float
+    ) -> Restored:
+        self.strength = strength
         self.began.release()
         for done in range(self.tiles):
             assert self.open.wait(60)

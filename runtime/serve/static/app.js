@@ -1,7 +1,7 @@
 // The page's only script: a picture goes to /v1/restore, what comes back is compared with it.
 
 const $ = (id) => document.getElementById(id);
-const state = { file: null, before: null, results: new Map(), choice: "", shown: "", request: null, model: null, limits: null };
+const state = { file: null, before: null, results: new Map(), choice: "", shown: null, request: null, model: null, limits: null };
 const TOKEN = "lorair-token";
 
 // Words ---------------------------------------------------------------------------------
@@ -68,9 +68,18 @@ async function loadModel() {
     "It goes to this server and nowhere else, and is not kept.";
 }
 
+// What is asked for: an expert, or "" for the router's choice, and the strength, 0 to 1.
+const wanted = () => ({ choice: state.choice, strength: $("strength").value / 100 });
+const keyOf = ({ choice, strength }) => `${strength} ${choice}`;
+
+function setStrength(strength) {
+  $("strength").value = 100 * strength;
+  $("percent").textContent = percent(strength);
+}
+
 // Send the picture; resolves when there is an answer, or it was given up.
-function send(file, choice, id) {
-  const query = new URLSearchParams({ id });
+function send(file, { choice, strength }, id) {
+  const query = new URLSearchParams({ id, strength });
   if (choice) query.set("expert", choice);
   const request = new XMLHttpRequest();
   state.request = request;
@@ -206,47 +215,49 @@ function readAnswer(request) {
   return { url: URL.createObjectURL(request.response), route, notes, times };
 }
 
-async function restore(choice) {
-  const known = state.results.get(choice);
+async function restore() {
+  const wish = wanted();
+  const known = state.results.get(keyOf(wish));
   if (known) {
-    state.shown = choice;
+    state.shown = wish;
     await showResult(known, false);
-    say(`Restored as ${choice || known.route.router}.`);
+    say(`Restored as ${wish.choice || known.route.router}.`);
     return;
   }
   $("error").hidden = true;
   const started = performance.now();
-  const { request, ended } = send(state.file, choice, newId());
+  const { request, ended } = send(state.file, wish, newId());
   setBusy(true);
   showProgress(0, "Uploading");
   await ended;
   if (request !== state.request) return; // another picture came in between
   state.request = null;
   setBusy(false);
-  if (request.status === 200) await accept(request, choice, started);
-  else await refuse(request, choice);
+  if (request.status === 200) await accept(request, wish, started);
+  else await refuse(request);
 }
 
 const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), (n) => n.toString(16).padStart(2, "0")).join("");
 
-async function accept(request, choice, started) {
+async function accept(request, wish, started) {
   const result = readAnswer(request);
   const isFirst = state.results.size === 0;
-  state.results.set(choice, result);
-  state.shown = choice;
+  const turned = document.activeElement === $("strength");
+  state.results.set(keyOf(wish), result);
+  state.shown = wish;
   await showResult(result, isFirst);
   setBusy(false);
   const { router, probabilities, width, height } = result.route;
-  const as = choice || `${router}, ${percent(probabilities[router])} likely`;
+  const as = wish.choice || `${router}, ${percent(probabilities[router])} likely`;
   say(`Restored as ${as}, in ${seconds(performance.now() - started)}. ${width} × ${height} pixels.`);
   if (isFirst) $("slider").focus({ preventScroll: true });
-  else document.querySelector("#options input:checked").focus({ preventScroll: true });
+  else if (!turned) document.querySelector("#options input:checked").focus({ preventScroll: true });
 }
 
-async function refuse(request, choice) {
+async function refuse(request) {
   if (request.status === 401) {
     await askForToken();
-    await restore(choice);
+    await restore();
     return;
   }
   back();
@@ -269,8 +280,9 @@ function back() {
     showStart();
     return;
   }
-  state.choice = state.shown;
-  showOptions(state.results.get(state.shown).route);
+  state.choice = state.shown.choice;
+  setStrength(state.shown.strength);
+  showOptions(state.results.get(keyOf(state.shown)).route);
 }
 
 async function open(file) {
@@ -297,7 +309,7 @@ async function open(file) {
     $("compare").classList.add("only-after");
     $("notes").prepend(element("li", "", "This browser cannot show the picture as it was, only as restored."));
   };
-  await restore("");
+  await restore();
 }
 
 function forget() {
@@ -306,7 +318,8 @@ function forget() {
   request?.abort();
   for (const { url } of state.results.values()) URL.revokeObjectURL(url);
   if (state.before) URL.revokeObjectURL(state.before);
-  Object.assign(state, { file: null, before: null, results: new Map(), choice: "", shown: "" });
+  Object.assign(state, { file: null, before: null, results: new Map(), choice: "", shown: null });
+  setStrength(1);
 }
 
 function showStart() {
@@ -335,8 +348,10 @@ $("example").addEventListener("click", async () => {
 });
 $("options").addEventListener("change", (event) => {
   state.choice = event.target.value;
-  restore(state.choice);
+  restore();
 });
+$("strength").addEventListener("input", () => setStrength($("strength").value / 100));
+$("strength").addEventListener("change", restore);
 
 $("slider").addEventListener("input", (event) => moveTo(Number(event.target.value)));
 const compare = $("compare");

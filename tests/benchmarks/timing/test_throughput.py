@@ -46,7 +46,7 @@ class Sleeper:
     def route(self, pixels: Any) -> Route:
         return Route(np.ones(1), np.ones(1), np.ones(1), ("only",))
 
-    def restore(self, pixels: Any, route: Route | None, *_: Any) -> Any:
+    def restore(self, pixels: Any, route: Route | None, *_: Any, **__: Any) -> Any:
         if self._fails:
             raise PictureError("cannot restore")
         time.sleep(self._seconds)

@@ -49,12 +49,39 @@ def test_the_default_bundle_is_in_the_current_folder(
 ) -> None:
     monkeypatch.chdir(picture_file.parent)
     monkeypatch.delenv("LORAIR_BUNDLE", raising=False)
-    result = lorair_run("infer", picture_file)
-    assert result.code == 2
-    assert "no bundle at lorair-bundle" in result.error
-    assert "lorair-export build" in result.error
+    shipped = lorair_run("infer", picture_file)
+    assert (shipped.code, "default model" in shipped.error) == (0, True)
+    named = lorair_run("infer", picture_file, "--bundle", "lorair-bundle")
+    assert named.code == 2
+    assert "no bundle at lorair-bundle" in named.error
     (picture_file.parent / "lorair-bundle").symlink_to(tiny_bundle)
-    assert lorair_run("infer", picture_file).code == 0
+    found = lorair_run("infer", picture_file)
+    assert (found.code, "default model" in found.error) == (0, False)
+    assert "default model" in lorair_run("infer", picture_file, "-b", "default").error
+
+
+def test_strength(
+    lorair_run: Command, tiny_bundle: Path, picture_file: Path, tmp_path: Path
+) -> None:
+    kept = {}
+    for strength in (0, 0.5, 1):
+        target = tmp_path / f"{strength}.png"
+        command = ("infer", picture_file, "-b", tiny_bundle, "-o", target, "--strength", strength)
+        assert lorair_run(*command).code == 0
+        with Image.open(target) as image:
+            kept[strength] = np.asarray(image).astype(int)
+    with Image.open(picture_file) as image:
+        np.testing.assert_array_equal(kept[0], np.asarray(image))
+    np.testing.assert_array_equal(kept[0.5], np.rint((kept[0] + kept[1]) / 2))
+    assert (kept[1] != kept[0]).any()
+    assert lorair_run("infer", picture_file, "-b", tiny_bundle, "--strength", 1.1).code == 2
+
+
+def test_no_expert_at_all(lorair_run: Command, tiny_bundle: Path, picture_file: Path) -> None:
+    command = ("infer", picture_file, "-b", tiny_bundle, "--json", "--expert", "none")
+    (picture,) = json.loads(lorair_run(*command).out)["pictures"]
+    assert picture["route"]["class"] == "none"
+    assert set(picture["route"]["gates"].values()) == {0}
 
 
 def test_json_and_report_say_the_same(

@@ -107,6 +107,7 @@ def test_gates_by_hand(make: Callable[..., Any], query: str, gates: list[float])
         ("expert=rain&gates=rain=1", "expert", "no --gates beside it"),
         ("gates=rain=0.5", "gates", "shares that sum to 1"),
         ("gates=rain=nan", "gates", "shares of 0 to 1"),
+        ("strength=1.5", "strength", "less than or equal to 1"),
         ("tile=5", "tile", "128 to 1024"),
         ("tile=99999", "tile", "128 to 1024"),
         ("tile=off", "tile", "pattern"),
@@ -121,6 +122,13 @@ def test_options_that_cannot_be(
     found = problem(client.post(f"/v1/restore?{query}", content=png(), headers=PNG), 422)
     assert found["what"] == what
     assert wanted in found["wanted"]
+
+
+def test_strength(make: Callable[..., Any]) -> None:
+    client, restorer, _ = make()
+    for strength in (0.25, 1):
+        answer = client.post(f"/v1/restore?strength={strength}", content=png(), headers=PNG)
+        assert (answer.status_code, restorer.strength) == (200, strength)
 
 
 def test_what_is_no_picture(make: Callable[..., Any]) -> None:

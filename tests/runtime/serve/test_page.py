@@ -111,6 +111,13 @@ def test_drop_compare_override_download(page: Any) -> None:
     page.check("input[name=expert][value='']")
     page.locator("#status", has_text="as rain").wait_for()
     assert (_downloaded(page) == first).all()
+
+    page.focus("#strength")
+    page.keyboard.press("Home")
+    page.locator("#percent", has_text="0 %").wait_for()
+    page.wait_for_selector("#result[aria-busy=false]")
+    with Image.open(EXAMPLE) as image:
+        assert (_downloaded(page) == np.asarray(image)).all()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 

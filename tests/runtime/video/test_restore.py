@@ -30,7 +30,7 @@ class Same:
     def __init__(self, change: Any = lambda image: image) -> None:
         self.change, self.shapes = change, set[tuple[int, ...]]()
 
-    def restore(self, image: np.ndarray, route: Route) -> Any:
+    def restore(self, image: np.ndarray, route: Route, strength: float) -> Any:
         self.shapes.add((*image.shape, image.itemsize))
         return type("Restored", (), {"image": self.change(image)})
 
