@@ -12,32 +12,46 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from lorair.runtime.pixels import make_views
+from lorair.runtime.pixels import MEAN, STD, make_views
 from lorair.runtime.system.atomic import atomic_file
-from training.degradations import CLASSES, degrade
-from training.scenes import scene
+from training.degradations import WEATHER, degrade
+from training.scenes import TRAINING_PHOTOS, camera, scene
 
 Pixels = npt.NDArray[np.uint8]
 
 CLEAN = 0
-"""Number of the clean version; class e is version e + 1."""
+"""Number of the clean version; weather w is version w + 1."""
 
-KINDS = 1 + len(CLASSES)
+KINDS = 1 + len(WEATHER)
 
-LEAST_LIKE_WEATHER = CLASSES.index("raindrop")
-"""The class that a clean picture is taught as: the limit of raindrops is no drop, whereas
-without snow or rain those classes' veil would still be looked for."""
+CLASS_OF = np.roll(np.arange(KINDS), 1)
+"""A version's class: the router's `clean` is the last of them."""
 
 
-def draw_scenes(folder: Path, seed: int, count: int, side: int, workers: int) -> Iterator[Path]:
+_VISIBLE = 0.03
+"""Mean difference, of 1, from which on a patch's weather counts as seen."""
+
+_CAMERA = 0.15
+"""Share of degraded pictures with noise and JPEG on top."""
+
+
+def draw_scenes(
+    folder: Path,
+    seed: int,
+    count: int,
+    side: int,
+    workers: int,
+    photos: tuple[str, ...] = TRAINING_PHOTOS,
+) -> Iterator[Path]:
     """Draw the scenes that are not yet in the folder; yields each file as it is there.
 
     A file is (KINDS, side, side, 3) uint8: clean, then one of each class.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = [folder / f"{number:05d}.npy" for number in range(count)]
-    job = partial(_draw_scene, seed=seed, side=side)
+    job = partial(_draw_scene, seed=seed, side=side, photos=photos)
     if workers <= 1:
         yield from map(job, names)
         return
@@ -45,21 +59,25 @@ def draw_scenes(folder: Path, seed: int, count: int, side: int, workers: int) ->
         yield from pool.map(job, names)
 
 
-def _draw_scene(path: Path, seed: int, side: int) -> Path:
+def _draw_scene(path: Path, seed: int, side: int, photos: tuple[str, ...]) -> Path:
     if not path.exists():
         with atomic_file(path) as partial_file, partial_file.open("wb") as out:
-            np.save(out, versions(np.random.default_rng([seed, int(path.stem)]), side))
+            np.save(out, versions(np.random.default_rng([seed, int(path.stem)]), side, photos))
     return path
 
 
-def versions(rng: np.random.Generator, side: int) -> Pixels:
+def versions(
+    rng: np.random.Generator, side: int, photos: tuple[str, ...] = TRAINING_PHOTOS
+) -> Pixels:
     """A scene and its degraded versions, (KINDS, side, side, 3)."""
-    clean = scene(rng, side)
+    clean = scene(rng, side, photos)
     pictures = [clean]
-    for kind in CLASSES:
+    for kind in WEATHER:
         # One in eight has hardly any weather: in between, and next to, clean ones.
-        severity = rng.uniform(0, 0.2) if rng.random() < 1 / 8 else rng.uniform(0.2, 1)
-        pictures.append(degrade(clean, kind, rng, float(severity)))
+        severity = rng.uniform(0.05, 0.25) if rng.random() < 1 / 8 else rng.uniform(0.25, 1)
+        scale = 2 ** float(rng.uniform(-0.3, 0.6))
+        degraded = degrade(clean, kind, rng, float(severity), scale)
+        pictures.append(camera(rng, degraded) if rng.random() < _CAMERA else degraded)
     return np.rint(np.stack(pictures) * 255).astype(np.uint8)
 
 
@@ -102,8 +120,31 @@ class Scenes:
         views = [
             self.view(rng, int(rng.integers(count)), int(k), side, grey, window) for k in kinds
         ]
-        classes = np.where(kinds == CLEAN, LEAST_LIKE_WEATHER, kinds - 1)
-        return np.concatenate(views), classes.astype(np.int64)
+        return np.concatenate(views), CLASS_OF[kinds].astype(np.int64)
+
+    def labelled(
+        self, rng: np.random.Generator, batch: int, side: int, patch: int, clean: float, grey: float
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Single views of pieces, from a quarter of a scene's side to all of it.
+
+        Returns:
+            views (batch, 3, side, side); visible (batch, patches) in [0, 1], how much of the
+            weather each patch shows; classes (batch,).
+        """
+        kinds = rng.integers(1, KINDS, batch)
+        kinds[rng.random(batch) < clean] = CLEAN
+        views, visible = [], []
+        for kind in kinds:
+            pair = self.pixels[rng.integers(len(self.pixels)), [kind, CLEAN]]
+            height, width = (int(s * 0.25 ** rng.random()) for s in pair.shape[1:3])
+            pair = _varied(rng, _window(rng, pair, height, width), grey)
+            degraded, original = (_resized(picture, side) for picture in pair)
+            harm = np.abs(degraded - original).mean(2)
+            cells = harm.reshape(side // patch, patch, side // patch, patch).mean((1, 3))
+            views.append(((degraded - MEAN) / STD).transpose(2, 0, 1))
+            visible.append((cells / _VISIBLE).clip(0, 1).ravel())
+        classes = CLASS_OF[kinds].astype(np.int64)
+        return np.stack(views).astype(np.float32), np.stack(visible).astype(np.float32), classes
 
     def view(
         self,
@@ -141,6 +182,11 @@ class Scenes:
             cut.append(_varied(rng, _window(rng, pair, patch, patch), grey))
         pairs = np.stack(cut).transpose(1, 0, 4, 2, 3).astype(np.float32) / np.float32(255)
         return np.ascontiguousarray(pairs[0]), np.ascontiguousarray(pairs[1])
+
+
+def _resized(picture: Pixels, side: int) -> npt.NDArray[np.float32]:
+    resized = Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC)
+    return np.asarray(resized) / np.float32(255)
 
 
 def _window(rng: np.random.Generator, pictures: Pixels, height: int, width: int) -> Pixels:

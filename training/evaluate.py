@@ -1,117 +1,137 @@
-"""The default model's numbers: `python -m training.evaluate --report FILE`.
+"""The default model's numbers: `python -m training.evaluate --bundle BUNDLE`.
 
-On the held-out photographs of `training.pairs`: PSNR and SSIM before and after, the
-router's accuracy, and every picture under every expert and under none. PyTorch, with the
-weights as shipped; `lorair-bench quality` gives the same of a bundle.
+On held-out photographs, through the product's own path: clean ones at full size; each
+weather's PSNR and SSIM before and after, and under every expert; the router's accuracy.
 """
 
 import argparse
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from lorair.benchmarks.quality.metrics import mean_scores, psnr, score
-from lorair.benchmarks.schema.quality import Scores
-from lorair.exporter.checkpoint.checkpoint import load_pair
-from lorair.exporter.model import RestorationNet, Router
-from lorair.runtime.pixels import from_planes, make_views, to_planes
-from training.degradations import CLASSES
-from training.pairs import CLEAN, DEFAULT_SEEDS, pairs
+from lorair.benchmarks.quality.metrics import psnr, score
+from lorair.runtime.restorer import Restorer
+from lorair.runtime.routing.gates import one_expert
+from training.degradations import CLASSES, CLEAN
+from training.pairs import DEFAULT_SEEDS, PHOTOS, Pixels, generator, held_out, pairs, pieces
 from training.scenes import HELD_OUT_PHOTOS
 
-NO_EXPERT = "none"
+_FULL_SIZE = 12.0
+"""Megapixels of the largest clean photograph."""
 
-Prior = np.ndarray
-
-
-class Model:
-    """Router and restoration network on 8-bit pictures."""
-
-    def __init__(self, router: Router, net: RestorationNet, side: int) -> None:
-        self.router, self.net, self.side = router, net, side
-
-    def route(self, pixels: np.ndarray) -> tuple[str, torch.Tensor]:
-        """The class it chooses, and the prior."""
-        with torch.inference_mode():
-            logits, prior, _ = self.router(torch.from_numpy(make_views(pixels, self.side)))
-        return CLASSES[int(logits.argmax())], prior
-
-    def restore(self, pixels: np.ndarray, prior: torch.Tensor, expert: str) -> np.ndarray:
-        """Under one expert's gate, or under none."""
-        gates = torch.tensor([float(name == expert) for name in CLASSES])
-        planes = torch.from_numpy(to_planes(pixels, self.net.stride))
-        with torch.inference_mode():
-            restored = self.net(planes, prior, gates).numpy()
-        return from_planes(restored, pixels.shape[:2], pixels.dtype)
+_PIECES = 50
+"""Of photographs, in every class, that the router's accuracy is measured on."""
 
 
 def main() -> None:
     """The command line."""
-    demo = Path(__file__).parents[1] / "exporter" / "demo"
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__)
-    parser.add_argument("--ir-weights", type=Path, default=demo / "ir.safetensors")
-    parser.add_argument("--router-weights", type=Path, default=demo / "router.safetensors")
+    parser.add_argument("--bundle", type=Path, default=Path("lorair-bundle"))
     parser.add_argument("--seeds", type=int, default=DEFAULT_SEEDS)
-    parser.add_argument("--photos", nargs="+", default=HELD_OUT_PHOTOS)
+    parser.add_argument("--photos", nargs="+", default=PHOTOS)
+    parser.add_argument("--weather", type=Path, help="another generator's file")
     parser.add_argument("--report", type=Path)
     options = parser.parse_args()
-    pair = load_pair(options.ir_weights, options.router_weights, classes=CLASSES)
-    model = Model(*pair.modules(), pair.config.router.side)
-    summary = evaluate(model, options.seeds, tuple(options.photos))
-    text = json.dumps(summary, indent=2)
+    restorer, photos = Restorer.open(options.bundle), tuple(options.photos)
+    weather = pairs(options.seeds, photos, generator(options.weather))
+    numbers = {
+        "clean": leave_alone(restorer, photos),
+        "weather": restore(restorer, (pair for pair in weather if pair[0] != CLEAN)),
+        "router": route(restorer, pieces(_PIECES, photos)),
+    }
+    text = json.dumps(numbers, indent=2)
     print(text)
     if options.report:
         options.report.write_text(text + "\n", "utf-8")
 
 
-def evaluate(
-    model: Model, seeds: int = DEFAULT_SEEDS, photos: tuple[str, ...] = HELD_OUT_PHOTOS
+def leave_alone(
+    restorer: Restorer, photos: tuple[str, ...] = HELD_OUT_PHOTOS, megapixels: float = _FULL_SIZE
 ) -> dict[str, Any]:
-    """All numbers by class, as plain values; see `summarise`."""
+    """Clean photographs: mean and least PSNR to themselves, share routed `clean`, and each."""
+    rows = {}
+    for photo in photos:
+        clean = held_out(photo, megapixels)
+        restored = restorer.restore(clean)
+        rows[photo] = {
+            "size": clean.shape[:2],
+            "route": restored.route.top,
+            "psnr": _psnr(restored.image, clean),
+        }
+    found = [row["psnr"] for row in rows.values()]
+    routed = [row["route"] == CLEAN for row in rows.values()]
+    return {
+        "mean_psnr": float(np.mean(found)),
+        "least_psnr": min(found),
+        "routed_clean": float(np.mean(routed)),
+        "photographs": rows,
+    }
+
+
+def restore(
+    restorer: Restorer, weather: Iterable[tuple[str, str, Pixels, Pixels]]
+) -> dict[str, Any]:
+    """Each weather's summary, see `summarise`."""
     rows = defaultdict(list)
-    for kind, _, degraded, clean in pairs(seeds, photos):
-        rows[kind].append(_measure(model, degraded, clean))
-    return {kind: summarise(kind, found) for kind, found in rows.items()}
+    for kind, name, degraded, clean in weather:
+        rows[kind].append({"name": name, **_measure(restorer, degraded, clean)})
+    return {kind: summarise(found) for kind, found in rows.items()}
 
 
-def summarise(kind: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means of one class, or of the clean pictures.
+def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means of one class.
 
     Returns:
-        pictures; before, after and gain (each with psnr, ssim, psnr_y, ssim_y; `before` of
-        equal pictures is 160 dB); least and greatest gain in dB; routes; by_expert: PSNR.
+        pictures; psnr and ssim, each before and after; gain: mean, least and of which
+        picture, in dB; routes; by_expert: mean PSNR.
     """
-    before, after = (mean_scores([row[key] for row in rows]) for key in ("before", "after"))
-    gains = [row["after"].psnr - row["before"].psnr for row in rows]
-    names = (*CLASSES, NO_EXPERT)
-    routes = [row["route"] for row in rows]
+    gains = {row["name"]: row["psnr"][1] - row["psnr"][0] for row in rows}
+    worst = min(gains, key=gains.__getitem__)
     return {
         "pictures": len(rows),
-        "before": vars(before) if kind != CLEAN else None,
-        "after": vars(after),
-        "gain_psnr": float(np.mean(gains)) if kind != CLEAN else None,
-        "least_gain_psnr": min(gains) if kind != CLEAN else None,
-        "least_psnr": min(row["after"].psnr for row in rows),
-        "routes": {name: routes.count(name) for name in CLASSES},
-        "by_expert": {n: float(np.mean([row["by_expert"][n] for row in rows])) for n in names},
+        "psnr": np.mean([row["psnr"] for row in rows], axis=0).tolist(),
+        "ssim": np.mean([row["ssim"] for row in rows], axis=0).tolist(),
+        "gain": float(np.mean(list(gains.values()))),
+        "least_gain": gains[worst],
+        "least_gain_of": worst,
+        "routes": dict(Counter(row["route"] for row in rows)),
+        "by_expert": {
+            name: float(np.mean([row["by_expert"][name] for row in rows])) for name in CLASSES
+        },
     }
 
 
-def _measure(model: Model, degraded: np.ndarray, clean: np.ndarray) -> dict[str, Any]:
-    route, prior = model.route(degraded)
-    restored = {n: model.restore(degraded, prior, n) for n in (*CLASSES, NO_EXPERT)}
-    before: Scores = score(degraded, clean)
-    exact = clean.astype(np.float64)
+def route(restorer: Restorer, pictures: Iterable[tuple[str, Pixels]]) -> dict[str, Any]:
+    """The share of pictures routed to their class, and what each class is routed to."""
+    routes: dict[str, Counter[str]] = {name: Counter() for name in CLASSES}
+    for kind, pixels in pictures:
+        routes[kind][restorer.route(pixels).top] += 1
+    right = sum(found[kind] for kind, found in routes.items())
+    total = sum(found.total() for found in routes.values())
+    return {"pictures": total, "right": right / total, "routes": routes}
+
+
+def _measure(restorer: Restorer, degraded: Pixels, clean: Pixels) -> dict[str, Any]:
+    route = restorer.route(degraded)
+    by_expert = {
+        name: restorer.restore(degraded, route.with_gates(one_expert(name, CLASSES))).image
+        for name in CLASSES
+    }
+    before, after = score(degraded, clean), score(by_expert[route.top], clean)
     return {
-        "route": route,
-        "before": before,
-        "after": score(restored[route], clean),
-        "by_expert": {n: psnr(p.astype(np.float64), exact) for n, p in restored.items()},
+        "route": route.top,
+        "psnr": (before.psnr, after.psnr),
+        "ssim": (before.ssim, after.ssim),
+        "by_expert": {name: _psnr(image, clean) for name, image in by_expert.items()},
     }
+
+
+def _psnr(pixels: Pixels, target: Pixels) -> float:
+    return psnr(pixels.astype(np.float64), target.astype(np.float64))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Where training starts from: weights that learn fast."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lorair.exporter.model import RestorationNet, Router
+from lorair.exporter.model.config import LORA_SCALE
 from lorair.exporter.model.lora_moe import LoRAMoEConv2d
 
 
@@ -59,9 +61,45 @@ def principal_components(views: npt.NDArray[np.float32], patch: int, count: int)
 
 
 def init_experts(net: RestorationNet) -> RestorationNet:
-    """LoRA's start: A as a linear layer's, B zero, so that a new expert changes nothing."""
+    """LoRA's start: A as a linear layer's, B zero, so that a new expert changes nothing.
+
+    The last expert, of clean pictures, is finished: see `leave_alone`.
+    """
     for module in net.modules():
         if isinstance(module, LoRAMoEConv2d):
-            for A in module.lora_A_list:
+            for A in module.lora_A_list[:-1]:
                 nn.init.kaiming_uniform_(A, a=5**0.5)
+    leave_alone(net)
     return net
+
+
+def leave_alone(net: RestorationNet) -> None:
+    """Make the last expert cancel the last convolution, so that the input comes out.
+
+    The network's output is the input plus that convolution, so without its weight and bias
+    it is the input, to the bit: halving and doubling a weight round nothing.
+
+    Args:
+        net: of rank 3 at least, else the expert's product cannot reach the whole weight;
+            changed in place.
+    """
+    with torch.no_grad():
+        weight = net.ending.conv.weight
+        rows = weight.shape[0] * weight.shape[-1]
+        A, B = net.ending.lora_A_list[-1].zero_(), net.ending.lora_B_list[-1].zero_()
+        A[:rows] = weight.reshape(rows, -1) / -LORA_SCALE
+        B[:, :rows] = torch.eye(rows)
+        if net.ending.conv.bias is not None:
+            net.ending.conv.bias.zero_()
+
+
+def grow(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Start from the weights of a model with fewer blocks, experts or classes.
+
+    They come first, and what is new stays as it was made: a new block or expert counts
+    nothing at first. Changed in place.
+    """
+    state = module.state_dict()
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            state[name][: len(tensor)].copy_(tensor)

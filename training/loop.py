@@ -16,6 +16,8 @@ from training.recipe import Stage
 LossOf = Callable[[int], Tensor]
 """Step number -> the loss of that step's batch."""
 
+Judge = Callable[[], float]
+
 _AVERAGE = 0.998
 
 
@@ -28,7 +30,8 @@ class Loop:
     parameters: those that are trained.
     checkpoint: the file that holds the state in between.
     every: steps between progress lines. save_every: seconds between checkpoints.
-    log: (step, loss) of every progress line.
+    judge_every: steps between two looks at what is held out.
+    log: (step, loss) of every progress line. best: step, held-out loss and state.
     """
 
     name: str
@@ -37,11 +40,21 @@ class Loop:
     stage: Stage
     checkpoint: Path
     every: int = 25
+    judge_every: int = 100
     save_every: float = 60.0
     log: list[tuple[int, float]] = field(default_factory=list)
+    best: tuple[int, float, dict[str, Tensor]] | None = None
 
-    def run(self, loss_of: LossOf) -> dict[str, Tensor]:
-        """Train to the end; returns the moving average of the module's state, on the CPU."""
+    def run(self, loss_of: LossOf, judge: Judge) -> dict[str, Tensor]:
+        """Train to the end, and leave the module with the best state.
+
+        Args:
+            loss_of: the loss of a step's batch.
+            judge: the module's loss on what is held out; asked of the moving average.
+
+        Returns:
+            The moving average with the least loss, on the CPU.
+        """
         optimiser = torch.optim.AdamW(
             self.parameters, lr=self.stage.rate, betas=(0.9, 0.95), weight_decay=1e-4
         )
@@ -56,11 +69,23 @@ class Loop:
             if done % self.every == 0 or done == self.stage.steps:
                 self._report(done, sum(recent) / len(recent), began, done - first)
                 recent.clear()
+            if done % self.judge_every == 0 or done == self.stage.steps:
+                self._judge(judge, average, done)
             if time.monotonic() - saved > self.save_every or done == self.stage.steps:
                 self._save(optimiser, average, done)
                 saved = time.monotonic()
+        best = self.best[2] if self.best else average
+        self.module.load_state_dict(best)
+        return {k: v.cpu() for k, v in best.items()}
+
+    def _judge(self, judge: Judge, average: dict[str, Tensor], done: int) -> None:
+        current = {k: v.clone() for k, v in self.module.state_dict().items()}
         self.module.load_state_dict(average)
-        return {k: v.cpu() for k, v in average.items()}
+        loss = judge()
+        self.module.load_state_dict(current)
+        stderr().print(f"{self.name:8} {done:5d}  held out {loss:8.4f}", highlight=False)
+        if self.best is None or loss < self.best[1]:
+            self.best = done, loss, {k: v.clone() for k, v in average.items()}
 
     def _step(self, optimiser: torch.optim.Optimizer, loss_of: LossOf, step: int) -> float:
         for group in optimiser.param_groups:
@@ -97,6 +122,7 @@ class Loop:
             "average": average,
             "optimiser": optimiser.state_dict(),
             "log": self.log,
+            "best": self.best,
         }
         with atomic_file(self.checkpoint) as partial:
             torch.save(state, partial)
@@ -110,6 +136,7 @@ class Loop:
         for name, value in state["average"].items():
             average[name].copy_(value)
         self.log = [(int(step), float(loss)) for step, loss in state["log"]]
+        self.best = state["best"]
         return int(state["done"])
 
 

@@ -12,13 +12,16 @@ import numpy as np
 from PIL import Image
 
 from lorair.runtime.restorer import Restorer
-from training.degradations import CLASSES, degrade
+from training.degradations import WEATHER, degrade
 from training.scenes import photograph
 
 SEED = 3
 
 EXAMPLES = {"snow": "chelsea", "rain": "rocket", "raindrop": "coffee"}
 """Class -> photograph; all three public domain or CC0."""
+
+_LEFT_ALONE = "astronaut"
+"""The clean photograph in the comparison's last row."""
 
 _CROP = 300, 450
 """Height and width of what the comparison shows of each example."""
@@ -58,24 +61,25 @@ def example(kind: str, name: str) -> tuple[np.ndarray, np.ndarray]:
     image = Image.fromarray(photograph(name))
     image.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
     clean = np.asarray(image)
-    rng = np.random.default_rng([SEED, CLASSES.index(kind)])
+    rng = np.random.default_rng([SEED, WEATHER.index(kind)])
     degraded = degrade(clean.astype(np.float32) / np.float32(255), kind, rng, _SEVERITY)
     return clean, np.rint(degraded * 255).astype(np.uint8)
 
 
 def write_degradations(path: Path) -> None:
     """The coffee cup clean, then with each class's weather."""
-    pictures = [example(kind, "coffee") for kind in CLASSES]
+    pictures = [example(kind, "coffee") for kind in WEATHER]
     row = [pictures[0][0], *(degraded for _, degraded in pictures)]
     _save(np.hstack([picture[:, 40:400] for picture in row]), path)
 
 
 def write_comparison(path: Path, bundle: Path) -> None:
-    """One row an example: degraded, restored, clean."""
+    """One row an example: degraded, restored, clean; the last one is clean from the start."""
     restorer = Restorer.open(bundle)
+    pairs = [example(kind, name) for kind, name in EXAMPLES.items()]
+    portrait = photograph(_LEFT_ALONE)
     rows = []
-    for kind, name in EXAMPLES.items():
-        clean, degraded = example(kind, name)
+    for clean, degraded in (*pairs, (portrait, portrait)):
         row = [degraded, restorer.restore(degraded).image, clean]
         rows.append([picture[: _CROP[0], : _CROP[1]] for picture in row])
     _save(_mosaic(rows), path)

@@ -3,12 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from lorair.exporter.model.config import (
-    SETTING1_CLASSES,
-    ModelConfig,
-    RestorationConfig,
-    RouterConfig,
-)
+from lorair.exporter.model.config import ModelConfig, RestorationConfig, RouterConfig
+from training.degradations import CLASSES
 
 
 @dataclass(frozen=True)
@@ -42,28 +38,33 @@ class Recipe:
     """The whole training.
 
     scenes: clean pictures that are drawn; each is degraded once in every way.
-    router_scenes: how many of them the router learns from.
+    held_out: more of them, from other photographs, that checkpoints are judged by.
+    photographs: whether the packages' photographs are among them.
     side: of a scene in pixels. patch: of a training patch, a multiple of the network's stride.
-    clean: share of pictures that are left clean, so that the network learns to leave them so.
-    mixture: shares of the classes among the base's other patches; they sum to 1.
+    clean: share of the router's pictures that are clean.
+    untouched: share of an expert's patches that are clean, so that it leaves them so.
     grey: share of patches without colour.
+    tower: stage of the router's tower alone, on patches.
     router: rounds of the router, each with its own cosine (warm restarts).
-    base, experts: stages of the restoration network.
-    turns: the order in which the experts take their steps, over and over.
+    restorer: stage of the restoration network, shared weights and experts together.
+    turns: the order in which the weathers take their steps, over and over.
+    judged: held-out patches of each weather that a checkpoint is judged by.
     """
 
     model: ModelConfig
     scenes: int
-    router_scenes: int
+    held_out: int
+    photographs: bool
     side: int
     patch: int
     clean: float
-    mixture: tuple[float, ...]
+    untouched: float
     grey: float
+    tower: Stage
     router: tuple[Round, ...]
-    base: Stage
-    experts: Stage
+    restorer: Stage
     turns: tuple[int, ...]
+    judged: int
 
 
 DEFAULT_MODEL: Final = ModelConfig(
@@ -74,13 +75,13 @@ DEFAULT_MODEL: Final = ModelConfig(
         dec_blk_nums=(1, 1, 1, 1),
         prior=128,
         r=16,
-        num_experts=3,
+        num_experts=4,
     ),
     router=RouterConfig(
-        hidden=128, layers=2, mlp=384, side=112, patch=14, projection=256, num_classes=3
+        hidden=128, layers=3, mlp=384, side=112, patch=8, projection=256, num_classes=4
     ),
     top_k=1,
-    classes=SETTING1_CLASSES,
+    classes=CLASSES,
 )
 
 _SHORT_MODEL: Final = ModelConfig(
@@ -90,54 +91,52 @@ _SHORT_MODEL: Final = ModelConfig(
         middle_blk_num=1,
         dec_blk_nums=(1, 1),
         prior=32,
-        r=2,
-        num_experts=3,
+        r=3,
+        num_experts=4,
     ),
     router=RouterConfig(
-        hidden=64, layers=2, mlp=128, side=56, patch=8, projection=64, num_classes=3
+        hidden=64, layers=2, mlp=128, side=56, patch=8, projection=64, num_classes=4
     ),
     top_k=1,
-    classes=SETTING1_CLASSES,
+    classes=CLASSES,
 )
 
 FULL: Final = Recipe(
     model=DEFAULT_MODEL,
-    scenes=700,
-    router_scenes=400,
-    side=512,
-    patch=128,
-    clean=0.12,
-    # Raindrops are learned last: what a drop hides has to be made up from around it.
-    mixture=(0.2, 0.2, 0.6),
-    grey=0.2,
-    router=(
-        Round(steps=550, batch=32, rate=7e-4),
-        Round(steps=450, batch=32, rate=7e-4, grey=0.2),
-        # Nearly whole pictures, as photographs come: drops are few and seen from afar.
-        Round(steps=350, batch=32, rate=5e-4, grey=0.2, window=0.75),
-    ),
-    base=Stage(steps=3200, batch=8, rate=1.5e-3),
-    experts=Stage(steps=4000, batch=8, rate=1.5e-3),
-    turns=(2, 2, 2, 0, 2, 2, 2, 1),
+    scenes=306,
+    held_out=16,
+    photographs=True,
+    side=448,
+    patch=112,
+    clean=0.3,
+    untouched=0.08,
+    grey=0.15,
+    tower=Stage(steps=1400, batch=32, rate=8e-4),
+    router=(Round(steps=350, batch=16, rate=3e-4, grey=0.12, window=0.5),),
+    restorer=Stage(steps=2000, batch=6, rate=8e-4),
+    turns=(2, 0, 1),
+    judged=32,
 )
-"""The default model's, an hour and a quarter on two cores."""
+"""The default model's, two hours on two cores."""
 
 SHORT: Final = Recipe(
     model=_SHORT_MODEL,
     scenes=32,
-    router_scenes=32,
+    held_out=4,
+    photographs=False,
     side=128,
     patch=64,
-    clean=0.12,
-    mixture=(1 / 3, 1 / 3, 1 / 3),
+    clean=0.25,
+    untouched=0.12,
     grey=0.2,
+    tower=Stage(steps=20, batch=12, rate=1e-3),
     router=(
         Round(steps=40, batch=12, rate=1e-3),
         Round(steps=20, batch=12, rate=5e-4, grey=0.2, window=0.75),
     ),
-    base=Stage(steps=500, batch=4, rate=2e-3),
-    experts=Stage(steps=60, batch=4, rate=3e-4),
+    restorer=Stage(steps=160, batch=4, rate=2e-3),
     turns=(0, 1, 2),
+    judged=4,
 )
 """The same on a small scale, for the tests: under a minute."""
 

@@ -1,4 +1,4 @@
-"""Clean pictures to train on: dead leaves, and a fixed list of photographs.
+"""Clean pictures to train on: photographs, dead leaves, and either with print on it.
 
 Dead leaves (Lee, Mumford, Huang 2001): shapes that occlude one another, whose sizes follow
 a power law, have the edges and the scaling of natural pictures. Here they also have
@@ -6,12 +6,16 @@ textures, gradients of light, and now and then a lens out of focus.
 """
 
 from functools import cache
+from io import BytesIO
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter, zoom
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
+from scipy.ndimage import gaussian_filter
 
+from training import photographs
 from training.degradations.fields import Field, Image, between, smooth_noise
 
 TRAINING_PHOTOS: Final = (
@@ -23,17 +27,40 @@ TRAINING_PHOTOS: Final = (
 HELD_OUT_PHOTOS: Final = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 """Functions of skimage.data whose pictures are for evaluation, never trained on."""
 
-_PHOTO_SHARE = 0.15
+VALIDATION_PHOTOS: Final = ("fig", "garden", "water")
+"""Of `photographs.PHOTOGRAPHS`; the checkpoint is chosen on them, none is trained on."""
+
+_LEAVES_SHARE, _PRINT_SHARE, _CAMERA_SHARE = 0.2, 0.12, 0.3
+_MEGAPIXELS = 6.0
+"""Of a photograph that pieces are cut from."""
+
 _MOST_LEAVES = 5000
+_LETTERS = "abcdefghijklmnoprstuvwxyzABCDEFGHKLMNPRSTUVXYZ0123456789 .:/-"
 _TEXTURES = 24
 _TEXTURE_SIDE = 512
 
 
-def scene(rng: np.random.Generator, side: int) -> Image:
-    """A clean picture, (side, side, 3) float32 in [0, 1]."""
-    if rng.random() < _PHOTO_SHARE:
-        return photo_crop(rng, side)
-    return dead_leaves(rng, side)
+def scene(rng: np.random.Generator, side: int, photos: tuple[str, ...] = TRAINING_PHOTOS) -> Image:
+    """A clean picture, (side, side, 3) float32 in [0, 1].
+
+    Args:
+        rng: of everything drawn.
+        side: height and width.
+        photos: the photographs that may be in it.
+    """
+    if photos is not VALIDATION_PHOTOS and rng.random() < _LEAVES_SHARE:
+        image = dead_leaves(rng, side)
+    else:
+        image = photo_crop(rng, side, photos)
+    if rng.random() < _PRINT_SHARE:
+        image = print_on(rng, image)
+    return camera(rng, image) if rng.random() < _CAMERA_SHARE else image
+
+
+def training_photos() -> tuple[str, ...]:
+    """The packages' photographs, each three times as often as one of scikit-image's."""
+    packaged = sorted(set(photographs.PHOTOGRAPHS) - set(VALIDATION_PHOTOS))
+    return (*TRAINING_PHOTOS, *(3 * packaged))
 
 
 def photograph(name: str) -> npt.NDArray[np.uint8]:
@@ -48,24 +75,53 @@ def photograph(name: str) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[..., :3])
 
 
-def photo_crop(rng: np.random.Generator, side: int) -> Image:
-    """A piece of a training photograph at a random scale, grey ones toned.
+def photo_crop(
+    rng: np.random.Generator, side: int, photos: tuple[str, ...] = TRAINING_PHOTOS
+) -> Image:
+    """A piece of a photograph at a random scale, from full resolution to the whole picture.
 
     Returns:
         (side, side, 3) float32 in [0, 1].
     """
-    name = TRAINING_PHOTOS[rng.integers(len(TRAINING_PHOTOS))]
-    pixels = _training_photo(name)
-    taken = int(min(*pixels.shape[:2], side * between(rng, 0.7, 2.0)))
+    pixels = _photo(photos[rng.integers(len(photos))])
+    most = min(*pixels.shape[:2])
+    taken = int(min(most, side * (most / side) ** between(rng, -0.15, 1.05)))
     y = rng.integers(pixels.shape[0] - taken + 1)
     x = rng.integers(pixels.shape[1] - taken + 1)
-    crop = pixels[y : y + taken, x : x + taken]
+    crop = Pillow.fromarray(pixels[y : y + taken, x : x + taken])
     if rng.random() < 0.5:
-        crop = crop[:, ::-1]
-    resized = zoom(crop, (side / taken, side / taken, 1), order=1, grid_mode=True, mode="nearest")
-    if np.ptp(crop, axis=2).max() == 0:
+        crop = crop.transpose(Pillow.Transpose.FLIP_LEFT_RIGHT)
+    resized = np.asarray(crop.resize((side, side), Pillow.Resampling.BICUBIC)) / np.float32(255)
+    if np.ptp(resized, axis=2).max() == 0:
         resized = resized ** rng.uniform(0.7, 1.5, 3)
-    return resized.clip(0, 1).astype(np.float32)
+    # Exposure: the few photographs in many lights.
+    return (resized ** between(rng, 0.7, 1.4) * between(rng, 0.8, 1)).astype(np.float32)
+
+
+def print_on(rng: np.random.Generator, image: Image) -> Image:
+    """Lines of small, mostly light print: what looks like snow or drops and is none."""
+    canvas = Pillow.fromarray(np.rint(image * 255).astype(np.uint8))
+    draw = ImageDraw.Draw(canvas)
+    for _ in range(rng.integers(1, 6)):
+        x, y = map(float, rng.uniform(-0.1, 0.8, 2) * len(image))
+        size = 8 * 2 ** between(rng, 0, 2.5)
+        level = rng.integers(180, 256) if rng.random() < 0.6 else rng.integers(0, 256)
+        colour = tuple(int(v) for v in np.clip(level + rng.integers(-20, 21, 3), 0, 255))
+        for line in range(rng.integers(1, 5)):
+            letters = rng.choice(list(_LETTERS), rng.integers(3, 24))
+            font = ImageFont.load_default(size)
+            draw.text((x, y + 1.3 * line * size), "".join(letters), fill=colour, font=font)
+    return np.asarray(canvas) / np.float32(255)
+
+
+def camera(rng: np.random.Generator, image: Image) -> Image:
+    """The picture as a camera keeps it: a little noise, JPEG of quality 60 to 97."""
+    noisy = image + rng.normal(0, between(rng, 0, 0.012), image.shape)
+    file = BytesIO()
+    pixels = np.rint(noisy.clip(0, 1) * 255).astype(np.uint8)
+    Pillow.fromarray(pixels).save(file, "JPEG", quality=int(rng.integers(60, 98)))
+    with Pillow.open(file) as opened:
+        return np.asarray(opened) / np.float32(255)
 
 
 def dead_leaves(rng: np.random.Generator, side: int) -> Image:
@@ -200,5 +256,7 @@ def _texture_bank() -> npt.NDArray[np.float32]:
 
 
 @cache
-def _training_photo(name: str) -> Image:
-    return photograph(name).astype(np.float32) / np.float32(255)
+def _photo(name: str) -> npt.NDArray[np.uint8]:
+    if name in photographs.PHOTOGRAPHS:
+        return photographs.read(name, _MEGAPIXELS)
+    return photograph(name)

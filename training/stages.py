@@ -1,4 +1,4 @@
-"""The three stages: router, restoration network under its prior, low-rank experts."""
+"""The two stages: router, then the restoration network under its prior, an expert at a time."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +9,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lorair.exporter.checkpoint.checkpoint import Pair
 from lorair.exporter.model import RestorationNet, Router
 from lorair.runtime.system.atomic import atomic_file
 from training.data import CLEAN, KINDS, Scenes
-from training.initial import init_experts, init_router
+from training.degradations import WEATHER
+from training.initial import grow, init_experts, init_router, leave_alone
 from training.loop import Loop
 from training.recipe import Recipe
+from training.tower import PatchReader, patch_loss
 
-_ROUTER = 0, 4, 5
-_GUIDES, _BASE, _EXPERTS = 1, 2, 3
+Guides = npt.NDArray[np.float32]
+"""(N, KINDS, P): the router's prior for each version of each scene."""
+
+_TOWER, _ROUTER = 6, (0, 4, 5)
+_GUIDES, _RESTORER, _HELD_OUT = 1, 2, 3
 """Numbers of the stages in the seeds of their random draws."""
 
 _LAYOUT = torch.channels_last
@@ -37,13 +43,21 @@ with this floor it weighs about three times as much."""
 
 @dataclass(frozen=True, eq=False)
 class Trainer:
-    """What all stages share: the recipe, the pictures, the seed and a folder to work in."""
+    """What all stages share.
+
+    recipe, seed: what is trained, and on which draws.
+    scenes, held_out: pictures to train on, and to judge checkpoints by.
+    folder, device: where checkpoints lie, and where it runs.
+    start: a smaller model whose weights training starts from; None to start anew.
+    """
 
     recipe: Recipe
     scenes: Scenes
+    held_out: Scenes
     seed: int
     folder: Path
     device: torch.device
+    start: Pair | None = None
 
     def rng(self, stage: int, step: int) -> np.random.Generator:
         """The generator of one step of one stage."""
@@ -54,158 +68,149 @@ class Trainer:
         return torch.from_numpy(array).to(self.device)
 
     def train_router(self) -> tuple[Router, list[Loop]]:
-        """Stage 0: cross-entropy on the views of pieces of scenes, round by round."""
+        """Stage 0: the tower on single views, then the router on all five, round by round."""
         config = self.recipe.model.router
         torch.manual_seed(self.seed)
         sample = self.rng(_ROUTER[0], self.recipe.router[0].steps)
-        views, _ = self._router_scenes().views(
+        views, _ = self.scenes.views(
             sample, _SAMPLE, config.side, self.recipe.clean, window=_WINDOW
         )
         router = init_router(Router(config, self.recipe.model.top_k), views).to(self.device)
-        return router, [self._router_round(router, n) for n in range(len(self.recipe.router))]
+        if self.start is not None:
+            grow(router, self.start.router)
+        tower = self._train_tower(router)
+        rounds = [self._router_round(router, n) for n in range(len(self.recipe.router))]
+        return router, [tower, *rounds]
+
+    def _train_tower(self, router: Router) -> Loop:
+        config, stage = self.recipe.model.router, self.recipe.tower
+        reader = PatchReader(router).to(self.device)
+
+        def loss_of(scenes: Scenes, rng: np.random.Generator, batch: int) -> Tensor:
+            views, *labels = scenes.labelled(
+                rng, batch, config.side, config.patch, self.recipe.clean, self.recipe.grey
+            )
+            return patch_loss(*reader(self.tensor(views)), *map(self.tensor, labels))
+
+        def judge() -> float:
+            with torch.inference_mode():
+                return float(loss_of(self.held_out, self.rng(_HELD_OUT, 2), 5 * self.recipe.judged))
+
+        parameters = list(reader.parameters())
+        loop = Loop("tower", reader, parameters, stage, self.folder / "tower.pt")
+        loop.run(lambda step: loss_of(self.scenes, self.rng(_TOWER, step), stage.batch), judge)
+        return loop
 
     def _router_round(self, router: Router, number: int) -> Loop:
         side, stage = self.recipe.model.router.side, self.recipe.router[number]
-        scenes = self._router_scenes()
 
         def loss_of(step: int) -> Tensor:
             rng = self.rng(_ROUTER[number], step)
-            views, classes = scenes.views(
+            views, classes = self.scenes.views(
                 rng, stage.batch, side, self.recipe.clean, stage.grey, stage.window
             )
             logits, _, _ = router(self.tensor(views))
             return F.cross_entropy(logits, self.tensor(classes), label_smoothing=0.02)
 
+        count = len(self.held_out.pixels) * KINDS
+        views, classes = self.held_out.views(
+            self.rng(_HELD_OUT, 0), 2 * count, side, 1 / KINDS, 0.1, 0.75
+        )
+        answers = self.tensor(classes)
+
+        def judge() -> float:
+            with torch.inference_mode():
+                logits, _, _ = router(self.tensor(views))
+            return float(F.cross_entropy(logits, answers))
+
         name = f"router{number + 1}"
         loop = Loop(name, router, list(router.parameters()), stage, self.folder / f"{name}.pt")
-        loop.run(loss_of)
+        loop.run(loss_of, judge)
         return loop
 
-    def _router_scenes(self) -> Scenes:
-        return Scenes(self.scenes.pixels[: self.recipe.router_scenes])
+    def guides(self, router: Router, scenes: Scenes, name: str) -> Guides:
+        """The router's prior for every picture, from one random piece of each; kept as a file.
 
-    def guides(self, router: Router) -> "Guides":
-        """The finished router's prior and route for every picture, one random piece of each."""
-        kept = self.folder / "guides.npz"
+        Returns:
+            (N, KINDS, P) float32.
+        """
+        kept = self.folder / f"{name}.npy"
         if not kept.exists():
-            guides = self._ask(router)
             with atomic_file(kept) as partial, partial.open("wb") as out:
-                np.savez(out, priors=guides.priors, routes=guides.routes)
-        with np.load(kept) as arrays:
-            return Guides(arrays["priors"], arrays["routes"])
+                np.save(out, self._ask(router, scenes))
+        found: Guides = np.load(kept)
+        return found
 
-    def _ask(self, router: Router) -> "Guides":
-        count, side = len(self.scenes.pixels), self.recipe.model.router.side
-        priors, routes = [], []
+    def _ask(self, router: Router, scenes: Scenes) -> Guides:
+        side = self.recipe.model.router.side
+        priors = []
         with torch.inference_mode():
-            for number in range(count):
+            for number in range(len(scenes.pixels)):
                 rng = self.rng(_GUIDES, number)
                 views = [
-                    self.scenes.view(rng, number, kind, side, window=_WINDOW)
-                    for kind in range(KINDS)
+                    scenes.view(rng, number, kind, side, window=_WINDOW) for kind in range(KINDS)
                 ]
-                logits, prior, _ = router(self.tensor(np.concatenate(views)))
+                _, prior, _ = router(self.tensor(np.concatenate(views)))
                 priors.append(prior.cpu().numpy())
-                routes.append(logits.argmax(-1).cpu().numpy())
-        return Guides(np.stack(priors), np.stack(routes))
+        return np.stack(priors)
 
-    def train_base(self, guides: "Guides") -> tuple[RestorationNet, Loop]:
-        """Stage 1: the shared network under the prior; no expert has a gate."""
-        torch.manual_seed(self.seed)
-        net = init_experts(RestorationNet(self.recipe.model.restoration)).to(self.device)
-        net.to(memory_format=_LAYOUT)  # type: ignore[call-overload]  # no stub
-        gates = torch.zeros(self.recipe.model.restoration.num_experts, device=self.device)
-        stage = self.recipe.base
-
-        def loss_of(step: int) -> Tensor:
-            rng = self.rng(_BASE, step)
-            chosen = guides.choose(rng, stage.batch, self._shares())
-            return self._restoration_loss(net, guides, rng, chosen, gates)
-
-        shared = [p for name, p in net.named_parameters() if "lora_" not in name]
-        loop = Loop("base", net, shared, stage, self.folder / "base.pt")
-        loop.run(loss_of)
-        return net, loop
-
-    def train_experts(self, net: RestorationNet, guides: "Guides") -> Loop:
-        """Stage 2: each expert on the pictures that the router sends to it, the rest frozen."""
-        stage = self.recipe.experts
-        experts = self.recipe.model.restoration.num_experts
-        one_hot = torch.eye(experts, device=self.device)
-
-        def loss_of(step: int) -> Tensor:
-            rng = self.rng(_EXPERTS, step)
-            expert = self.recipe.turns[step % len(self.recipe.turns)]
-            chosen = guides.choose(rng, stage.batch, self._shares(), expert)
-            return self._restoration_loss(net, guides, rng, chosen, one_hot[expert])
-
-        net.requires_grad_(False)
-        low_rank = [p for name, p in net.named_parameters() if "lora_" in name]
-        for parameter in low_rank:
-            parameter.requires_grad_(True)
-        loop = Loop("experts", net, low_rank, stage, self.folder / "experts.pt")
-        loop.run(loss_of)
-        return loop
-
-    def _restoration_loss(
-        self,
-        net: RestorationNet,
-        guides: "Guides",
-        rng: np.random.Generator,
-        chosen: npt.NDArray[np.intp],
-        gates: Tensor,
-    ) -> Tensor:
-        degraded, clean = self.scenes.patches(rng, chosen, self.recipe.patch, self.recipe.grey)
-        prior = self.tensor(guides.priors[chosen[:, 0], chosen[:, 1]])
-        image = self.tensor(degraded).contiguous(memory_format=_LAYOUT)
-        restored = net(image, prior, gates)
-        return psnr_loss(restored, self.tensor(clean), self.tensor(chosen[:, 1]))
-
-    def _shares(self) -> tuple[float, ...]:
-        """Of each kind in a batch; they sum to 1."""
-        return self.recipe.clean, *((1 - self.recipe.clean) * m for m in self.recipe.mixture)
-
-
-@dataclass(frozen=True, eq=False)
-class Guides:
-    """What the router says of each picture: priors (N, KINDS, P), routes (N, KINDS)."""
-
-    priors: npt.NDArray[np.float32]
-    routes: npt.NDArray[np.int64]
-
-    def choose(
-        self,
-        rng: np.random.Generator,
-        batch: int,
-        shares: tuple[float, ...],
-        expert: int | None = None,
-    ) -> npt.NDArray[np.intp]:
-        """(batch, 2) scene and kind.
+    def train_restorer(self, router: Router) -> tuple[RestorationNet, Loop]:
+        """Stage 1: the shared network and the experts together, a step for each weather in turn.
 
         Args:
-            rng: of the choice.
-            batch: pictures.
-            shares: of each kind, (KINDS) summing to 1; with an expert, of the clean ones only.
-            expert: limits it to what is routed there.
+            router: finished; its prior guides the network.
         """
-        allowed = np.ones_like(self.routes, bool) if expert is None else self.routes == expert
-        if not allowed.any():
-            # A router at its very start may never choose this expert; its own class does.
-            allowed[:, 1 + (expert or 0)] = True
-        pictures = np.argwhere(allowed)
-        kinds = pictures[:, 1]
-        if expert is not None:
-            weather = (kinds != CLEAN).sum()
-            shares = (
-                shares[CLEAN],
-                *(
-                    (1 - shares[CLEAN]) * (kinds == kind).sum() / max(1, weather)
-                    for kind in range(1, KINDS)
-                ),
-            )
-        counts = np.bincount(kinds, minlength=KINDS)
-        weights = np.array(shares)[kinds] / counts[kinds]
-        return pictures[rng.choice(len(pictures), batch, p=weights / weights.sum())]
+        torch.manual_seed(self.seed)
+        net = init_experts(RestorationNet(self.recipe.model.restoration)).to(self.device)
+        if self.start is not None:
+            grow(net, self.start.ir)
+        leave_alone(net)
+        net.to(memory_format=_LAYOUT)  # type: ignore[call-overload]  # no stub
+        stage, turns = self.recipe.restorer, self.recipe.turns
+        guides = self.guides(router, self.scenes, "guides")
+        frozen = net.ending.conv.bias
+
+        def loss_of(step: int) -> Tensor:
+            rng = self.rng(_RESTORER, step)
+            weather = turns[step % len(turns)]
+            return self._loss(net, self.scenes, guides, rng, weather, stage.batch)
+
+        judged = self.guides(router, self.held_out, "held_out_guides")
+
+        def judge() -> float:
+            rng = self.rng(_HELD_OUT, 1)
+            with torch.inference_mode():
+                losses = [
+                    float(self._loss(net, self.held_out, judged, rng, weather, self.recipe.judged))
+                    for weather in range(len(WEATHER))
+                ]
+            return sum(losses) / len(losses)
+
+        trained = [p for p in net.parameters() if p is not frozen]
+        loop = Loop("restorer", net, trained, stage, self.folder / "restorer.pt")
+        loop.run(loss_of, judge)
+        leave_alone(net)
+        return net, loop
+
+    def _loss(
+        self,
+        net: RestorationNet,
+        scenes: Scenes,
+        guides: Guides,
+        rng: np.random.Generator,
+        weather: int,
+        batch: int,
+    ) -> Tensor:
+        """Of a batch with one weather, and some clean pictures, under that weather's expert."""
+        kinds = np.where(rng.random(batch) < self.recipe.untouched, CLEAN, 1 + weather)
+        chosen = np.stack([rng.integers(len(scenes.pixels), size=batch), kinds], axis=1)
+        degraded, clean = scenes.patches(rng, chosen, self.recipe.patch, self.recipe.grey)
+        gates = torch.eye(self.recipe.model.restoration.num_experts, device=self.device)[weather]
+        image = self.tensor(degraded).contiguous(memory_format=_LAYOUT)
+        prior = self.tensor(guides[chosen[:, 0], chosen[:, 1]])
+        with torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
+            restored = net(image, prior, gates)
+        return psnr_loss(restored.float(), self.tensor(clean), self.tensor(kinds))
 
 
 def psnr_loss(restored: Tensor, clean: Tensor, kinds: Tensor) -> Tensor:

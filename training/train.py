@@ -13,11 +13,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from lorair.exporter.checkpoint.checkpoint import Pair, load_pair
 from lorair.runtime.system.atomic import atomic_file
 from lorair.runtime.system.console import stderr
 from lorair.runtime.system.machine import usable_cores
 from training.data import Scenes, draw_scenes
 from training.recipe import RECIPES, Recipe
+from training.scenes import TRAINING_PHOTOS, VALIDATION_PHOTOS, training_photos
 from training.stages import Trainer
 
 DEFAULT_SEED = 2024
@@ -32,11 +34,19 @@ def main() -> None:
         "--work", type=Path, default=Path(".build/training"), help="in-between files"
     )
     parser.add_argument("--output", type=Path, default=Path(".build/demo"), help="for the weights")
+    parser.add_argument("--start-from", type=Path, help="folder of a smaller model's weights")
     options = parser.parse_args()
-    train(RECIPES[options.recipe], options.seed, options.work, options.output)
+    recipe = RECIPES[options.recipe]
+    start = None
+    if options.start_from:
+        files = (options.start_from / f"{name}.safetensors" for name in ("ir", "router"))
+        start = load_pair(*files)
+    train(recipe, options.seed, options.work, options.output, start)
 
 
-def train(recipe: Recipe, seed: int, work: Path, output: Path) -> tuple[Path, Path]:
+def train(
+    recipe: Recipe, seed: int, work: Path, output: Path, start: Pair | None = None
+) -> tuple[Path, Path]:
     """Run all stages; writes `ir.safetensors`, `router.safetensors` in float16.
 
     Args:
@@ -45,22 +55,22 @@ def train(recipe: Recipe, seed: int, work: Path, output: Path) -> tuple[Path, Pa
         work: folder for pictures and checkpoints; holding those of an earlier run of the
             same recipe and seed, they are used.
         output: folder for the weights.
+        start: a smaller model whose weights training starts from.
 
     Returns:
         The two files.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    trainer = Trainer(recipe, _scenes(recipe, seed, work), seed, work, device)
+    scenes = _scenes(recipe, seed, work)
+    held_out = _held_out(recipe, seed, work)
+    trainer = Trainer(recipe, scenes, held_out, seed, work, device, start)
     router, router_loops = trainer.train_router()
     router.eval().requires_grad_(False)
-    guides = trainer.guides(router)
-    net, base_loop = trainer.train_base(guides)
-    experts_loop = trainer.train_experts(net, guides)
-    logs = {loop.name: loop.log for loop in (*router_loops, base_loop, experts_loop)}
+    write_weights(router, output / "router.safetensors")
+    net, restorer_loop = trainer.train_restorer(router)
+    logs = {loop.name: loop.log for loop in (*router_loops, restorer_loop)}
     (work / "log.json").write_text(json.dumps(logs), "utf-8")
-    return write_weights(net, output / "ir.safetensors"), write_weights(
-        router, output / "router.safetensors"
-    )
+    return write_weights(net, output / "ir.safetensors"), output / "router.safetensors"
 
 
 def write_weights(module: nn.Module, path: Path) -> Path:
@@ -75,12 +85,20 @@ def _scenes(recipe: Recipe, seed: int, work: Path) -> Scenes:
     began = time.monotonic()
     paths = []
     workers = usable_cores() if recipe.scenes > 50 else 1
-    for path in draw_scenes(work / "scenes", seed, recipe.scenes, recipe.side, workers):
+    photos = training_photos() if recipe.photographs else TRAINING_PHOTOS
+    for path in draw_scenes(work / "scenes", seed, recipe.scenes, recipe.side, workers, photos):
         paths.append(path)
         if len(paths) % 50 == 0:
             left = (recipe.scenes - len(paths)) * (time.monotonic() - began) / len(paths) / 60
             stderr().print(f"scenes   {len(paths):5d}/{recipe.scenes}  {left:5.1f} min left")
     return Scenes.read(paths)
+
+
+def _held_out(recipe: Recipe, seed: int, work: Path) -> Scenes:
+    photos = VALIDATION_PHOTOS if recipe.photographs else TRAINING_PHOTOS
+    folder = work / "held_out"
+    drawn = draw_scenes(folder, seed + 1, recipe.held_out, recipe.side, 1, photos)
+    return Scenes.read(list(drawn))
 
 
 if __name__ == "__main__":

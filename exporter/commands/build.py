@@ -131,7 +131,6 @@ def load_weights(
     from lorair.exporter import demo
     from lorair.exporter.checkpoint.checkpoint import load_pair
     from lorair.exporter.checkpoint.hub import download_pair
-    from lorair.exporter.model.config import SETTING1_CLASSES
     from lorair.runtime.bundle.files import sha256
     from lorair.runtime.bundle.manifest import Source, Weights
 
@@ -147,7 +146,7 @@ def load_weights(
     elif ir is None or router is None:
         text = "no weights given: using the default model, small and trained on made pictures"
         console.note(text)
-        (ir, router), names = demo.paths(), SETTING1_CLASSES
+        (ir, router), names = demo.paths(), demo.CLASSES
         kind, detail = "default", "the default model, lorair.exporter.demo"
     assert ir is not None
     assert router is not None

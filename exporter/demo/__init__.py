@@ -2,6 +2,10 @@
 
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Final
+
+CLASSES: Final = ("snow", "rain", "raindrop", "clean")
+"""Its experts in their order; the last one leaves the picture alone."""
 
 
 def paths() -> tuple[Path, Path]:

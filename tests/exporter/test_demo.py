@@ -13,7 +13,6 @@ from lorair.benchmarks.quality.metrics import score
 from lorair.exporter import demo
 from lorair.exporter.build import build_bundle
 from lorair.exporter.checkpoint.checkpoint import Pair, load_pair
-from lorair.exporter.model.config import SETTING1_CLASSES
 from lorair.runtime.bundle import DEFAULT, SHIPPED_BUNDLE
 from lorair.runtime.bundle.manifest import Bundle, Source
 from lorair.runtime.restorer import Restorer
@@ -23,7 +22,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.fixture(scope="session")
 def demo_pair() -> Pair:
-    return load_pair(*demo.paths(), classes=SETTING1_CLASSES)
+    return load_pair(*demo.paths(), classes=demo.CLASSES)
 
 
 @pytest.fixture(scope="session", params=["fp32", "fp16"])
@@ -38,7 +37,7 @@ def demo_bundle(
 
 def test_the_files_are_small_and_have_a_card() -> None:
     files = demo.paths()
-    assert sum(path.stat().st_size for path in files) <= 8_000_000
+    assert sum(path.stat().st_size for path in files) <= 12_000_000
     card = files[0].with_name("MODEL_CARD.md").read_text("utf-8")
     assert "Apache-2.0" in card
 
@@ -47,7 +46,7 @@ def test_bundles_pass_their_certificate(demo_bundle: Path) -> None:
     manifest = Bundle.open(demo_bundle).manifest
     assert manifest.certificate is not None
     assert manifest.certificate.route_changes == 0
-    assert manifest.model.classes == SETTING1_CLASSES
+    assert manifest.model.classes == demo.CLASSES
 
 
 def test_the_shipped_bundle_is_what_build_makes(demo_bundle: Path) -> None:
@@ -104,8 +103,7 @@ def test_examples_are_routed_and_restored(demo_bundle: Path) -> None:
         assert restored.route.top == kind
         assert after.psnr > before.psnr + least
         assert after.ssim > before.ssim
-        # A clean picture nearly stays what it is.
-        assert score(restorer.restore(clean).image, clean).psnr > 30
+        np.testing.assert_array_equal(restorer.restore(clean).image, clean)
 
 
 def test_build_without_weights_uses_it(lorair_export: Command, tmp_path: Path) -> None:

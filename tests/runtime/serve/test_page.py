@@ -14,11 +14,7 @@ from browser import PATIENCE, launched, needs_chromium
 from PIL import Image
 from serve_check import Server
 
-from lorair.exporter import demo
-from lorair.exporter.build import build_bundle
-from lorair.exporter.checkpoint.checkpoint import load_pair
-from lorair.exporter.model.config import SETTING1_CLASSES
-from lorair.runtime.bundle.manifest import Source
+from lorair.runtime.bundle import SHIPPED_BUNDLE
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = needs_chromium
@@ -35,11 +31,8 @@ DROP = """([content, name, type]) => {
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    bundle = tmp_path_factory.mktemp("default") / "lorair-bundle"
-    pair = load_pair(*demo.paths(), classes=SETTING1_CLASSES)
-    build_bundle(pair, Source(kind="default", detail="the default model"), bundle)
-    server = Server(str(bundle), "--backend", "onnxruntime")
+def address() -> Iterator[str]:
+    server = Server(str(SHIPPED_BUNDLE), "--backend", "onnxruntime")
     yield server.url
     assert server.end() == 0
     server.close()
@@ -86,7 +79,7 @@ def test_drop_compare_override_download(page: Any) -> None:
     page.wait_for_selector("#download:visible")
     assert re.match(r"Restored as rain, \d+ % likely", page.text_content("#status"))
     assert page.is_checked("input[name=expert][value='']")
-    assert page.locator(".option .bar").count() == 3
+    assert page.locator(".option .bar").count() == 4
     _screenshot(page)
 
     slider = page.locator("#slider")
