@@ -104,7 +104,8 @@ def _guidance(
     from lorair.runtime.routing.file import load
     from lorair.runtime.routing.gates import one_expert, parse_gates
 
-    if (expert is not None and gates is not None) or expert is gates is route is None:
+    given = [option is not None for option in (expert, gates)]
+    if all(given) or not any((*given, route is not None)):
         raise OptionError(
             "merge",
             wanted="--expert, --gates or --route",
