@@ -173,7 +173,7 @@ def first_tile(
     largest, memory = backend.largest_tile(), backend.free_memory()
     if largest is not None and min(largest) < MIN_TILE:
         return None  # an engine that is too small for tiles says so itself
-    a_pixel = BYTES_PER_CHANNEL * model.width
+    a_pixel = backend.bytes_a_pixel() or BYTES_PER_CHANNEL * model.width
     pixels = math.inf if memory is None else SHARE / jobs * memory / a_pixel
     fits = largest is None or (height <= largest[0] and width <= largest[1])
     if fits and height * width <= pixels:

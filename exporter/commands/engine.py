@@ -1,7 +1,7 @@
 """The command `lorair-export engine`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -49,6 +49,14 @@ def engine(
             show_default="RTX cards from Ampere on",
         ),
     ] = None,
+    routes: Annotated[
+        Literal["each", "any"] | None,
+        typer.Option(
+            help="One restorer of constant weights for each expert, the fastest, or one for any "
+            "mixture. Both can be in a bundle.",
+            show_default="each, or any with --plugin or a top_k above 1",
+        ),
+    ] = None,
     plugin: Annotated[
         bool,
         typer.Option(
@@ -83,6 +91,7 @@ def engine(
         flavour=flavour,
         sizes=Sizes(**given, batch=batch),
         sms=tuple(sms or ()),
+        routes=routes,
         plugin=plugin,
         timing_cache=timing_cache,
         timeout=timeout,

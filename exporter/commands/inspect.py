@@ -123,8 +123,12 @@ def _print_engines_in(bundle: Bundle) -> None:
     out = console.stdout()
     for engine in read_engines(bundle):
         record = engine.record
-        needs = f"needs {record.depends.needs}" if record else str(engine.error)
-        out.print(f"{ENGINES}/{engine.path.name}\n  {needs}", soft_wrap=True)
+        out.print(f"{ENGINES}/{engine.path.name}", soft_wrap=True)
+        if record is None:
+            out.print(f"  {engine.error}", soft_wrap=True)
+        else:
+            out.print(f"  for {record.depends.serves(bundle.manifest.model.classes)}")
+            out.print(f"  needs {record.depends.needs}", soft_wrap=True)
 
 
 def print_engines(engines: "list[Built]") -> None:

@@ -136,6 +136,10 @@ class CpuBackend(ABC):
         """As `Backend` says: only memory limits it."""
         return None
 
+    def bytes_a_pixel(self) -> float | None:
+        """As `Backend` says."""
+        return None
+
     def free_memory(self) -> int | None:
         """As `Backend` says."""
         return available_memory()

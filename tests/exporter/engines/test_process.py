@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import fake_worker
@@ -15,12 +16,15 @@ from processes import is_alive, wait_for
 
 from lorair.exporter.engines import build as engine
 from lorair.exporter.engines import process as engine_process
-from lorair.exporter.engines.build import Built, build_engines
+from lorair.exporter.engines.build import Built
 from lorair.exporter.engines.worker import NestedProgress
 from lorair.runtime.bundle.engines import read_engines
 from lorair.runtime.bundle.manifest import Bundle
 
 pytest.importorskip("tensorrt_rtx", reason="engines need TensorRT-RTX: pip install 'lorair[rtx]'")
+
+
+build_engines = partial(engine.build_engines, routes="any")
 
 
 @pytest.fixture

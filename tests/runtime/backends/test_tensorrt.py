@@ -1,26 +1,34 @@
 """The TensorRT backend over a stand-in for the library, on a simulated GPU."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
-from engine_files import VERSION, add_engine
-from fake_tensorrt import FakeTensorRT
+from engine_files import VERSION, WEIGHTS, add_engine
+from fake_tensorrt import FakeEngine, FakeTensorRT
 from simulated_gpu import SimulatedGpu, compiled_pictures
 
 from lorair import Restorer
+from lorair.exporter.graphs.merged import merged
+from lorair.runtime.backends import gpu as backend_gpu
 from lorair.runtime.backends import select
 from lorair.runtime.backends import tensorrt as backend_module
-from lorair.runtime.backends.tensorrt import open_tensorrt
+from lorair.runtime.backends.tensorrt import EngineBranch, open_tensorrt
 from lorair.runtime.bundle.engines import GRAPHS, Depends, Range
 from lorair.runtime.bundle.manifest import KERNELS, Bundle
 from lorair.runtime.commands.options import backend_note
+from lorair.runtime.doctor import examine
 from lorair.runtime.errors import BackendError, BundleError, PictureError
 from lorair.runtime.gpu.driver import DriverInfo, GpuInfo
 from lorair.runtime.gpu.engine_fit import MODULES, misfit
+from lorair.runtime.tiles import first_tile
+
+RAIN = np.array([0, 1, 0], np.float32)
 
 
 @pytest.fixture
@@ -72,7 +80,7 @@ def test_the_whole_walk(
         assert (found.image == wanted.image).mean() > 0.999
         np.testing.assert_allclose(found.route.prior, wanted.route.prior, atol=1e-5)
         assert set(found.seconds) == {"walk"}
-    assert gpu.captures == 1
+    assert gpu.captures == 2
     # 16-bit pictures take the host's ends.
     deep = restorer.restore(pixels.astype(np.uint16) * 257)
     assert deep.image.dtype == np.uint16
@@ -93,11 +101,11 @@ def test_without_kernels_the_host_prepares_pictures(
         pixels = np.ascontiguousarray(photo[:height, :60])
         wanted = Restorer.open(bundle.path, "onnxruntime").restore(pixels).image
         assert (restorer.restore(pixels).image == wanted).mean() > 0.999
-    # One context for the router, one for each size in turn, and their memory was given back.
+    # One context for the router, one for each size, which are kept.
     assert len(library.contexts) == 3
     held = gpu.used
     restorer.restore(np.ascontiguousarray(photo[:20, :60]))
-    assert gpu.used == held
+    assert (gpu.used, len(library.contexts)) == (held, 3)
 
 
 def test_what_rtx_compiles_is_kept(
@@ -119,9 +127,9 @@ def test_the_engine_with_the_least_reach_is_taken(
     add_engine(bundle, "restorer", most=320)
     backend = open_tensorrt(bundle, "tensorrt-rtx", gpu)
     networks = vars(backend)["_networks"]
-    small, large = networks.restorer((96, 96)), networks.restorer((112, 96))
+    small, large = (networks.restorer(size, RAIN) for size in ((96, 96), (112, 96)))
     assert small is not large
-    assert networks.restorer((16, 16)) is small
+    assert networks.restorer((16, 16), RAIN) is small
 
 
 def test_a_picture_beyond_the_engine_s_reach(
@@ -130,6 +138,158 @@ def test_a_picture_beyond_the_engine_s_reach(
     restorer = Restorer(bundle, open_tensorrt(bundle, "tensorrt-rtx", gpu))
     with pytest.raises(PictureError, match=r"wanted 16x16 to 96x96.*--max 208x304"):
         restorer.restore(photo)
+
+
+@pytest.fixture(scope="module")
+def merged_graphs(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """One for each expert."""
+    folder = tmp_path_factory.mktemp("merged")
+    paths = [folder / f"{expert}.onnx" for expert in range(3)]
+    for gates, path in zip(np.eye(3, dtype=np.float32), paths, strict=True):
+        onnx.save(merged(tiny_bundle / "restorer.onnx", gates), path)
+    return paths
+
+
+@pytest.fixture
+def engines(bundle: Bundle, merged_graphs: list[Path]) -> list[Path]:
+    """The merged engines in the bundle, beside one for any route."""
+    return [
+        add_engine(bundle, "restorer", source=graph, gates=tuple(map(float, gates)))
+        for gates, graph in zip(np.eye(3), merged_graphs, strict=True)
+    ]
+
+
+def restored_alike(restorer: Restorer, pixels: Any, gates: list[float]) -> None:
+    """As ONNX Runtime restores it under these gates."""
+    plain = Restorer.open(restorer.bundle.path, "onnxruntime")
+    route = plain.route(pixels).with_gates(np.array(gates, np.float32))
+    found = restorer.restore(pixels, route).image
+    assert (found == plain.restore(pixels, route).image).mean() > 0.999
+
+
+SNOWY, RAINY, DROPS, MIXED = [1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0]
+
+
+@pytest.mark.parametrize("walk", [True, False])
+def test_the_gates_choose_the_engine(
+    walk: bool, rtx: FakeTensorRT, gpu: SimulatedGpu, engines: list[Path], photo: Any,
+    request: pytest.FixtureRequest,
+) -> None:  # fmt: skip
+    bundle = request.getfixturevalue("with_kernels" if walk else "bundle")
+    restorer = Restorer(bundle, open_tensorrt(bundle, "tensorrt-rtx", gpu))
+    assert (restorer.backend.walk is not None) == walk
+    pixels = np.ascontiguousarray(photo[:41, :60])
+    loads: list[list[str]] = []
+    for gates in (SNOWY, RAINY, MIXED, DROPS, RAINY, MIXED, SNOWY):
+        before = len(rtx.loaded)
+        restored_alike(restorer, pixels, gates)
+        loads.append(rtx.loaded[before:])
+    # Each when it is first needed; one was loaded at the beginning.
+    names = ["0.onnx", "1.onnx", "restorer.onnx", "2.onnx"]
+    assert loads[4:] == [[], [], []]
+    assert sorted([*rtx.loaded]) == sorted(names)
+    # The router's own choice is one expert, and takes its engine.
+    route = restorer.route(pixels)
+    restored_alike(restorer, pixels, [float(g) for g in route.gates])
+    assert restorer.restore(pixels).route.gates.tolist() == route.gates.tolist()
+    assert sorted({*rtx.loaded} - {"router.onnx"}) == sorted(names)
+
+
+def test_the_least_recently_used_engine_goes(
+    rtx: FakeTensorRT, gpu: SimulatedGpu, engines: list[Path], with_kernels: Bundle, photo: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    pixels = np.ascontiguousarray(photo[:16, :16])
+    blocks = 100_000  # a plan of that size
+    monkeypatch.setattr(backend_gpu, "_SHARE", (2.5 * WEIGHTS + blocks) / gpu.memory)
+    restorer = Restorer(with_kernels, open_tensorrt(with_kernels, "tensorrt-rtx", gpu))
+    for gates in (SNOWY, RAINY, SNOWY, DROPS, SNOWY):
+        restored_alike(restorer, pixels, gates)
+    assert rtx.loaded.count("0.onnx") == rtx.loaded.count("2.onnx") == 1
+    once = rtx.loaded.count("1.onnx")
+    held = gpu.used
+    restored_alike(restorer, pixels, RAINY)  # it went, for the third
+    assert rtx.loaded.count("1.onnx") == once + 1
+    assert gpu.used == held, "and another went for it"
+
+
+def test_a_damaged_engine_gives_way_to_the_next_form(
+    rtx: FakeTensorRT, gpu: SimulatedGpu, engines: list[Path], bundle: Bundle, photo: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    pixels = np.ascontiguousarray(photo[:20, :20])
+    restorer = Restorer(bundle, open_tensorrt(bundle, "tensorrt-rtx", gpu))
+    loaded = rtx.loaded[0]
+    other = DROPS if loaded != "2.onnx" else RAINY
+    path = engines[other.index(1)]
+    path.write_bytes(bytes(path.stat().st_size))
+    for _ in range(2):
+        restored_alike(restorer, pixels, other)
+    assert "restorer.onnx" in rtx.loaded
+    (message,) = [record.message for record in caplog.records]
+    assert path.name in message
+    assert "wanted the engine as it was built" in message
+
+
+def test_without_an_engine_for_any_route(
+    rtx: FakeTensorRT, gpu: SimulatedGpu, engines: list[Path], bundle: Bundle, photo: Any
+) -> None:
+    for path in (bundle.path / "engines").glob("restorer-*.engine"):
+        if path not in engines:
+            path.unlink()
+            path.with_suffix(".json").unlink()
+    restorer = Restorer(bundle, open_tensorrt(bundle, "tensorrt-rtx", gpu))
+    pixels = np.ascontiguousarray(photo[:20, :20])
+    restored_alike(restorer, pixels, RAINY)
+    with pytest.raises(BackendError, match=r"wanted snow=0\.5, rain=0\.5.*--routes any"):
+        restored_alike(restorer, pixels, MIXED)
+    shown = examine(bundle.path)["engines"]
+    assert sorted(row["serves"] for row in shown) == ["rain", "raindrop", "router", "snow"]
+
+
+def test_engines_are_loaded_by_one_thread_on_its_gpu(
+    rtx: FakeTensorRT, gpu: SimulatedGpu, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stand-in refuses to load in a thread that has not made the GPU its own."""
+    backend = open_tensorrt(bundle, "tensorrt-rtx", gpu)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: backend.load_router(), range(3)))
+    assert rtx.loaded.count("router.onnx") == 1
+    owned: list[bool] = []
+    lock: Any = vars(backend)["_lock"]
+    monkeypatch.setattr(EngineBranch, "load", lambda branch: owned.append(lock._is_owned()))
+    backend.load_router()
+    assert owned == [True]
+
+
+def test_the_same_picture_is_always_cut_alike(
+    rtx: FakeTensorRT, gpu: SimulatedGpu, with_kernels: Bundle, photo: Any
+) -> None:
+    """What is kept for other pictures would go for it, and the router's place is reserved."""
+    restorer = Restorer(with_kernels, open_tensorrt(with_kernels, "tensorrt-rtx", gpu))
+    free = [restorer.backend.free_memory()]
+    for size in (16, 48, 90, 16):
+        restorer.restore(np.ascontiguousarray(photo[:size, :size]))
+        free.append(restorer.backend.free_memory())
+    assert len(set(free)) == 1
+    a_pixel = restorer.backend.bytes_a_pixel()
+    assert a_pixel == FakeEngine.device_memory_size_v2 / 96**2 + 40
+    model = with_kernels.manifest.model
+    gpu.memory = gpu.used + int(2.1 * a_pixel * 96 * 96)
+    sizes = [(96, 96), (16, 16), (96, 96)]
+    assert {first_tile("auto", size, model, restorer.backend) for size in sizes} == {None}
+    gpu.memory -= int(0.5 * a_pixel * 96 * 96)
+    assert first_tile("auto", (96, 96), model, restorer.backend) is not None
+
+
+def test_a_context_that_is_not_capturable(
+    rtx: FakeTensorRT, gpu: SimulatedGpu, with_kernels: Bundle, photo: Any
+) -> None:
+    rtx.is_capturable = False
+    restorer = Restorer(with_kernels, open_tensorrt(with_kernels, "tensorrt-rtx", gpu))
+    for _ in range(3):
+        restorer.restore(np.ascontiguousarray(photo[:20, :20]))
+    assert gpu.captures == 0
 
 
 def test_a_damaged_engine(rtx: FakeTensorRT, gpu: SimulatedGpu, bundle: Bundle) -> None:
@@ -211,6 +371,9 @@ def test_the_stand_in_has_the_library_s_names() -> None:
         real.ILogger: ("ERROR", "INTERNAL_ERROR"),
         real.Runtime: ("deserialize_cuda_engine",),
         real.ICudaEngine: (
+            "device_memory_size_v2",
+            "num_io_tensors",
+            "get_tensor_name",
             "get_tensor_mode",
             "create_runtime_config",
             "create_execution_context",
@@ -228,6 +391,7 @@ def test_the_stand_in_has_the_library_s_names() -> None:
             "update_device_memory_size_for_shapes",
             "set_device_memory",
             "execute_async_v3",
+            "is_stream_capturable",
         ),
     }.items():
         for name in names:

@@ -71,6 +71,14 @@ def test_an_engine_and_what_it_needs(bundle: Bundle) -> None:
     assert engine.read() == CONTENT
 
 
+def test_which_routes_an_engine_serves(bundle: Bundle) -> None:
+    classes = bundle.manifest.model.classes
+    wanted = {None: "any route", (0, 0, 1): "raindrop", (0.5, 0.5, 0): "snow=0.5,rain=0.5"}
+    for gates, words in wanted.items():
+        assert depends_on(bundle, gates=gates).serves(classes) == words
+    assert depends_on(bundle, branch="router").serves(classes) == "router"
+
+
 def test_a_bundle_with_engines_still_opens(bundle: Bundle) -> None:
     """Even with a damaged one: other backends have no use for it."""
     add(bundle, depends_on(bundle)).write_bytes(b"")
@@ -93,6 +101,7 @@ CHANGES: list[dict[str, Any]] = [
     {"profile": {}},
     {"profile": {"image": Range(min=(1, 3, 16, 16), opt=(1, 3, 16, 32), max=(1, 3, 64, 48))}},
     {"kernels": "1" * 64},
+    {"gates": (0.0, 1.0, 0.0)},
 ]
 
 
