@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import onnx
 
-from lorair.exporter.graphs.merged import clamp, merged, take_any_size
+from lorair.exporter.graphs.merged import clamp, merged, name_ends, take_any_size
 from lorair.runtime.bundle.manifest import RESTORER, Bundle
 from lorair.runtime.errors import OptionError
 from lorair.runtime.pixels import Array
@@ -84,7 +84,8 @@ def merge(
         experts: the restorer.
         gates: (E,) float32.
         output: the ONNX file.
-        prior: (P,) float32, for a graph whose only input is the picture; None for an input.
+        prior: (P,) float32, for a graph from `input` to `output` alone, the names that programs
+            for such graphs look for; None for a graph from `image` and `prior` to `restored`.
         any_size: whether it pads and crops pictures itself; else their sides are multiples
             of the stride.
         clamped: whether its result is kept within [0, 1].
@@ -93,6 +94,8 @@ def merge(
         OutputError: the file cannot be written.
     """
     model = merged(experts.graph, gates, prior=prior)
+    if prior is not None:
+        name_ends(model.graph, "input", "output")
     if any_size:
         take_any_size(model.graph, experts.stride)
     if clamped:

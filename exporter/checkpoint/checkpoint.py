@@ -4,7 +4,7 @@ Everything but top_k and the classes' names follows from the tensors' names and 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from lorair.exporter.model.config import (
     RouterConfig,
     default_classes,
 )
-from lorair.runtime.errors import CheckpointError
+from lorair.runtime.errors import CheckpointError, OptionError
 
 StateDict = Mapping[str, Tensor]
 
@@ -54,6 +54,29 @@ class Pair:
             router=_filled(Router, self.router, self.config.router, self.config.top_k),
             restorer=_filled(RestorationNet, self.ir, self.config.restoration),
         )
+
+    def only(self, expert: str) -> "Pair":
+        """Return the pair that is left for one expert: every picture gets it.
+
+        Raises:
+            OptionError: there is no such class.
+        """
+        config = self.config
+        if expert not in config.classes:
+            wanted = f"one of {', '.join(config.classes)}"
+            raise OptionError("--merge", wanted=wanted, found=expert)
+        one = slice(config.classes.index(expert), config.classes.index(expert) + 1)
+        config = replace(
+            config,
+            restoration=replace(config.restoration, num_experts=1),
+            router=replace(config.router, num_classes=1),
+            top_k=1,
+            classes=(expert,),
+        )
+        is_experts = (".lora_A_list", ".lora_B_list")
+        ir = {k: t[one] if k.endswith(is_experts) else t for k, t in self.ir.items()}
+        router = {k: t[one] if k.startswith("cls_head.") else t for k, t in self.router.items()}
+        return Pair(config, ir, router)
 
 
 def load_pair(

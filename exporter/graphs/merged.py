@@ -68,6 +68,13 @@ def take_any_size(graph: onnx.GraphProto, stride: int) -> None:
             value.type.tensor_type.shape.dim[axis].dim_param = side
 
 
+def name_ends(graph: onnx.GraphProto, given: str, made: str) -> None:
+    """Name the picture's input and output anew."""
+    names = {graph.input[0].name: given, graph.output[0].name: made}
+    _rename(graph, names)
+    graph.input[0].name, graph.output[0].name = given, made
+
+
 def clamp(graph: onnx.GraphProto) -> None:
     """Keep the result within [0, 1]."""
     restored = graph.output[0]

@@ -86,7 +86,7 @@ class GpuBackend(PlainTiles):
         """
         with self._on_gpu():
             free = self.gpu.free_memory() + self._held.size
-            return max(0, free - self._networks.unloaded())
+            return max(0, free - self._networks.reserved())
 
     @contextmanager
     def _on_gpu(self) -> Iterator[None]:

@@ -81,7 +81,7 @@ class SessionNetworks:
     def bytes_a_pixel(self) -> None:
         """As `Networks` says."""
 
-    def unloaded(self) -> int:
+    def reserved(self) -> int:
         """As `Networks` says."""
         is_loaded = self._bundle.router in self._sessions
         return 0 if is_loaded else self._bundle.manifest.files[f"{ROUTER}.data"].size

@@ -142,9 +142,10 @@ class EngineNetworks:
         """As `Networks` says."""
         return self._bytes_a_pixel
 
-    def unloaded(self) -> int:
+    def reserved(self) -> int:
         """As `Networks` says."""
-        return 0 if self._router.is_loaded else self._router.size
+        router = 0 if self._router.is_loaded else self._router.size
+        return router - sum(branch.size for branch in self._restorers if branch.is_idle)
 
     def _first_that_loads(self, branches: Sequence["EngineBranch"]) -> "EngineBranch":
         for branch in branches:
@@ -156,6 +157,9 @@ class EngineNetworks:
                 _logger.warning("%s", error.line())
                 self._restorers.remove(branch)
             else:
+                for idle in self._restorers:
+                    if idle is not branch and idle.is_idle:
+                        idle.unload()
                 return branch
         raise AssertionError("the last one loads or raises")
 
@@ -234,6 +238,15 @@ class EngineBranch:
         """Whether it is on the GPU."""
         return self._loaded is not None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is on the GPU and nothing is bound to it."""
+        return self.is_loaded and not self._bound
+
+    def unload(self) -> None:
+        """Take it off the GPU."""
+        self._loaded = None
+
     def load(self) -> None:
         """Put it on the GPU, unless it is there. Raises BundleError if it is damaged."""
         if self._loaded is None:
@@ -269,7 +282,7 @@ class EngineBranch:
         """Take it off the GPU if this was the last that was bound."""
         self._bound -= 1
         if not self._bound:
-            self._loaded = None
+            self.unload()
 
     def _context(self) -> Any:
         strategy = self._loader.library.ExecutionContextAllocationStrategy.USER_MANAGED

@@ -49,8 +49,8 @@ class Networks(Protocol):
     def bytes_a_pixel(self) -> float | None:
         """Device memory of a run; None if unknown."""
 
-    def unloaded(self) -> int:
-        """Bytes that the router will take, if it is not loaded."""
+    def reserved(self) -> int:
+        """Bytes that the router will take, less those of a restorer that nobody uses yet."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -91,10 +91,12 @@ def test_with_a_route_the_picture_is_the_only_input(
     save(route, restorer.route(image), restorer.bundle, "a")
     arguments = ("--route", route, "--expert", "snow", "-o", graph)
     result = lorair_export("merge", tiny_bundle, *arguments)
+    assert "inputs  input" in result.out
     assert result.code == 0, result.err
     model = onnx.load(graph)
     assert operators(model).isdisjoint({"Gelu", "Sigmoid", "MatMul"}), "the prior is folded"
-    assert [value.name for value in model.graph.input] == ["image"]
+    ends = [value.name for value in (*model.graph.input, *model.graph.output)]
+    assert ends == ["input", "output"], "vsmlrt.inference and ComfyUI's nodes look for these"
     assert model.graph.input[0].type.tensor_type.shape.dim[2].dim_param == "16*h"
 
     target = tmp_path / "target.npy"
@@ -171,3 +173,22 @@ def test_a_damaged_bundle_is_not_merged(tiny_bundle: Path) -> None:
     files["restorer.onnx.data"] = files["restorer.onnx"]
     with pytest.raises(Exception, match=r"restorer\.onnx\.data"):
         experts_of(Bundle(bundle.path, bundle.manifest.model_copy(update={"files": files})))
+
+
+def test_a_bundle_of_one_expert(
+    tiny_files: tuple[Path, Path], tiny_bundle: Path, lorair_export: Command, tmp_path: Path
+) -> None:
+    weights = ("--ir-weights", tiny_files[0], "--router-weights", tiny_files[1])
+    named = ("--classes", "snow,rain,raindrop", "-o", tmp_path / "bundle")
+    result = lorair_export("build", *weights, *named, "--merge", "rein")
+    assert (result.code, "snow, rain, raindrop" in result.err) == (2, True)
+    result = lorair_export("build", *weights, *named, "--merge", "rain")
+    assert result.code == 0, result.err
+    whole, one = (Restorer.open(path, "onnxruntime") for path in (tiny_bundle, tmp_path / "bundle"))
+    assert one.bundle.manifest.model.classes == ("rain",)
+    assert one.bundle.manifest.source.detail.endswith("; rain alone")
+    image = pictures()[0]
+    restored = one.restore(image)
+    assert restored.route.gates.tolist() == [1.0]
+    route = whole.route(image).with_gates(np.array([0, 1, 0], np.float32))
+    np.testing.assert_allclose(restored.image, whole.restore(image, route).image, atol=1e-5)

@@ -161,7 +161,7 @@ def engines(bundle: Bundle, merged_graphs: list[Path]) -> list[Path]:
 
 def restored_alike(restorer: Restorer, pixels: Any, gates: list[float]) -> None:
     """As ONNX Runtime restores it under these gates."""
-    plain = Restorer.open(restorer.bundle.path, "onnxruntime")
+    plain = Restorer(restorer.bundle, select("onnxruntime", restorer.bundle))
     route = plain.route(pixels).with_gates(np.array(gates, np.float32))
     found = restorer.restore(pixels, route).image
     assert (found == plain.restore(pixels, route).image).mean() > 0.999
@@ -184,15 +184,15 @@ def test_the_gates_choose_the_engine(
         before = len(rtx.loaded)
         restored_alike(restorer, pixels, gates)
         loads.append(rtx.loaded[before:])
-    # Each when it is first needed; one was loaded at the beginning.
-    names = ["0.onnx", "1.onnx", "restorer.onnx", "2.onnx"]
+    # Each when it is first needed, and once; another was tried at the beginning.
+    names = ["0.onnx", "1.onnx", "2.onnx", "restorer.onnx"]
     assert loads[4:] == [[], [], []]
-    assert sorted([*rtx.loaded]) == sorted(names)
+    assert sorted(sum(loads, [])) in (names, names[1:]), "the first may be needed at once"
     # The router's own choice is one expert, and takes its engine.
     route = restorer.route(pixels)
     restored_alike(restorer, pixels, [float(g) for g in route.gates])
     assert restorer.restore(pixels).route.gates.tolist() == route.gates.tolist()
-    assert sorted({*rtx.loaded} - {"router.onnx"}) == sorted(names)
+    assert {*rtx.loaded} - {"router.onnx"} == {*names}
 
 
 def test_the_least_recently_used_engine_goes(
@@ -205,11 +205,11 @@ def test_the_least_recently_used_engine_goes(
     restorer = Restorer(with_kernels, open_tensorrt(with_kernels, "tensorrt-rtx", gpu))
     for gates in (SNOWY, RAINY, SNOWY, DROPS, SNOWY):
         restored_alike(restorer, pixels, gates)
-    assert rtx.loaded.count("0.onnx") == rtx.loaded.count("2.onnx") == 1
-    once = rtx.loaded.count("1.onnx")
+    first, *later = rtx.loaded  # the first is tried when the bundle is opened
+    assert later in (["0.onnx", "1.onnx", "2.onnx"], ["1.onnx", "2.onnx"])
     held = gpu.used
     restored_alike(restorer, pixels, RAINY)  # it went, for the third
-    assert rtx.loaded.count("1.onnx") == once + 1
+    assert rtx.loaded == [first, *later, "1.onnx"]
     assert gpu.used == held, "and another went for it"
 
 
@@ -275,10 +275,10 @@ def test_the_same_picture_is_always_cut_alike(
     a_pixel = restorer.backend.bytes_a_pixel()
     assert a_pixel == FakeEngine.device_memory_size_v2 / 96**2 + 40
     model = with_kernels.manifest.model
-    gpu.memory = gpu.used + int(2.1 * a_pixel * 96 * 96)
+    gpu.memory -= free[0] - int(2.1 * a_pixel * 96 * 96)
     sizes = [(96, 96), (16, 16), (96, 96)]
     assert {first_tile("auto", size, model, restorer.backend) for size in sizes} == {None}
-    gpu.memory -= int(0.5 * a_pixel * 96 * 96)
+    gpu.memory -= int(0.2 * a_pixel * 96 * 96)
     assert first_tile("auto", (96, 96), model, restorer.backend) is not None
 
 

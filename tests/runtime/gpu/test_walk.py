@@ -186,7 +186,7 @@ def test_a_full_gpu(made: Fixture, crop: Any) -> None:
     walk = made.walk()
     walk.restore(crop(48, 64))
     small = made.gpu.used
-    made.gpu.memory = small + 200_000
+    made.gpu.memory = small + 100_000
     # A larger picture drops what is there and then fits.
     walk.restore(crop(64, 64))
     assert made.sizes == [(64, 64)]
