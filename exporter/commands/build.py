@@ -120,7 +120,7 @@ def build(
         console.print_json(manifest.model_dump(mode="json"))
     else:
         _print_built(output, manifest)
-        print_engines(built)
+        print_engines(built, manifest.model.classes)
 
 
 def load_weights(

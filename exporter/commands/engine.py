@@ -86,8 +86,9 @@ def engine(
 
     options = {"min": minimum, "opt": optimum, "max": maximum}
     given = {name: Size.parse(f"--{name}", text) for name, text in options.items() if text}
+    opened = Bundle.open(bundle)
     built = build_engines(
-        Bundle.open(bundle),
+        opened,
         flavour=flavour,
         sizes=Sizes(**given, batch=batch),
         sms=tuple(sms or ()),
@@ -99,4 +100,4 @@ def engine(
     if as_json:
         console.print_json([one.to_dict() for one in built])
     else:
-        print_engines(built)
+        print_engines(built, opened.manifest.model.classes)

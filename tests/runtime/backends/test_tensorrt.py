@@ -187,7 +187,8 @@ def test_the_gates_choose_the_engine(
     # Each when it is first needed, and once; another was tried at the beginning.
     names = ["0.onnx", "1.onnx", "2.onnx", "restorer.onnx"]
     assert loads[4:] == [[], [], []]
-    assert sorted(sum(loads, [])) in (names, names[1:]), "the first may be needed at once"
+    once = sorted(name for load in loads for name in load)
+    assert once in (names, names[1:]), "the first may be needed at once"
     # The router's own choice is one expert, and takes its engine.
     route = restorer.route(pixels)
     restored_alike(restorer, pixels, [float(g) for g in route.gates])
