@@ -268,7 +268,7 @@ def _graph(model: Path, depends: Depends) -> Any:
     if depends.gates is None:
         graph = inlined(model, _TARGET, plugin=depends.kernels is not None)
     else:
-        graph = merged(model, np.array(depends.gates, np.float32), _TARGET)
+        graph = merged(model, np.array(depends.gates, np.float32))
     if depends.branch == "restorer" and depends.batch > 1:
         give_batch(graph)
     return graph

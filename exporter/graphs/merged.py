@@ -13,26 +13,22 @@ import onnx
 from onnx import helper, numpy_helper
 
 from lorair.exporter.graphs.inlined import GATES, inlined
-from lorair.kernels.onnx_functions import Target
 from lorair.kernels.spec import FORMS
 from lorair.runtime.pixels import Array
 
 PRIOR: Final = "prior"
 
 
-def merged(
-    restorer: Path, gates: Array, target: Target = "reduce", prior: Array | None = None
-) -> onnx.ModelProto:
+def merged(restorer: Path, gates: Array, prior: Array | None = None) -> onnx.ModelProto:
     """Return a restorer's graph under fixed gates, its weights inside.
 
     Args:
         restorer: of the exporter, in a bundle; its weights lie beside it.
         gates: (E,) float32.
-        target: of the operators' bodies.
         prior: (P,) float32; None leaves it an input.
     """
     names = _convolutions(onnx.load(restorer, load_external_data=False).graph)
-    model = inlined(restorer, target)
+    model = inlined(restorer, "reduce")
     onnx.load_external_data_for_model(model, str(restorer.parent))
     graph = model.graph
     _name_weights(graph, names)

@@ -35,7 +35,7 @@ class FakeTensorRT:
 
     def __init__(self, gpu: SimulatedGpu, version: str, *, rtx: bool) -> None:
         self.gpu, self.__version__ = gpu, version
-        self.contexts: list[FakeContext] = []
+        self.contexts: list[str] = []
         self.caches: list[FakeCache] = []
         self.loaded: list[str] = []
         self.is_capturable = True
@@ -89,7 +89,7 @@ class FakeEngine:
         strategy = how.strategy if isinstance(how, FakeConfig) else how
         assert strategy == "user managed"
         context = FakeContext(self, how)
-        self.library.contexts.append(context)
+        self.library.contexts.append(self.names[0])  # not itself: it holds the engine
         return context
 
 
