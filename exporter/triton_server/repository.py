@@ -206,7 +206,7 @@ def _write_ensemble(
 def find_engine(bundle: Bundle, branch: Branch) -> Engine:
     """Return the branch's engine for Triton's tensorrt backend.
 
-    TensorRT's, not TensorRT-RTX's; of one picture; without plugins, which would need Python.
+    TensorRT's, not TensorRT-RTX's; of one picture; for any route; without plugins, which would need Python.
 
     Raises:
         BundleError: there is none, or there are several.
@@ -219,13 +219,14 @@ def find_engine(bundle: Bundle, branch: Branch) -> Engine:
         and engine.record.depends.flavour == "tensorrt"
         and engine.record.depends.batch == 1
         and engine.record.depends.kernels is None
+        and engine.record.depends.gates is None
     ]
     if len(fitting) != 1:
         raise BundleError(
             f"cannot serve {bundle.path} with Triton's tensorrt backend",
-            wanted=f"one TensorRT engine of the {branch}, for one picture and without plugins",
+            wanted=f"one TensorRT engine of the {branch}, for any route, without plugins",
             found=", ".join(engine.path.name for engine in fitting) or "none",
-            hint="build it with `lorair-export engine --flavour tensorrt`"
+            hint="build it with `lorair-export engine --flavour tensorrt --routes any`"
             if not fitting
             else "move the others out of the bundle's engines/",
         )

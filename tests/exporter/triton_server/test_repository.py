@@ -121,6 +121,7 @@ def test_engines(tiny_bundle: Path, lorair_export: Command, tmp_path: Path) -> N
     engines = {b: add_engine(bundle, b, flavour="tensorrt") for b in ("router", "restorer")}
     add_engine(bundle, "router")  # TensorRT-RTX's, which Triton has no backend for
     add_engine(bundle, "router", flavour="tensorrt", kernels="0" * 64)  # with plugins
+    add_engine(bundle, "restorer", flavour="tensorrt", gates=(1.0, 0.0, 0.0))  # one expert's
     command = ("triton", bundle.path, "-o", tmp_path / "models", "--backend", "tensorrt")
     assert lorair_export(*command).code == 0
     for branch, engine in engines.items():
