@@ -77,7 +77,7 @@ SMALL: Final = ConvTile(m=64, n=32, k=32, warps=4, stages=3)
 """Few pixels, as in the middle of the network: more programs of less work each."""
 
 SMALL_SHARED: Final = replace(SMALL, warps=8)
-"""The same by twice the warps: two forms spill with four (`docs/decisions.md`)."""
+"""The same by twice the warps: two forms spill with four (`docs/kernels.md`)."""
 
 EXACT: Final = ConvTile(m=32, n=64, k=16, warps=4, stages=2)
 """For float32, which is multiplied without tensor cores and needs twice the registers."""

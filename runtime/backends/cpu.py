@@ -63,7 +63,7 @@ class CpuBackend(ABC):
         self._lock = threading.Lock()
         self._router: Graph | None = None
         self._tiles: Graph | None = None
-        self._tiled_graph = bundle.tiles_for(self.library)
+        self._tiled_graph = bundle.restorer_for(self.library, tiled=True)
         self._restorers: BoundGraphs[Graph] = BoundGraphs(
             None if graph is None else lambda gates: self._load_bound(graph, gates),
             lambda: self._load_bound(self._general_graph(), None),

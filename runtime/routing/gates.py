@@ -1,6 +1,6 @@
 """Gates as people write them: `rain=0.7,snow=0.3`, or one expert by its name."""
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ def parse_gates(text: str, classes: tuple[str, ...]) -> Gates:
         name, equals, value = (piece.strip() for piece in part.partition("="))
         share = _number(value)
         if not equals or share is None or name in shares:
-            raise _bad_gates("NAME=SHARE,... with each name once and shares of 0 to 1", part, "")
+            raise _bad_gates("NAME=SHARE,... with each name once and shares of 0 to 1", part)
         _check_class("--gates", name, classes)
         shares[name] = share
     total = sum(shares.values())
@@ -55,13 +55,9 @@ def _number(text: str) -> float | None:
 
 def _check_class(option: str, name: str, classes: tuple[str, ...]) -> None:
     if name not in classes:
-        wanted: Any = ", ".join(classes)
-        raise OptionError(
-            option, wanted=f"one of {wanted}", found=name, hint="these are the bundle's classes"
-        )
+        wanted = f"one of {', '.join(classes)}"
+        raise OptionError(option, wanted=wanted, found=name, hint="these are the bundle's classes")
 
 
-def _bad_gates(wanted: str, found: str, hint: str) -> OptionError:
-    return OptionError(
-        "--gates", wanted=wanted, found=found or "nothing", hint=hint or "such as rain=0.7,snow=0.3"
-    )
+def _bad_gates(wanted: str, found: str, hint: str = "such as rain=0.7,snow=0.3") -> OptionError:
+    return OptionError("--gates", wanted=wanted, found=found or "nothing", hint=hint)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from lorair.runtime import images
 from lorair.runtime.decoding.pool import AVAILABLE, Decoders
 from lorair.runtime.errors import DiskFullError, LorairError, OptionError, OutputError
-from lorair.runtime.files import Decode, Handling, RestoredFile, read, restore_file
+from lorair.runtime.files import Handling, RestoredFile, restore_file
 from lorair.runtime.routing.gates import Gates, one_expert, parse_gates
 from lorair.runtime.routing.route import Route
 from lorair.runtime.serve.settings import Settings
@@ -132,7 +132,7 @@ class Service:
         Raises:
             BusyError: the queue is full.
         """
-        handling = Handling(self.settings.max_pixels, wishes.encoding, wishes.tile, self._decode)
+        handling = self._handling(wishes)
         target = f"restored{wishes.encoding.ending}"
 
         def choose(pixels: "Pixels") -> Route | None:
@@ -156,7 +156,7 @@ class Service:
 
         def do(work: Work[Routed]) -> Routed:
             with self._kept(content) as source:
-                picture = read(source, self.settings.max_pixels, self._decode)
+                picture = self._handling(Wishes()).read(source)
             work.go_on()
             height, width = picture.pixels.shape[:2]
             route = self.restorer.route(picture.pixels)
@@ -192,9 +192,9 @@ class Service:
         except OSError as error:
             raise _cannot_keep(error) from error
 
-    @property
-    def _decode(self) -> Decode:
-        return images.read if self._decoders is None else self._decoders.read
+    def _handling(self, wishes: Wishes) -> Handling:
+        decode = images.read if self._decoders is None else self._decoders.read
+        return Handling(self.settings.max_pixels, wishes.encoding, wishes.tile, decode)
 
     def _load(self) -> None:
         """Load every graph: the first class bound, and the one for all others."""

@@ -47,14 +47,10 @@ def entry_name(*parts: object) -> str:
 
 
 def fetch(name: str, make: Callable[[Path], None]) -> Path | None:
-    """The entry's folder, made first if it is not there.
+    """Return the entry's folder, made first if it is not there; never an error.
 
-    Args:
-        name: from `entry_name`.
-        make: fills the empty folder that it is given.
-
-    Returns:
-        None if caching is off or the place cannot be written to; never an error.
+    `make` fills the empty folder that it is given. None if caching is off, or the place cannot
+    be written to.
     """
     root = folder()
     if root is None:
