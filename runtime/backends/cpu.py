@@ -19,10 +19,10 @@ from lorair.runtime.backends.graphs import (
     run_failure,
     tiled_shapes,
 )
-from lorair.runtime.backends.tiles import Means, Size, TileInputs
+from lorair.runtime.backends.tiles import Means, PlainTiles, TileInputs
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.pixels import Array
-from lorair.runtime.system.machine import available_memory, threads_each
+from lorair.runtime.system.machine import threads_each
 
 Part = Literal["router", "restorer", "tiles"]
 
@@ -40,7 +40,7 @@ class Graph(Protocol):
         """
 
 
-class CpuBackend(ABC):
+class CpuBackend(PlainTiles, ABC):
     """Runs a bundle on the CPU with one library.
 
     Args:
@@ -64,6 +64,7 @@ class CpuBackend(ABC):
         self._router: Graph | None = None
         self._tiles: Graph | None = None
         self._tiled_graph = bundle.restorer_for(self.library, tiled=True)
+        self.shares_means = self._tiled_graph is not None
         self._restorers: BoundGraphs[Graph] = BoundGraphs(
             None if graph is None else lambda gates: self._load_bound(graph, gates),
             lambda: self._load_bound(self._general_graph(), None),
@@ -111,11 +112,6 @@ class CpuBackend(ABC):
         with self._failing_on(f"a picture of {width}x{height}"):
             return graph.run(inputs)[0]
 
-    @property
-    def shares_means(self) -> bool:
-        """As `Backend` says."""
-        return self._tiled_graph is not None
-
     def restore_tile(self, tile: TileInputs, means: Means | None) -> tuple[Array, Means]:
         """As `Backend` says."""
         graph = self._open_tiles()
@@ -131,14 +127,6 @@ class CpuBackend(ABC):
                 return list(graph.run(inputs))
 
         return run
-
-    def largest_tile(self) -> Size | None:
-        """As `Backend` says: only memory limits it."""
-        return None
-
-    def free_memory(self) -> int | None:
-        """As `Backend` says."""
-        return available_memory()
 
     def _open_tiles(self) -> Graph:
         with self._lock:

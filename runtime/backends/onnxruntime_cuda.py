@@ -39,11 +39,7 @@ def lacks(name: str) -> str | None:
 
 
 def open_onnxruntime_cuda(bundle: Bundle, gpu: Gpu | None = None) -> GpuBackend:
-    """A backend on the bundle's portable graphs.
-
-    Args:
-        bundle: to run.
-        gpu: to run on; None for the first, with a stream of its own.
+    """Open the bundle's portable graphs on a GPU: None for the first, with a stream of its own.
 
     Raises:
         DependencyError: onnxruntime or cuda-core is not installed.

@@ -77,7 +77,7 @@ def batch(
     from lorair.runtime.tiles import parse_tile
 
     start = time.perf_counter()
-    every = options.check_guidance(route, route_from, expert, gates)
+    every = options.check_guidance(route, route_from)
     handling = Handling(max_pixels, Encoding(format_, quality), parse_tile(tile))
     opened = Bundle.open(bundle)
     given, own_gates = options.guidance_of(opened, route, expert, gates)

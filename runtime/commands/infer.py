@@ -78,7 +78,7 @@ def infer(
     from lorair.runtime.tiles import parse_tile
 
     start = time.perf_counter()
-    every = options.check_guidance(route, route_from, expert, gates)
+    every = options.check_guidance(route, route_from)
     is_folder = tasks.has_folder(inputs)
     decoders = None if timeout is None else _decoders(timeout)
     decode = images.read if decoders is None else decoders.read

@@ -129,16 +129,12 @@ def backend_note(restorer: "Restorer") -> str:
     return f"{text} ({'; '.join((fastest, *restorer.skipped))})"
 
 
-def check_guidance(
-    route: Path | None, route_from: str | None, expert: str | None, gates: str | None
-) -> "Every":
+def check_guidance(route: Path | None, route_from: str | None) -> "Every":
     """Return what `--route-from` says, checked before anything is opened. Raises OptionError."""
     from lorair.runtime.folders.guidance import parse_every
 
     if route is not None and route_from is not None:
         raise OptionError("--route-from", wanted="no --route beside it", found=str(route))
-    if expert is not None and gates is not None:
-        raise OptionError("--expert", wanted="no --gates beside it", found=gates)
     return parse_every(route_from) if route_from is not None else "each"
 
 
@@ -152,13 +148,10 @@ def guidance_of(
         OptionError: the bundle has no such class, or the gates are none.
     """
     from lorair.runtime.routing.file import load
-    from lorair.runtime.routing.gates import one_expert, parse_gates
+    from lorair.runtime.routing.gates import chosen_gates
 
-    classes = bundle.manifest.model.classes
     given = load(route, bundle) if route is not None else None
-    if expert is not None:
-        return given, one_expert(expert, classes)
-    return given, parse_gates(gates, classes) if gates is not None else None
+    return given, chosen_gates(expert, gates, bundle.manifest.model.classes)
 
 
 class Interruptible:

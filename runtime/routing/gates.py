@@ -45,6 +45,19 @@ def one_expert(name: str, classes: tuple[str, ...]) -> Gates:
     return np.array([float(name == other) for other in classes], np.float32)
 
 
+def chosen_gates(expert: str | None, gates: str | None, classes: tuple[str, ...]) -> Gates | None:
+    """Return the gates of one expert or as they are written; None to leave them to the router.
+
+    Raises:
+        OptionError: both are given, or one that cannot be.
+    """
+    if expert is None:
+        return None if gates is None else parse_gates(gates, classes)
+    if gates is not None:
+        raise OptionError("--expert", wanted="no --gates beside it", found=gates)
+    return one_expert(expert, classes)
+
+
 def _number(text: str) -> float | None:
     try:
         value = float(text)

@@ -61,12 +61,17 @@ def describe_threads(threads: int, jobs: int) -> str:
 
 def processor_name() -> str:
     """The processor's model, as its maker calls it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    models = [line.partition(":")[2].strip() for line in cpu_info("model name")]
     return models[0] if models else platform.processor() or platform.machine()
+
+
+def cpu_info(*names: str) -> list[str]:
+    """Return the first processor's lines of /proc/cpuinfo that begin with these names."""
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
+    except OSError:
+        return []
+    return [line for line in text.split("\n\n", 1)[0].splitlines() if line.startswith(names)]
 
 
 def cpu_quota() -> float | None:

@@ -116,10 +116,10 @@ def test_auto_keeps_the_bundle_s_precision(
     tiny_bundle: Path, tiny_bundle_fp16: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lorair.runtime.backends.openvino.has_bfloat16", lambda: True)
-    assert choose(Bundle.open(tiny_bundle)).kind.name == "openvino"
-    assert choose(Bundle.open(tiny_bundle_fp16)).kind.name == "openvino-bf16"
+    assert choose(Bundle.open(tiny_bundle)).name == "openvino"
+    assert choose(Bundle.open(tiny_bundle_fp16)).name == "openvino-bf16"
     monkeypatch.setattr("lorair.runtime.backends.openvino.has_bfloat16", lambda: False)
-    assert choose(Bundle.open(tiny_bundle_fp16)).kind.name == "openvino"
+    assert choose(Bundle.open(tiny_bundle_fp16)).name == "openvino"
     restorer = Restorer.open(tiny_bundle)
     assert restorer.backend.name == "openvino"
     assert "auto: the fastest here for an fp32 bundle" in options.backend_note(restorer)
@@ -132,7 +132,7 @@ def test_auto_takes_what_is_installed(tiny_bundle: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(
         "lorair.runtime.backends.backend.is_installed", lambda name: name in installed
     )
-    assert choose(bundle).kind.name == "onnxruntime"
+    assert choose(bundle).name == "onnxruntime"
     installed.clear()
     with pytest.raises(DependencyError, match=r"pip install 'lorair\[cpu\]'; `lorair-run doctor`"):
         choose(bundle)
@@ -142,6 +142,6 @@ def test_a_bundle_without_openvino_s_form(tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
     files = {n: i for n, i in bundle.manifest.files.items() if n != "restorer.openvino.onnx"}
     older = Bundle(bundle.path, bundle.manifest.model_copy(update={"files": files}))
-    assert choose(older).kind.name == "onnxruntime"
+    assert choose(older).name == "onnxruntime"
     with pytest.raises(BackendError, match=r"restorer\.openvino\.onnx in it, found a bundle of"):
         BACKENDS["openvino"].open(older, None)
