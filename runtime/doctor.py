@@ -19,14 +19,18 @@ _DRIVER: Final = {driver.NO_DRIVER: "with a GPU: install NVIDIA's driver"}
 
 
 def examine(bundle: Path | None = None) -> dict[str, Any]:
-    """Return all of it as plain values.
+    """All of it as plain values.
 
-    They are lorair; machine (cpu, cores, threads, system, python); gpu (driver: the newest CUDA
-    that it serves, None without one; lacks: why no GPU can be used, or None; gpus, each with
-    name, sm, memory in bytes); cache (folder, bytes); backends (name, version, lacks, and fix:
-    what to do about it); engines of the bundle (file, branch, needs, lacks: what differs here),
-    None without a bundle; auto: what `--backend auto` picks for the bundle, or for any fp32
-    bundle if there is none, and why, as a sentence.
+    Args:
+        bundle: to say what would run it; None for any fp32 bundle.
+
+    Returns:
+        lorair; machine (cpu, cores, threads, system, python); gpu (driver: the newest CUDA
+        that it serves, None without one; lacks: why no GPU can be used, or None; gpus, each
+        with name, sm, memory in bytes); cache (folder, bytes); backends (name, version,
+        lacks, and fix: what to do about it); engines of the bundle (file, branch, needs,
+        lacks: what differs here), None without a bundle; auto: what `--backend auto` picks
+        and why, as a sentence.
 
     Raises:
         BundleError: the bundle is missing or damaged.

@@ -14,10 +14,9 @@ import numpy as np
 
 from lorair.kernels import spec
 from lorair.kernels.spec import FORMS
-from lorair.kernels.tensorrt.node import Node, dtypes_of
+from lorair.kernels.tensorrt.node import Launcher, Node, dtypes_of
 from lorair.runtime.bundle.kernels import Compiled, for_gpu, read_index
 from lorair.runtime.errors import BackendError, BundleError, EngineError
-from lorair.runtime.gpu.cuda import Launcher
 
 NAMESPACE: Final = spec.DOMAIN
 VERSION: Final = "1"

@@ -116,7 +116,12 @@ class BackendKind:
     flavour: Flavour | None = None
 
     def open(self, bundle: Bundle, threads: int | None, jobs: int = 1) -> Backend:
-        """Open a bundle for `jobs` pictures at once, which share `threads` (None: one a core).
+        """Open a bundle.
+
+        Args:
+            bundle: to run.
+            threads: of the CPU; None for one a core.
+            jobs: pictures at once, which share the threads.
 
         Raises:
             BackendError: it cannot run here, or not this bundle.

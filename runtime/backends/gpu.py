@@ -39,9 +39,14 @@ class Networks(Protocol):
 
 
 class GpuBackend(PlainTiles):
-    """Runs a bundle on a GPU, by the networks that a library has loaded there.
+    """Runs a bundle on a GPU.
 
-    `name` is as `--backend` takes it; `library` is what runs the networks, with its version.
+    Args:
+        name: as `--backend` takes it.
+        library: what runs the networks, with its version.
+        bundle: whose networks they are.
+        gpu: to run on.
+        networks: loaded on it.
     """
 
     def __init__(
@@ -66,10 +71,12 @@ class GpuBackend(PlainTiles):
     def route(self, views: Array) -> tuple[Array, Array, Array]:
         """Views (B, 5, 3, S, S) -> logits (B, E), prior (B, P), gates (B, E)."""
         model = self._model
-        experts = (1, model.experts)
-        names = {"logits": experts, "prior": (1, model.prior), "gates": experts}
-        router = self._networks.router()
-        made = [self._run("router", router, {"views": one[None]}, names) for one in views]
+        names = {"logits": (1, model.experts), "prior": (1, model.prior)}
+        names["gates"] = (1, model.experts)
+        made = [
+            self._run("router", self._networks.router(), {"views": one[None]}, names)
+            for one in views
+        ]
         logits, prior, gates = (np.concatenate([m[name] for m in made]) for name in names)
         return logits, prior, gates
 

@@ -39,7 +39,11 @@ def lacks(name: str) -> str | None:
 
 
 def open_onnxruntime_cuda(bundle: Bundle, gpu: Gpu | None = None) -> GpuBackend:
-    """Open the bundle's portable graphs on a GPU: None for the first, with a stream of its own.
+    """A backend on the bundle's portable graphs.
+
+    Args:
+        bundle: to run.
+        gpu: to run on; None for the first, with a stream of its own.
 
     Raises:
         DependencyError: onnxruntime or cuda-core is not installed.

@@ -49,10 +49,14 @@ def _flavour(name: str) -> Flavour:
 def open_tensorrt(
     bundle: Bundle, flavour: Flavour, gpu: Gpu | None = None, *, plugins: bool = False
 ) -> GpuBackend:
-    """Open the bundle's engines of a flavour on a GPU: None for the first, with its own stream.
+    """A backend on the bundle's engines.
 
-    `plugins` says whether `kernels.tensorrt.plugin.register` was called: else engines with
-    plugins do not fit.
+    Args:
+        bundle: with engines that fit this GPU and library.
+        flavour: whose engines.
+        gpu: to run on; None for the first, with a stream of its own.
+        plugins: whether `kernels.tensorrt.plugin.register` was called: else engines with
+            plugins do not fit.
 
     Raises:
         DependencyError: the library or cuda-core is not installed.
@@ -131,7 +135,15 @@ class EngineNetworks:
 
 
 class EngineBranch:
-    """An `ICudaEngine`, loaded; `cache` is where TensorRT-RTX keeps the kernels it compiles."""
+    """An engine, loaded.
+
+    Args:
+        library: the module.
+        engine: an `ICudaEngine`.
+        gpu: that it is on.
+        cache: file in which TensorRT-RTX keeps the kernels that it compiles here.
+        log: what the library says.
+    """
 
     capturable = True
 
@@ -145,9 +157,13 @@ class EngineBranch:
         if context is None:
             raise InternalError("no execution context", found=self._log.last)
         mode = self._library.TensorIOMode.INPUT
-        inputs = [name for name in tensors if self._engine.get_tensor_mode(name) == mode]
-        done = all(context.set_input_shape(name, tensors[name].shape) for name in inputs)
-        if not (done and all(context.set_tensor_address(n, t.address) for n, t in tensors.items())):
+        done = all(
+            context.set_input_shape(name, tensor.shape)
+            for name, tensor in tensors.items()
+            if self._engine.get_tensor_mode(name) == mode
+        )
+        done = done and all(context.set_tensor_address(n, t.address) for n, t in tensors.items())
+        if not done:
             raise InternalError("the engine does not take its tensors", found=self._log.last)
         size = context.update_device_memory_size_for_shapes()
         memory = self._gpu.allocate(max(size, 1))

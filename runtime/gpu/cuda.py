@@ -94,10 +94,13 @@ class Launcher:
         arguments: Sequence[int | float],
         stream: int,
     ) -> None:
-        """Start a kernel that `load` has seen on a stream, by its handle, and wait for nothing.
+        """Start a kernel that is loaded.
 
-        `grid` is programs along each axis; the arguments are as `kernel.arguments` lists them,
-        pointers as addresses. Triton's two scratch pointers behind them are added here.
+        Args:
+            kernel: that `load` has seen.
+            grid: programs along each axis.
+            arguments: as `kernel.arguments` lists them; pointers are addresses.
+            stream: its handle.
         """
         from cuda.core import LaunchConfig, Stream, launch
 
@@ -107,8 +110,13 @@ class Launcher:
             for (_, kind), value in zip(kernel.arguments, arguments, strict=True)
         ]
         with _failing_as(f"the kernel {kernel.name}"):
-            function = self._loaded[kernel.file][1]
-            launch(Stream.from_handle(stream), config, function, *values, *_SCRATCH)
+            launch(
+                Stream.from_handle(stream),
+                config,
+                self._loaded[kernel.file][1],
+                *values,
+                *_SCRATCH,
+            )
 
 
 class Gpu:
@@ -191,7 +199,7 @@ class Gpu:
         with _failing_as("the GPU"):
             self._stream.sync()
 
-    def capture(self, work: Callable[[], None]) -> "CapturedGraph":
+    def capture(self, work: Callable[[], None]) -> "Graph":
         """What `work` puts into the stream, as one graph; it does not run now.
 
         Args:
@@ -207,10 +215,10 @@ class Gpu:
                 raise
             graph = builder.end_building().complete()
             graph.upload(self._stream)
-        return CapturedGraph(graph, self._stream)
+        return Graph(graph, self._stream)
 
 
-class CapturedGraph:
+class Graph:
     """Captured work."""
 
     def __init__(self, graph: Any, stream: Any) -> None:

@@ -28,10 +28,13 @@ _RTX_DEFAULT: Final = (80, 86, 87, 88, 89, 120, 121)
 
 
 def misfit(depends: Depends, library: str, gpu: GpuInfo, *, plugins: bool = False) -> str | None:
-    """Return what differs between what an engine needs and what is here; None if it fits.
+    """What differs between what an engine needs and what is here; None if it fits.
 
-    `library` is the installed version of its flavour; `plugins` says whether this process has
-    registered them.
+    Args:
+        depends: of the engine.
+        library: the installed version of its flavour.
+        gpu: that is here.
+        plugins: whether this process has registered the plugins.
     """
     if depends.kernels is not None and not plugins:
         return "it has plugins, which the program has to register first (docs/tensorrt.md)"
@@ -79,29 +82,28 @@ def fitting(
 
 
 def misfit_here(depends: Depends) -> str | None:
-    """Return what differs between what an engine needs and this machine; None if it fits."""
-    found = _here(depends.flavour)
-    return found if isinstance(found, str) else misfit(depends, *found)
+    """What differs between what an engine needs and this machine; None if it fits."""
+    driver = examine()
+    if isinstance(driver, str) or not driver.gpus:
+        return "there is no GPU"
+    library = installed(depends.flavour)
+    if library is None:
+        return f"{depends.flavour} is not installed"
+    return misfit(depends, library, driver.gpus[0])
 
 
 def misfit_of(bundle: Bundle, flavour: Flavour) -> str | None:
-    """Return why a bundle cannot run on engines of a flavour here; None if it can."""
-    found = _here(flavour)
-    if isinstance(found, str):
-        return found
-    try:
-        fitting(bundle, flavour, *found)
-    except BackendError as error:
-        return error.line()
-    return None
-
-
-def _here(flavour: Flavour) -> tuple[str, GpuInfo] | str:
-    """The library's version and the GPU, or what is missing."""
+    """Why a bundle cannot run on engines of a flavour here; None if it can."""
     driver, library = examine(), installed(flavour)
     if isinstance(driver, str) or not driver.gpus:
         return "there is no GPU"
-    return f"{flavour} is not installed" if library is None else (library, driver.gpus[0])
+    if library is None:
+        return f"{flavour} is not installed"
+    try:
+        fitting(bundle, flavour, library, driver.gpus[0])
+    except BackendError as error:
+        return error.line()
+    return None
 
 
 def installed(flavour: Flavour) -> str | None:

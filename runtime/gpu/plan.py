@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lorair.runtime.bundle.manifest import ModelInfo
-from lorair.runtime.gpu.cuda import CapturedGraph, Gpu
+from lorair.runtime.gpu.cuda import Gpu, Graph
 from lorair.runtime.gpu.kernels import (
     DevicePicture,
     DeviceTable,
@@ -33,10 +33,15 @@ _TILES: Final = (1, 2)
 
 
 class Plan:
-    """Everything for one padded size, which is in multiples of the model's stride.
+    """Everything for one padded size.
 
-    The kernels are those of the picture's ends; the restorer takes pictures of that size; the
-    routing is shared by all plans.
+    Args:
+        gpu: to walk on.
+        kernels: of the picture's ends.
+        model: of the bundle.
+        padded: the size, multiples of the model's stride.
+        restorer: that takes pictures of that size.
+        routing: shared by all plans.
 
     Raises:
         OutOfMemoryError: nothing is held then.
@@ -60,12 +65,9 @@ class Plan:
             (Layout({"bad": ((1,), np.int32), "pixels": pixels}), True),
             (Layout(_work_fields(padded, routing.side)), False),
         )
-        self._held: list[DeviceBlock | Bound | CapturedGraph] = []
+        self._held: list[DeviceBlock | Bound | Graph] = []
         try:
-            blocks: list[DeviceBlock] = []
-            for layout, on_host in layouts:
-                blocks.append(DeviceBlock(gpu, layout, on_host=on_host))
-                self._held.append(blocks[-1])
+            blocks = [self._hold(DeviceBlock(gpu, layout, on_host=h)) for layout, h in layouts]
             self._inputs, self._outputs, self._work = blocks
             planes = (1, 3, *padded)
             self._restorer = restorer.bind(
@@ -81,7 +83,7 @@ class Plan:
             self.close()
             raise
         self._capturable = restorer.capturable
-        self._graphs: dict[bool, CapturedGraph] = {}
+        self._graphs: dict[bool, Graph] = {}
         self._warm: set[bool] = set()
 
     @property
@@ -173,10 +175,16 @@ class Plan:
         taps = most_taps(source, tiles * self._routing.side)
         return DeviceTable(first, counts, coefficients, taps)
 
+    def _hold(self, block: DeviceBlock) -> DeviceBlock:
+        self._held.append(block)
+        return block
+
 
 def _table_names(axis: str, tiles: int) -> tuple[str, str, str]:
-    name = f"{axis}{tiles}"
-    return f"{name}.first", f"{name}.counts", f"{name}.coefficients"
+    first, counts, coefficients = (
+        f"{axis}{tiles}.{part}" for part in ("first", "counts", "coefficients")
+    )
+    return first, counts, coefficients
 
 
 def _table_fields(padded: Size, side: int) -> dict[str, tuple[Shape, type]]:

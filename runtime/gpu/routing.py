@@ -22,8 +22,8 @@ class Routing:
     def __init__(self, gpu: Gpu, model: ModelInfo) -> None:
         self.side, self._classes = model.clip_side, model.classes
         views: Shape = (1, _VIEWS, 3, self.side, self.side)
-        experts = (1, model.experts)
-        self._shapes = {"logits": experts, "prior": (1, model.prior), "gates": experts}
+        self._shapes = {"logits": (1, model.experts), "prior": (1, model.prior)}
+        self._shapes["gates"] = (1, model.experts)
         self.views = DeviceBlock(gpu, Layout({"views": (views, np.float32)}), on_host=False)
         guidance = {name: (shape, np.float32) for name, shape in self._shapes.items()}
         self.guidance = DeviceBlock(gpu, Layout(guidance))

@@ -19,7 +19,6 @@ from lorair.runtime.gpu.kernels import DevicePicture, PictureKernels
 from lorair.runtime.gpu.network import Branch
 from lorair.runtime.gpu.plan import Pixels, Plan, Size
 from lorair.runtime.gpu.routing import Routing
-from lorair.runtime.pixels import padded_size
 from lorair.runtime.routing.route import Route
 
 
@@ -85,8 +84,11 @@ class GpuWalk:
     def restore_on_device(self, source: Any, target: Any, given: Route | None = None) -> Walked:
         """The same from device memory to device memory, with no copy in between.
 
-        The source and the target, which may be the same, are (H, W, 3) uint8 of one size on the
-        device, ready in the stream's order; see `device_picture`.
+        Args:
+            source: (H, W, 3) uint8 on the device, ready in the stream's order; see
+                `device_picture`.
+            target: of the same size; may be the source.
+            given: as for `restore`.
 
         Raises:
             PictureError: the arrays are not such pictures.
@@ -105,7 +107,8 @@ class GpuWalk:
     @contextmanager
     def _plan(self, size: Size, given: Route | None) -> Iterator[Plan]:
         """The plan for pictures of a size, ready for one of them."""
-        padded = padded_size(size, self._model.stride)
+        stride = self._model.stride
+        padded = size[0] + -size[0] % stride, size[1] + -size[1] % stride
         with self._lock:
             self._gpu.activate()
             plan = self._plans.get(padded) or self._make(padded)
