@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from noise_files import pictures
 
 ray = pytest.importorskip("ray")
 
@@ -58,11 +58,7 @@ def local(monkeypatch: pytest.MonkeyPatch) -> set[int]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "in").mkdir()
-    for number in range(20):
-        pixels = np.random.default_rng(number).integers(0, 256, (24, 24, 3), np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "in" / f"p{number:02}.png")
-    return tmp_path / "in"
+    return pictures(tmp_path / "in", 20, side=24)
 
 
 def work_of(bundle: Path, folder: Path, *, remote: bool = False) -> Assignment:
@@ -85,7 +81,7 @@ def test_who_kills_its_actors_is_alone_to_blame(
     names = [outcome.task.source for outcome in run.run(POOL)]
     assert sorted(names) == sorted(map(str, folder.iterdir())), "each one once"
     assert run.counts == {"restored": 18, "skipped": 0, "failed": 2, "not done": 0}
-    assert [e.what[-7:] for e in run.errors] == ["p03.png", "p11.png"]
+    assert [e.what[-8:] for e in run.errors] == ["p003.png", "p011.png"]
     assert "a process that died, 4 times" in run.errors[0].line()
     assert len(list((tmp_path / "out").iterdir())) == 18
     again = module.RayRun(work)
@@ -97,7 +93,7 @@ def test_a_full_disk_ends_it(work: Assignment, monkeypatch: pytest.MonkeyPatch) 
     write = images.write
 
     def full(path: Path, *what: Any) -> Any:
-        if path.name.startswith("p04"):
+        if path.name.startswith("p004"):
             raise DiskFullError(f"cannot write {path}", found="no space", hint="free some")
         return write(path, *what)
 
@@ -127,12 +123,12 @@ def test_a_ray_that_ends(work: Assignment, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_remote_errors_name_the_uri(tiny_bundle: Path, folder: Path) -> None:
-    (folder / "p05.png").write_bytes(b"this is text")
+    (folder / "p005.png").write_bytes(b"this is text")
     work = work_of(tiny_bundle, folder, remote=True)
     run = module.RayRun(work)
     entries = [outcome.to_dict() for outcome in run.run(POOL)]
     assert run.counts["restored"] == 19
-    uri = (folder / "p05.png").as_uri()
+    uri = (folder / "p005.png").as_uri()
     assert f"cannot read {uri}: wanted a picture" in run.errors[0].line()
     assert {entry["input"] for entry in entries} == {task.source for task in work.tasks}
     assert all("file://" in entry["output"] for entry in entries if "output" in entry)
@@ -144,7 +140,7 @@ def test_remote_errors_name_the_uri(tiny_bundle: Path, folder: Path) -> None:
 def test_a_retried_task_repeats_nothing(work: Assignment, tmp_path: Path) -> None:
     actor = RestoreFiles(work)
     first = actor({"index": np.array([7])})
-    target = tmp_path / "out" / "p07.restored.png"
+    target = tmp_path / "out" / "p007.restored.png"
     before = target.stat().st_mtime_ns
     second = actor({"index": np.array([7])})
     assert target.stat().st_mtime_ns == before

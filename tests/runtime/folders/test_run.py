@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command import Command
+from noise_files import contents, pictures
 from PIL import Image
 from processes import LIMIT, console_script, wait_for
 
@@ -25,19 +26,6 @@ from lorair.runtime.folders.run import is_current
 from lorair.runtime.system.atomic import remove_partials
 
 SUPPORT = Path(__file__).parents[2] / "support"
-
-
-def pictures(folder: Path, count: int, side: int = 16) -> Path:
-    """Pictures of noise: each file is unlike every other."""
-    folder.mkdir(parents=True)
-    for number in range(count):
-        pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / f"p{number:03}.png")
-    return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*")}
 
 
 def png_of(width: int, height: int) -> bytes:
