@@ -4,12 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from lorair import Restorer, Route
-from lorair.exporter.checkpoint.checkpoint import Pair
 from lorair.runtime.errors import BackendError, InternalError, OptionError, PictureError
-from lorair.runtime.pixels import make_views
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +19,10 @@ def crop(photo: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(photo[60:121, 100:183])
 
 
-def test_restored_equals_pytorch(restorer: Restorer, tiny_pair: Pair, crop: np.ndarray) -> None:
+def test_a_picture_is_changed_in_stages_that_are_timed(restorer: Restorer, crop: Any) -> None:
+    """That it is PyTorch's picture is tested of every backend."""
     restored = restorer.restore(crop)
-    router, net = tiny_pair.modules()
-    image = torch.from_numpy(crop.astype(np.float32) / 255).permute(2, 0, 1)[None]
-    with torch.inference_mode():
-        _, prior, gates = router(torch.from_numpy(make_views(crop, 56)))
-        wanted = net.restore(image, prior, gates[0])
-    wanted8 = (wanted.clamp(0, 1) * 255).round().byte()[0].permute(1, 2, 0).numpy()
     assert restored.image.shape == crop.shape
-    assert np.abs(restored.image.astype(int) - wanted8).max() <= 1
-    assert (restored.image == wanted8).mean() > 0.999
     assert (restored.image != crop).mean() > 0.5, "a network that changes nothing tests nothing"
     assert set(restored.seconds) == {"load", "views", "router", "prepare", "restorer", "finish"}
 

@@ -232,21 +232,10 @@ def test_files_without_a_state_dict(content: Any, tiny_files: Files, tmp_path: P
 POSITIONS = "clip_model.vision_tower.vision_model.embeddings.position_embedding.weight"
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({POSITIONS: torch.zeros(16, 128)}, "square number of patches"),
-        (
-            {"cls_head.weight": torch.zeros(4, 384), "cls_head.bias": torch.zeros(4)},
-            "wanted a router with 3 classes.*found 4 classes",
-        ),
-    ],
-)
-def test_the_router_is_checked_too(
-    changes: Tensors, words: str, tiny_pair: Pair, tiny_files: Files, tmp_path: Path
-) -> None:
-    torch.save({"params": {**tiny_pair.router, **changes}}, tmp_path / "router.pth")
-    with pytest.raises((CheckpointError, ConfigError), match=words):
+def test_broken_position_table(tiny_pair: Pair, tiny_files: Files, tmp_path: Path) -> None:
+    tensors = {**tiny_pair.router, POSITIONS: torch.zeros(16, 128)}
+    torch.save({"params": tensors}, tmp_path / "router.pth")
+    with pytest.raises(CheckpointError, match="square number of patches"):
         load_pair(tiny_files[0], tmp_path / "router.pth")
 
 

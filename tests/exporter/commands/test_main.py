@@ -100,7 +100,6 @@ PAIR = ("--ir-weights", "{ir}", "--router-weights", "{router}")
         (("--ir-weights", "{router}", "--router-weights", "{ir}"), "swapped"),
         (("--ir-weights", "no.pth", "--router-weights", "{router}"), "no.pth: wanted a .pth or"),
         ((*PAIR, "--top-k", "4"), "1 to 3"),
-        ((*PAIR, "--top-k", "0"), "1 to 3"),
         ((*PAIR, "--classes", "a,b"), "3 different"),
         ((*PAIR, "--config", "no.yml"), "no.yml"),
         ((*PAIR, "--from-hub", "a/b"), "both"),
