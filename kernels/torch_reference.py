@@ -54,10 +54,14 @@ def norm_lora_moe_conv(
     gates: Tensor,
     bias: Tensor,
     lora_bias: Tensor,
+    *,
     scale: float,
-    gate: bool,
+    gate: bool = False,
 ) -> Tensor:
-    """Compute `NormLoRAMoEConv`, or with `gate` `NormLoRAMoEConvGate`."""
+    """Compute `NormLoRAMoEConv`, or with `gate` `NormLoRAMoEConvGate`.
+
+    (B, c, H, W) -> (B, out, H, W), with `gate` (B, out/2, H, W).
+    """
     merged = merge_experts(weight, lora_A, lora_B, gates, scale)
     shift = bias.float() + gates.float() @ lora_bias.float()
     out = _conv(channel_norm(x), merged, shift)
@@ -71,6 +75,7 @@ def lora_moe_depthwise_gate(
     lora_B: Tensor,
     gates: Tensor,
     bias: Tensor,
+    *,
     scale: float,
 ) -> tuple[Tensor, Tensor]:
     """Compute `LoRAMoEDepthwiseGate`: (B, 2c, H, W) -> (B, c, H, W) and its mean (B, c, 1, 1)."""
@@ -87,10 +92,14 @@ def lora_moe_conv_add(
     gates: Tensor,
     bias: Tensor,
     residual: Tensor,
-    channel_scale: Tensor | None,
+    channel_scale: Tensor | None = None,
+    *,
     scale: float,
 ) -> Tensor:
-    """Compute `LoRAMoEConvAdd`, or with channel_scale `ScaleLoRAMoEConvAdd`."""
+    """Compute `LoRAMoEConvAdd`, or with channel_scale (B, c, 1, 1) `ScaleLoRAMoEConvAdd`.
+
+    (B, c, H, W) and residual (B, out, H, W) -> (B, out, H, W).
+    """
     merged = merge_experts(weight, lora_A, lora_B, gates, scale)
     return residual + _conv(x if channel_scale is None else x * channel_scale, merged, bias)
 

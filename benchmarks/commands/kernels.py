@@ -32,15 +32,15 @@ def kernels(
     require("measure kernels", "export,kernels", "torch")
     import torch
 
-    from lorair.benchmarks.commands.measuring import begin, result
+    from lorair.benchmarks.commands.measuring import result
     from lorair.benchmarks.schema.costs import KernelsReport
     from lorair.benchmarks.tables.costs import kernels_shown
     from lorair.exporter.checkpoint.synth import preset as find_preset
 
     config, timed = find_preset(preset), torch.cuda.is_available()
-    start = begin(KernelsReport, preset=preset, dtype="fp16", timed=timed, sizes=(), compiled=None)
     measured: dict[str, Any] = {"sizes": (), "compiled": None}
-    with result(start, lambda: measured, kernels_shown, report, as_json):
+    known = {"preset": preset, "dtype": "fp16", "timed": timed}
+    with result(KernelsReport, lambda: measured, kernels_shown, report, as_json, **known):
         for entry in (_timed if timed else _floors)(config, shapes):
             measured["sizes"] += (entry,)
         if not timed and is_installed("triton"):

@@ -85,7 +85,7 @@ def latency(
 
     All bundles and backends take turns within each round, so that they can be compared.
     """
-    from lorair.benchmarks.commands.measuring import begin, result
+    from lorair.benchmarks.commands.measuring import result
     from lorair.benchmarks.schema.latency import LatencyReport
     from lorair.benchmarks.tables.latency import shown
     from lorair.benchmarks.timing.budget import check_budget, measure_psnr, verdicts
@@ -98,7 +98,11 @@ def latency(
     opened = _open(bundles)
     inputs = [file for bundle in opened.values() for file in bundle.path.glob("*")]
     console.check_outputs([report] if report else [], [*weights, *inputs])
-    _check_weights(len(weights))
+    if len(weights) == 1:
+        raise OptionError(
+            "latency", wanted="both weights files", found="only one of them",
+            hint="leave both out for random weights",
+        )  # fmt: skip
     if max(batches) > 1:  # a graph for several pictures is written
         require("time a batch", "verify", "onnx")
     check_budget(budget_ms, min_psnr, opened)
@@ -112,8 +116,8 @@ def latency(
         "iterations": iterations, "threads": threads or default_threads(),
         "reuse_route": reuse_route, "cold": cold, "budget_ms": budget_ms, "min_psnr": min_psnr,
     }  # fmt: skip
-    start, session = begin(LatencyReport, opened, settings=settings, configurations=()), Session()
-    with result(start, session.fields, shown, report, as_json):
+    session = Session()
+    with result(LatencyReport, session.fields, shown, report, as_json, opened, settings=settings):
         _measure(specs, parsed, iterations, cold, session)
         if min_psnr is not None:
             measure_psnr([spec for _, spec in specs], session, opened)
@@ -168,16 +172,6 @@ def _open(paths: list[Path]) -> "dict[str, Bundle]":
             raise OptionError("--bundle", wanted="each bundle once", found=f"{path} twice")
         opened[label] = Bundle.open(path)
     return opened
-
-
-def _check_weights(given: int) -> None:
-    if given == 1:
-        raise OptionError(
-            "latency",
-            wanted="both weights files",
-            found="only one of them",
-            hint="leave both out for random weights",
-        )
 
 
 def _judge(found: "dict[str, tuple[bool, str]]") -> None:

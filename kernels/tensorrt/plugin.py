@@ -14,9 +14,10 @@ import numpy as np
 
 from lorair.kernels import spec
 from lorair.kernels.spec import FORMS
-from lorair.kernels.tensorrt.node import Launcher, Node, dtypes_of
+from lorair.kernels.tensorrt.node import Node, dtypes_of
 from lorair.runtime.bundle.kernels import Compiled, for_gpu, read_index
 from lorair.runtime.errors import BackendError, BundleError, EngineError
+from lorair.runtime.gpu.cuda import Launcher
 
 NAMESPACE: Final = spec.DOMAIN
 VERSION: Final = "1"
@@ -64,19 +65,16 @@ def make_plugin_class(trt: Any) -> Any:
     return Plugin
 
 
-_FIELDS: Final = {"scale": "FLOAT32", "strides": "INT32", "pads": "INT32", "group": "INT32"}
 _POINTWISE: Final = {"strides": 1, "pads": 0, "group": 1}
 
 
 def _field_names(trt: Any, operator: str) -> Any:
     """The attributes that the parser shall hand over."""
-    names = ["scale"] if operator != spec.NORM_SCALE_ADD else []
-    names += list(_POINTWISE) if operator == spec.LORA_MOE_CONV else []
+    kinds = trt.PluginFieldType
+    fields = {"scale": kinds.FLOAT32} if operator != spec.NORM_SCALE_ADD else {}
+    fields |= dict.fromkeys(_POINTWISE if operator == spec.LORA_MOE_CONV else (), kinds.INT32)
     return trt.PluginFieldCollection(
-        [
-            trt.PluginField(name, np.array([]), getattr(trt.PluginFieldType, _FIELDS[name]))
-            for name in names
-        ]
+        [trt.PluginField(name, np.array([]), kind) for name, kind in fields.items()]
     )
 
 

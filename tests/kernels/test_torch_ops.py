@@ -211,15 +211,14 @@ def test_opcheck(gates: tuple[int, ...], dtype: torch.dtype) -> None:
     bias, lora_bias = torch.randn(8), torch.randn(3, 8)
     factor = torch.rand(2, 4, 1, 1)
     calls = [
-        (ops.norm_lora_moe_conv, (x, *weights, g, bias, lora_bias, 2.0, True)),
-        (ops.norm_lora_moe_conv, (x, *weights, g, bias, lora_bias, 2.0, False)),
-        (ops.lora_moe_depthwise_gate, (x8, *depthwise, g, bias, 2.0)),
-        (ops.lora_moe_conv_add, (x, *weights, g, bias, x8, None, 2.0)),
-        (ops.lora_moe_conv_add, (x, *weights, g, bias, x8, factor, 2.0)),
-        (ops.norm_scale_add, (x, factor, factor)),
+        (ops.norm_lora_moe_conv, (x, *weights, g, bias, lora_bias), {"scale": 2.0, "gate": True}),
+        (ops.norm_lora_moe_conv, (x, *weights, g, bias, lora_bias), {"scale": 2.0}),
+        (ops.lora_moe_depthwise_gate, (x8, *depthwise, g, bias), {"scale": 2.0}),
+        (ops.lora_moe_conv_add, (x, *weights, g, bias, x8), {"scale": 2.0}),
+        (ops.lora_moe_conv_add, (x, *weights, g, bias, x8), {"scale": 2.0, "channel_scale": factor}),
+        (ops.norm_scale_add, (x, factor, factor), {}),
     ]
-    for operator, arguments in calls:
-        typed = [
-            a.to(dtype) if isinstance(a, torch.Tensor) and a is not g else a for a in arguments
-        ]
-        torch.library.opcheck(operator.default, typed)
+    for operator, inputs, rest in calls:
+        cast = {id(t): t.to(dtype) for t in (*inputs, factor) if t is not g}
+        named = {name: cast.get(id(value), value) for name, value in rest.items()}
+        torch.library.opcheck(operator.default, [cast.get(id(t), t) for t in inputs], named)
