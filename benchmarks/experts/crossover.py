@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from lorair.benchmarks.schema.costs import ExpertRow
-from lorair.benchmarks.schema.statistics import median_interval
+from lorair.benchmarks.schema.statistics import Estimate
 
 LEAST_ROUNDS: Final = 6
 """Of fewer no 95 % interval can be given."""
@@ -23,20 +23,6 @@ class TimedMixture:
 
     merged: ExpertRow
     gates: ExpertRow
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A median and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, samples: Sequence[float]) -> "Estimate":
-        """Return the median of samples with its interval."""
-        return cls(float(np.median(samples)), *median_interval(samples))
 
 
 def sentences(rows: Sequence[ExpertRow]) -> tuple[str, ...]:

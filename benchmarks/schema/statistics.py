@@ -6,7 +6,7 @@ left out, and it is detected, not guessed.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +75,19 @@ def median_interval(
     tail = (1 - confidence) / 2 * 100
     low, high = np.percentile(medians, [tail, 100 - tail])
     return float(low), float(high)
+
+
+class Estimate(NamedTuple):
+    """A median and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> "Estimate":
+        """Return the median of samples with its interval."""
+        return cls(float(np.median(samples)), *median_interval(samples))
 
 
 def is_far(

@@ -114,8 +114,13 @@ def by_class(report: QualityReport) -> dict[str, list[Picture]]:
         found = {n: [p for p in report.pictures if p.name.startswith(f"{n}/")]
                  for n in report.groups}  # fmt: skip
         return {name: some for name, some in found.items() if some}
-    routes = sorted({p.route for p in report.pictures})
-    return {route: [p for p in report.pictures if p.route == route] for route in routes}
+    return by_route(report.pictures)
+
+
+def by_route(pictures: Sequence[Picture]) -> dict[str, list[Picture]]:
+    """Return the pictures of each class that the router chose."""
+    routes = sorted({p.route for p in pictures})
+    return {route: [p for p in pictures if p.route == route] for route in routes}
 
 
 def tiles(report: TilesReport) -> Table:
