@@ -66,8 +66,10 @@ def experts(
         "rounds": rounds, "threads": threads or default_threads(),
         "experts": ", ".join(map(str, mixtures)), "sizes": ", ".join(map(str, parsed)),
     }  # fmt: skip
-    known = {"settings": settings, "preset": preset, "backend": backend}
-    with result(ExpertsReport, session.fields, experts_shown, report, as_json, **known):
+    with result(
+        ExpertsReport, session.fields, experts_shown, report, as_json, preset=preset,
+        backend=backend, settings=settings,
+    ):  # fmt: skip
         measure(sweep, session)
 
 

@@ -50,21 +50,16 @@ class Series:
     def to_configuration(self) -> Configuration:
         """Return the samples and what follows from them."""
         warmup = count_warmup(self.samples.get(TOTAL, []))
-        return Configuration(
-            bundle=self.bundle,
-            backend=self.runner.name,
-            description=self.runner.description,
-            height=self.size.height,
-            width=self.size.width,
-            batch=self.runner.batch,
-            first=self.first,
-            samples={stage: tuple(values) for stage, values in self.samples.items()},
-            warmup=warmup,
-            summary=summarize_all(self.samples, warmup),
-            cold={stage: tuple(values) for stage, values in self.cold.items()},
-            cold_summary=summarize_all(self.cold),
-            memory=self.memory,
-            psnr_db=self.psnr_db,
+        runner = self.runner
+        of_runner = {"backend": runner.name, "description": runner.description,
+                     "batch": runner.batch}  # fmt: skip
+        summaries = {
+            "warmup": warmup,
+            "summary": summarize_all(self.samples, warmup),
+            "cold_summary": summarize_all(self.cold),
+        }
+        return Configuration.model_validate(
+            {**vars(self), **vars(self.size), **of_runner, **summaries}
         )
 
 

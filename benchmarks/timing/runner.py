@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Protocol
 
 from lorair.benchmarks.schema import nvml
@@ -144,12 +143,7 @@ class ProcessRunner(Runner):
     def __enter__(self) -> "ProcessRunner":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
         self._process.join(5)
         if self._process.is_alive():

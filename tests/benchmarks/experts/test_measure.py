@@ -125,7 +125,7 @@ def test_an_interrupted_sweep_keeps_its_rows() -> None:
         experts.TimedForm(row("merged", 2, []), NOBODY, samples=[0.1, 0.2]),
         experts.TimedForm(row("gates", 2, []), NOBODY),
     ]
-    found = session.rows()
+    found = session.fields()["rows"]
     assert [r.form for r in found] == ["merged"]
     assert found[0].samples == (0.1, 0.2)
     assert found[0].p50 == pytest.approx(0.15)
@@ -141,23 +141,6 @@ def test_forms_that_differ_are_an_error(tmp_path: Path) -> None:
         np.save(paths[1], np.full((1, 3, 4, 4), wrong))
         with pytest.raises(VerificationError, match="merged weights give another picture"):
             experts.compare_pictures(timed, paths, "onnxruntime")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("--experts", 2, "--top-k", 4), "--top-k: wanted at most the number of experts"),
-        (("--backend", "tensorrt"), "wanted one of onnxruntime, openvino, openvino-bf16"),
-        (("--backend", "abacus"), "cannot time the forms of a mixture on 'abacus'"),
-        (("--preset", "huge"), "--preset: wanted one of"),
-        (("--size", "0x9"), "--size: wanted height x width"),
-        (("--report", "."), "wanted a file, found a folder"),
-    ],
-)
-def test_mistakes(arguments: tuple[Any, ...], words: str, lorair_bench: Command) -> None:
-    result = lorair_bench("experts", *arguments)
-    assert result.code == 2
-    assert words in result.error
 
 
 def test_a_row_twice_is_refused(tmp_path: Path) -> None:

@@ -252,36 +252,6 @@ def test_what_was_scored_is_kept_when_it_is_interrupted(
     assert document.mean is not None
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ((), "wanted --input and --target, or --data"),
-        (("--input", "x"), "wanted --input and --target, or --data"),
-        (("--data", "x", "--input", "y"), "no --input and --target beside it"),
-        (("--data", "nowhere"), "no folder nowhere"),
-        (("--data", "{empty}"), "synthetic/ and gt/"),
-        (("--data", "x", "--dataset", "fog"), "wanted snow or rainfog or raindrop, found fog"),
-        (("--data", "a", "--data", "b", "--dataset", "snow"), "wanted one --data beside it"),
-        (("--data", "a/x", "--data", "b/x"), "folders of different names"),
-        (("--input", "{in}", "--target", "{out}", "--expert", "fog"), "--expert"),
-    ],
-)
-def test_mistakes(
-    arguments: tuple[str, ...],
-    words: str,
-    lorair_bench: Command,
-    tiny_bundle: Path,
-    folders: tuple[Path, Path],
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "empty").mkdir()
-    names = {"empty": tmp_path / "empty", "in": folders[0], "out": folders[1]}
-    filled = [a.format(**names) for a in arguments]
-    result = lorair_bench("quality", *filled, "--bundle", tiny_bundle)
-    assert result.code == 2
-    assert words in result.error
-
-
 @pytest.mark.parametrize(("side", "message"), [(40, "the same size"), (8, "at least 11")])
 def test_pictures_that_cannot_be_compared(
     lorair_bench: Command, tiny_bundle: Path, folders: tuple[Path, Path], side: int, message: str

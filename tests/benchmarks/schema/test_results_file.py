@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from experts import row
 from results import configuration, latency_report
 
 from lorair.benchmarks.commands.measuring import result
+from lorair.benchmarks.schema.costs import ExpertsReport
 from lorair.benchmarks.schema.latency import LatencyReport
 from lorair.benchmarks.schema.results_file import (
     read_latency,
@@ -126,24 +128,18 @@ def test_another_kind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, ValueError])
 def test_an_interrupted_run_is_kept_and_marked(stop: type[BaseException], tmp_path: Path) -> None:
+    """And nothing is written for nothing."""
     path, rounds = tmp_path / "a.json", list[float]()
-    start = latency_report(configuration("x", total=[]))
 
     def measured() -> dict[str, Any]:
-        return {"configurations": (configuration("x", total=rounds),)}
+        return {"rows": tuple(row("gates", 2, rounds) for _ in rounds), "description": ""}
 
-    with pytest.raises(stop), result(start, measured, lambda _: [], path, False):
-        rounds.append(1.0)
-        raise stop
-    found = read_latency(path)
+    for written in (False, True):
+        with pytest.raises(stop), result(ExpertsReport, measured, lambda _: [], path, False,
+                                         preset="tiny", backend="x"):  # fmt: skip
+            rounds += [1.0] * written
+            raise stop
+        assert path.exists() == written
+    found = read_report(path)
     assert not found.complete
-    assert found.configurations[0].samples["total"] == (1.0,)
-
-
-def test_nothing_is_written_for_nothing(tmp_path: Path) -> None:
-    with (
-        pytest.raises(KeyboardInterrupt),
-        result(latency_report(), lambda: {"rows": ()}, lambda _: [], tmp_path / "a.json", False),
-    ):
-        raise KeyboardInterrupt
-    assert not list(tmp_path.iterdir())
+    assert found.rows[0].samples == (1.0,)

@@ -170,30 +170,3 @@ def test_a_reused_route_leaves_the_router_out(tiny_bundle: Path) -> None:
     assert m.first["router"] > 0
     assert m.samples["router"] == m.samples["views"] == [0.0, 0.0]
     assert all(value > 0 for value in m.samples["restorer"])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("--size", "huge"), "--size: wanted height x width, found huge"),
-        (("--size", "0x5"), "wanted height x width"),
-        (("--size", "²x3"), "wanted height x width"),
-        (("--size", "20000x15000"), "at most 200 megapixels"),
-        (("--backend", "onnxruntime", "--backend", "onnxruntime"), "onnxruntime twice"),
-        (("--report", "."), "wanted a file, found a folder"),
-        (("--report", "{bundle}/manifest.json"), "an input or output of this run"),
-        (("--backend", "abacus"), "no backend"),
-        (("--bundle", "nowhere"), "no bundle at nowhere"),
-        (("--bundle", "{bundle}", "--bundle", "{bundle}"), "bundle twice"),
-        (("--min-psnr", "40"), "wanted --budget-ms beside it"),
-        (("--backend", "torch-eager", "--ir-weights", "x.pth"), "wanted both weights files"),
-    ],
-)
-def test_mistakes(
-    arguments: tuple[str, ...], words: str, lorair_bench: Command, tiny_bundle: Path
-) -> None:
-    bundle = () if "--bundle" in arguments else ("--bundle", tiny_bundle)
-    filled = [a.format(bundle=tiny_bundle) for a in arguments]
-    result = lorair_bench("latency", *bundle, *filled)
-    assert result.code == 2
-    assert words in result.error
