@@ -96,14 +96,10 @@ _MANY_PROGRAMS = 256
 def conv_tiles(element_size: int, *, norm: bool, gate: bool, scaled: bool) -> tuple[ConvTile, ...]:
     """Return the tilings of a 1x1 convolution, most work first.
 
-    The first is the largest whose tiles, statistics and both halves stay in registers on
-    every SM; the last has as many warps as its form needs for that (`docs/kernels.md`).
-
-    Args:
-        element_size: bytes a number; 4 is float32.
-        norm: whether pixels' statistics are held beside the tile.
-        gate: whether a program makes both halves.
-        scaled: whether the weights' columns are scaled.
+    The first is the largest whose tiles, statistics and both halves stay in registers on every SM;
+    the last has as many warps as its form needs for that (`docs/kernels.md`). element_size: bytes a
+    number; 4 is float32. norm: pixels' statistics are held beside the tile. gate: a program makes
+    both halves. scaled: the weights' columns are scaled.
     """
     if element_size == 4:
         return (EXACT,)

@@ -130,9 +130,7 @@ def _norm_scale_add_call(*inputs: Tensor) -> Call:
 def _operator(expression: Callable[P, R], call: Callable[..., Call]) -> Callable[P, R]:
     """The custom operator of an expression's name and signature.
 
-    Args:
-        expression: of `torch_reference.py`.
-        call: which operator of the domain computes it, given the same arguments.
+    call: which operator of the domain computes it, given the same arguments.
     """
 
     @wraps(expression)  # the operator's schema is made from the signature
@@ -158,10 +156,7 @@ def _operator(expression: Callable[P, R], call: Callable[..., Call]) -> Callable
 
 
 def _launch(
-    operator: str,
-    inputs: Sequence[Tensor],
-    attributes: dict[str, Any],
-    bias: Tensor | None = None,
+    operator: str, inputs: Sequence[Tensor], attributes: dict[str, Any], bias: Tensor | None = None
 ) -> Any:
     from lorair.kernels.triton.run import run
 

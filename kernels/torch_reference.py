@@ -3,9 +3,16 @@
 Formulas are in `spec.py`; common arguments are explained in `torch_ops.py`.
 """
 
+import sys
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any, Final
+
 import torch.nn.functional as F
 from torch import Tensor
 
+from lorair.kernels import spec
 from lorair.kernels.spec import NORM_EPSILON
 
 
@@ -155,3 +162,24 @@ def _conv(
         groups=batch * groups,
     )
     return out.reshape(batch, kernel.shape[1], *out.shape[2:])
+
+
+_FUNCTIONS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    spec.LORA_MOE_CONV: ("lora_moe_conv", {"bias": None, "stride": 1, "padding": 0, "groups": 1}),
+    spec.NORM_LORA_MOE_CONV: ("norm_lora_moe_conv", {}),
+    spec.NORM_LORA_MOE_CONV_GATE: ("norm_lora_moe_conv", {"gate": True}),
+    spec.LORA_MOE_DEPTHWISE_GATE: ("lora_moe_depthwise_gate", {}),
+    spec.LORA_MOE_CONV_ADD: ("lora_moe_conv_add", {}),
+    spec.SCALE_LORA_MOE_CONV_ADD: ("lora_moe_conv_add", {}),
+    spec.NORM_SCALE_ADD: ("norm_scale_add", {}),
+}
+
+
+def function_of(operator: str, scale: float, home: ModuleType | None = None) -> Callable[..., Any]:
+    """Return what computes an operator's kernel, given its form's inputs by name.
+
+    scale: alpha / rank; NormScaleAdd has none. home: `torch_ops`; None for this module.
+    """
+    name, rest = _FUNCTIONS[operator]
+    scaled = {} if operator == spec.NORM_SCALE_ADD else {"scale": scale}
+    return partial(getattr(home or sys.modules[__name__], name), **rest, **scaled)

@@ -27,17 +27,9 @@ def result(
 ) -> Iterator[None]:
     """Write and show the result of the block, in which everything is measured.
 
-    A run that is interrupted or fails is written too, marked as not complete, once anything
-    has been measured.
-
-    Args:
-        kind: of the result.
-        measured: returns the fields that are known now.
-        shown: returns what to print.
-        report: where to write the result; None does not write it.
-        as_json: print the result as JSON.
-        bundles: that are measured, by their label.
-        known: fields that are known before anything is measured.
+    A run that is interrupted or fails is written too, marked as not complete, once anything has
+    been measured. `measured` returns the fields that are known now, `shown` what to print of the
+    whole; `known` are fields that do not change. Without `report` nothing is written.
     """
     described = [describe_bundle(bundle, label) for label, bundle in (bundles or {}).items()]
     common = {"command": command_line(), "date": now(), "environment": describe()}

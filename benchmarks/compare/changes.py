@@ -66,12 +66,8 @@ class Change:
 def compare_bundles(report: LatencyReport, limit: float) -> list[Change]:
     """Compare every other bundle of a run with its first, round by round.
 
-    Args:
-        report: a run of at least two bundles.
-        limit: the change that matters, 0.05 for 5 %.
-
-    Raises:
-        ResultError: the run has one bundle only, or too few rounds.
+    limit: the change that matters, 0.05 for 5 %. Raises ResultError: the run has one bundle only,
+    or too few rounds.
     """
     changes = [c for name, a, b in _pairs(report) for c in _changes(name, a, b)]
     totals = iter(holm([c.p for c in changes if c.judged and c.stage == TOTAL]))

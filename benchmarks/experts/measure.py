@@ -204,13 +204,8 @@ class _Group:
 def compare_pictures(timed: Sequence[TimedForm], pictures: Sequence[Path], backend: str) -> None:
     """Check that the forms give the same picture, so that what is timed is comparable.
 
-    Args:
-        timed: forms of one number of experts and one size.
-        pictures: what each restored, `.npy`.
-        backend: that restored.
-
-    Raises:
-        VerificationError: merged weights and gates give different pictures.
+    pictures: what each of the forms, of one size, restored with the backend, `.npy`. Raises
+    VerificationError.
     """
     found = {(t.row.top_k, t.row.form): p for t, p in zip(timed, pictures, strict=True)}
     for top_k in {t.row.top_k for t in timed}:

@@ -7,6 +7,7 @@ Python's; the second-level cache is emptied before each.
 import copy
 from collections.abc import Callable, Mapping
 from statistics import median
+from types import ModuleType
 from typing import Any, Final
 
 import torch
@@ -77,24 +78,11 @@ def _inputs(layer: Layer, experts: int) -> dict[str, Tensor]:
     }
 
 
-_FUNCTIONS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
-    spec.LORA_MOE_CONV: ("lora_moe_conv", {"bias": None, "stride": 1, "padding": 0, "groups": 1}),
-    spec.NORM_LORA_MOE_CONV: ("norm_lora_moe_conv", {"gate": False}),
-    spec.NORM_LORA_MOE_CONV_GATE: ("norm_lora_moe_conv", {"gate": True}),
-    spec.LORA_MOE_DEPTHWISE_GATE: ("lora_moe_depthwise_gate", {}),
-    spec.LORA_MOE_CONV_ADD: ("lora_moe_conv_add", {}),
-    spec.SCALE_LORA_MOE_CONV_ADD: ("lora_moe_conv_add", {}),
-    spec.NORM_SCALE_ADD: ("norm_scale_add", {}),
-}
-"""Each operator's function in `torch_ops` and `torch_reference`, and what else it takes."""
-
-
-def _operator(operator: str, given: Mapping[str, Tensor], home: Any) -> Call:
+def _operator(operator: str, given: Mapping[str, Tensor], home: ModuleType) -> Call:
     """The operator as a module of kernels runs it."""
-    name, rest = _FUNCTIONS[operator]
-    scale = {} if operator == spec.NORM_SCALE_ADD else {"scale": LORA_SCALE}
-    arguments = {key: given[key] for key in spec.FORMS[operator].inputs} | rest | scale
-    return lambda: getattr(home, name)(**arguments)
+    inputs = {name: given[name] for name in spec.FORMS[operator].inputs}
+    function = torch_reference.function_of(operator, LORA_SCALE, home)
+    return lambda: function(**inputs)
 
 
 def _merged(operator: str, given: Mapping[str, Tensor]) -> Call:

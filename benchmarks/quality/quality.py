@@ -23,14 +23,8 @@ def evaluate(
 ) -> Iterator[Picture]:
     """Restore and score each picture.
 
-    Args:
-        restorer: restores the pictures.
-        pairs: from `find_pairs`.
-        gates: (E,) for every picture, instead of the router's.
-        previewed: positions of the pictures that get a preview.
-
-    Raises:
-        PictureError: a picture cannot be read, or its target has another size.
+    gates: (E,) for every picture, instead of the router's. previewed: positions of the pictures
+    that get a preview. Raises PictureError: one cannot be read, or its target has another size.
     """
     for position, pair in enumerate(pairs):
         degraded, clean = (

@@ -29,14 +29,10 @@ def measure(
     rows: list[TileRow],
     done: Callable[[], None] = lambda: None,
 ) -> None:
-    """Restore each picture at once and in tiles of each side, under one route.
+    """Restore each RGB picture at once and in tiles of each side (pixels), under one route.
 
-    Args:
-        restorer: its backend must be able to take the largest picture at once.
-        pictures: RGB files.
-        sides: of the tiles, pixels. Pictures no larger than one are left out.
-        rows: gets one for each picture and side.
-        done: called after each picture.
+    rows: gets one for each picture and side; a picture no larger than a tile has none. done: called
+    after each picture.
     """
     folder = os.path.commonpath([path.parent for path in pictures])
     for path in pictures:

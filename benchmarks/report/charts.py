@@ -99,15 +99,7 @@ class Curve:
 
 
 def strips(name: str, title: str, unit: Unit, rows: Sequence[Strip], detail: str = "") -> Plot:
-    """Plot every sample of each row, with the median and its interval.
-
-    Args:
-        name: of the plot.
-        title: of the plot and its table.
-        unit: of the axis.
-        rows: from the top down.
-        detail: follows the unit at the axis.
-    """
+    """Plot every sample of each row, with its median and interval. detail: follows the unit."""
     figure, axes = canvas(title, 118 + 44 * len(rows), unit.name + detail)
     for y, row in _places(rows):
         _samples(axes, y, replace(row, values=unit.all(row.values)))

@@ -88,11 +88,8 @@ def file_section(
 ) -> Section:
     """Return a file's section: what was measured, when, by which command, and what was found.
 
-    Args:
-        source: the file.
-        remarks: of the measurement, for one line.
-        findings: sentences, each a paragraph.
-        content: the section's tables, plots, sliders, parts and summary.
+    remarks: of the measurement, for one line. findings: sentences, each a paragraph. content: the
+    section's tables, plots, sliders, parts and summary.
     """
     report = source.report
     bundles = ", ".join(f"{b.label} ({b.precision})" for b in report.bundles)

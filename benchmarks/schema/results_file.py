@@ -45,9 +45,7 @@ def to_json(report: Result) -> dict[str, Any]:
 def read_report(path: Path) -> Report:
     """Read a result file of any kind.
 
-    Raises:
-        ResultError: the file is missing, is no JSON or no result, has another schema version,
-            or contradicts the schema.
+    Raises ResultError: the file is missing, is no result, or one that contradicts the schema.
     """
     content = _content(path)
     _check_version(path, content)

@@ -32,9 +32,7 @@ and a series without any spread would call everything else an outlier."""
 def summarize(samples: Sequence[float], warmup: int = 0) -> Summary:
     """Return the percentiles, the median's interval and the outliers of what follows the warm-up.
 
-    Args:
-        samples: at least `warmup` + 1 durations, in the order they were taken.
-        warmup: how many of the first to leave out.
+    samples: at least `warmup` + 1 durations, in the order they were taken.
     """
     settled = np.asarray(samples[warmup:], float)
     p50, p90, p99 = np.percentile(settled, [50, 90, 99])

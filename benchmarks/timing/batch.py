@@ -34,15 +34,9 @@ from lorair.runtime.restorer import Restorer
 
 
 class BatchRunner(Runner):
-    """A runner that restores a file `batch` times at once.
+    """A runner that restores a file `batch` times at once, with a backend of `graphs.TARGETS`.
 
-    Args:
-        restorer: on a backend of `graphs.TARGETS`.
-        batch: pictures in a run.
-        reuse_route: whether only the first batch is routed.
-
-    Raises:
-        BackendError: another backend.
+    reuse_route: whether only the first batch is routed. Raises BackendError for other backends.
     """
 
     def __init__(self, restorer: Restorer, batch: int, *, reuse_route: bool = False) -> None:

@@ -31,12 +31,8 @@ def check_budget(
 def measure_psnr(specs: Sequence[Spec], session: Session, bundles: dict[str, Bundle]) -> None:
     """Measure the PSNR of each configuration's 8-bit picture, into `session`.
 
-    The reference is the first fp32 bundle on ONNX Runtime.
-
-    Args:
-        specs: one for each runner, in the order that `measure` had.
-        session: as `measure` left it.
-        bundles: by their label.
+    The reference is the first fp32 bundle on ONNX Runtime. specs: one for each runner, in the order
+    that `measure` had.
     """
     with TemporaryDirectory() as folder, ProcessRunner(_reference(bundles)) as reference:
         wanted, found = Path(folder) / "wanted.png", Path(folder) / "found.png"
@@ -53,10 +49,7 @@ def verdicts(
 ) -> dict[str, tuple[bool, str]]:
     """Return for each size whether its budget is met, and a sentence about the best one.
 
-    Args:
-        configurations: timed ones.
-        budget: seconds that the p90 of the whole may take.
-        min_psnr: the least dB, None for any quality.
+    budget: seconds that the p90 of the whole may take. min_psnr: in dB; None for any quality.
     """
     sizes: dict[str, list[Configuration]] = {}
     for c in configurations:

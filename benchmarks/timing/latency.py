@@ -89,18 +89,11 @@ def measure(
     session: Session,
     on_run: Callable[[], None] = lambda: None,
 ) -> None:
-    """Time each backend at each size, into `session`.
+    """Time each backend at each size, into `session`, which gets every run's durations at once.
 
     One untimed run of each backend and size comes first: it loads graphs, allocates, and is
-    reported as `first`.
-
-    Args:
-        runners: bundle's label and what runs it.
-        sizes: a shipped photograph is resized to each; memory is known for each if they
-            come in ascending order.
-        iterations: timed rounds, at least 1.
-        session: gets every run's durations at once.
-        on_run: called after each run.
+    reported as `first`. A shipped photograph is resized to each size; memory is known for each if
+    they come in ascending order. runners: with their bundles' labels. on_run: called after each.
     """
     with tempfile.TemporaryDirectory() as folder:
         for size in sizes:
@@ -120,22 +113,13 @@ def measure(
 
 
 def measure_cold(
-    specs: Sequence[Spec],
-    runs: int,
-    session: Session,
-    on_run: Callable[[], None] = lambda: None,
+    specs: Sequence[Spec], runs: int, session: Session, on_run: Callable[[], None] = lambda: None
 ) -> None:
     """Time the first picture of fresh processes, for every size in `session`, into it.
 
     `start` is from the process's creation until it can take a picture: Python, imports, the
     bundle's check. What is kept between processes (compiled graphs, the system's file cache)
-    is warm.
-
-    Args:
-        specs: one for each runner, in the order that `measure` had.
-        runs: processes for each configuration.
-        session: as `measure` left it.
-        on_run: called after each process.
+    is warm. specs: one for each runner, in the order that `measure` had.
     """
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "restored.png"

@@ -29,12 +29,11 @@ TORCH_EAGER: Final = "torch-eager"
 
 @dataclass(frozen=True)
 class Spec:
-    """A backend to time.
+    """A backend to time, as `--backend` takes it, or `torch-eager`.
 
-    backend: as `--backend` takes it, or `torch-eager`.
-    ir, router: weights for torch-eager; None for random ones of the same shapes.
-    reuse_route: whether only the first picture is routed, and the others take its route.
-    batch: pictures in one run.
+    ir, router: weights for torch-eager; None for random ones of the same shapes. reuse_route:
+    whether only the first picture is routed, and the others take its route. batch: pictures at
+    once.
     """
 
     bundle: Path

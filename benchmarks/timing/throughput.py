@@ -73,17 +73,11 @@ def measure(
     keep: list[Rounds],
     report: Callable[[float, str], None] = lambda done, what: None,
 ) -> None:
-    """Restore the folder with each restorer in each round.
+    """Restore the folder with each restorer in each round, after one that is not counted.
 
-    Args:
-        restorers: of one bundle, each opened for another number of pictures at once.
-        folder: the pictures.
-        rounds: timed ones; one more before them is not counted.
-        keep: gets the rounds of each restorer, and is filled as they end.
-        report: takes the fraction done, and what is being done.
-
-    Raises:
-        PictureError: a picture failed.
+    restorers: of one bundle, each opened for another number of pictures at once. keep: gets the
+    rounds of each restorer, and is filled as they end. report: takes the fraction done, and what is
+    being done. Raises PictureError: a picture failed.
     """
     keep.extend(Rounds(restorer.jobs) for restorer in restorers)
     total = (rounds + 1) * len(restorers)

@@ -34,11 +34,7 @@ _LINEAR: Final = "LINEAR"
 class Node:
     """A node of the network: what TensorRT asks of it and tells it, in plain Python.
 
-    Args:
-        operator: of `FORMS`.
-        scale: alpha / rank; 0 for NormScaleAdd, which has none.
-        kernels: of this GPU, by name.
-        launcher: of them.
+    scale: alpha / rank; 0 for NormScaleAdd, which has none. kernels: of this GPU, by name.
     """
 
     trt: Any

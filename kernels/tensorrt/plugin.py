@@ -28,11 +28,8 @@ def make_creator(
 ) -> Any:
     """An `IPluginCreatorV3One` of one operator.
 
-    Args:
-        trt: the module `tensorrt`; another with its types will do for tests.
-        operator: of `FORMS`.
-        kernels: of the GPU, by name.
-        launcher: of them.
+    trt: the module `tensorrt`; another with its types will do for tests. kernels: of the GPU, by
+    name.
     """
     plugin = make_plugin_class(trt)
 
@@ -103,13 +100,8 @@ def scale_of(operator: str, fields: Any) -> float:
 def register(trt: Any, folder: Path, sm: int, launcher: Launcher) -> None:
     """Register a creator for each operator; again for the same kernels does nothing.
 
-    The registry is the process's: all its engines with plugins are of one bundle.
-
-    Args:
-        trt: the module `tensorrt`.
-        folder: a bundle's `kernels/`.
-        sm: the GPU's compute capability, 89 for 8.9.
-        launcher: of the kernels in the folder.
+    The registry is the process's: all its engines with plugins are of one bundle. trt: the module
+    `tensorrt`. folder: a bundle's `kernels/`. sm: the GPU's compute capability, 89 for 8.9.
 
     Raises:
         BackendError: the library has no plugins.

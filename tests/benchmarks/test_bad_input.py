@@ -1,5 +1,6 @@
 """Every command of lorair-bench on input that is wrong, and stopped in the middle."""
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ MISTAKES = {
     "throughput -b {bundle} --images {text}": "--images: wanted a folder",
     "throughput -b {bundle} --images {nowhere}": "--images: wanted a folder",
     f"{THROUGHPUT} -b {{bundle}} --jobs 0": "jobs: wanted 1 to",
-    "tiles -b {bundle} --images {pictures} --tile 256": "wanted a side below a picture's, found 256",
+    "tiles -b {bundle} --images {pictures} --tile 256": "a side below a picture's, found 256",
     "quality -b {bundle}": "wanted --input and --target, or --data",
     "quality -b {bundle} -i x": "wanted --input and --target, or --data",
     "quality -b {bundle} -i {empty} -t {empty}": "wanted a folder with pictures",
@@ -90,7 +91,8 @@ MISTAKES = {
     "experts --size 0x9": "--size: wanted height x width",
     "kernels --preset huge": "--preset: wanted one of",
     "kernels --size 512": "--size: wanted height x width",
-    "commands lorair-does-not-exist": "wanted a program",
+    "commands ''": "wanted a program",
+    "commands 'lorair-does-not-exist --help'": "wanted a program",
     "commands true --rounds 1 --size-of {nowhere}": "--size-of",
     "compare {nowhere}": "found nothing there",
     "compare {empty}": "wanted a file",
@@ -99,15 +101,12 @@ MISTAKES = {
 
 
 def run(command: Command, places: dict[str, Path], text: str) -> Result:
-    return command(*(word.format(**places) for word in text.split()))
+    return command(*(word.format(**places) for word in shlex.split(text)))
 
 
 @pytest.mark.parametrize("line", MISTAKES)
 def test_mistakes(
-    line: str,
-    lorair_bench: Command,
-    places: dict[str, Path],
-    monkeypatch: pytest.MonkeyPatch,
+    line: str, lorair_bench: Command, places: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit code 2, a line that says what is wrong, and no report."""
     monkeypatch.setattr(runner, "ProcessRunner", InProcess)
@@ -192,10 +191,7 @@ def test_stopped_in_the_middle(
 @STOPS
 @pytest.mark.parametrize(
     ("line", "patched"),
-    [
-        (f"{THROUGHPUT} --rounds 3", "timing.throughput._round"),
-        (QUALITY, "quality.quality.score"),
-    ],
+    [(f"{THROUGHPUT} --rounds 3", "timing.throughput._round"), (QUALITY, "quality.quality.score")],
 )
 def test_stopped_with_pictures(
     line: str,

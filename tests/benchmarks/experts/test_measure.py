@@ -84,10 +84,7 @@ def test_sizes_on_disk_are_those_of_the_weights(
 
 
 def test_the_command(
-    lorair_bench: Command,
-    tiny_bundle: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    lorair_bench: Command, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = tmp_path / "experts.json"
     monkeypatch.setattr(experts, "build_network", lambda *a: shutil.copytree(tiny_bundle, a[-1]))

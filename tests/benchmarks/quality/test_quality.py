@@ -17,12 +17,7 @@ from lorair.benchmarks.quality.previews import MOST_BYTES, preview, spread
 from lorair.benchmarks.schema.results_file import read_report
 from lorair.runtime.errors import OptionError
 
-SSIM = {
-    "gaussian_weights": True,
-    "sigma": 1.5,
-    "use_sample_covariance": False,
-    "data_range": 255,
-}
+SSIM = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
 
 
 @pytest.fixture
@@ -236,10 +231,7 @@ def test_previews_are_small_and_spread(photo: np.ndarray) -> None:
 
 
 def test_what_was_scored_is_kept_when_it_is_interrupted(
-    lorair_bench: Command,
-    tiny_bundle: Path,
-    folders: tuple[Path, Path],
-    tmp_path: Path,
+    lorair_bench: Command, tiny_bundle: Path, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     (folders[0] / "b.png").write_bytes(b"")
     report = tmp_path / "r.json"
