@@ -38,8 +38,7 @@ _WARP: Final = 32
 def parse_sms(text: str) -> tuple[int, ...]:
     """Return the compute capabilities in `sm_80,sm_90`, `80,90` or `all`, as 80 and 90.
 
-    Raises:
-        OptionError: a name is not one of `SMS`.
+    Raises OptionError: a name is not one of `SMS`.
     """
     names = [part.strip().removeprefix("sm_") for part in text.split(",")]
     if names == ["all"]:

@@ -32,8 +32,7 @@ def documents() -> list[Path]:
 def rendered(text: str, results: Path = ROOT / "benchmarks" / "results") -> str:
     """A document with what its marks say.
 
-    Raises:
-        ResultError: a mark names no function, or a result that does not have what it wants.
+    Raises ResultError: a mark names no function, or a result that does not have what it wants.
     """
 
     def replaced(match: re.Match[str]) -> str:

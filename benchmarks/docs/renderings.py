@@ -24,7 +24,7 @@ from lorair.benchmarks.tables.cells import (
     milliseconds,
     number,
     text,
-)  # fmt: skip
+)
 from lorair.benchmarks.tables.latency import labels, side_by_side
 from lorair.benchmarks.timing.latency import TOTAL
 from lorair.runtime.system.table import Cell, Table, to_markdown

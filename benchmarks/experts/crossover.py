@@ -44,10 +44,10 @@ def sentences(rows: Sequence[ExpertRow]) -> tuple[str, ...]:
 
 def _pairs(rows: Sequence[ExpertRow]) -> Iterator[TimedMixture]:
     """Every mixture that was timed in both forms, often enough."""
-    timed = {(r.form, r.experts, r.top_k, r.size): r for r in rows
-             if len(r.samples) >= LEAST_ROUNDS}  # fmt: skip
-    for (form, *mixture), row in timed.items():
-        if form == "gates" and (merged := timed.get(("merged", *mixture))):
+    often = [row for row in rows if len(row.samples) >= LEAST_ROUNDS]
+    timed = {(row.form, (row.experts, row.top_k, row.size)): row for row in often}
+    for (form, mixture), row in timed.items():
+        if form == "gates" and (merged := timed.get(("merged", mixture))):
             yield TimedMixture(merged, row)
 
 

@@ -13,27 +13,23 @@ from pathlib import Path
 import numpy as np
 
 from lorair.benchmarks.timing.graphs import write_merged
-from lorair.benchmarks.timing.runner import Runner
+from lorair.benchmarks.timing.runner import Runner, Spec
 from lorair.exporter.graphs.inlined import GATES
 from lorair.runtime import images
 from lorair.runtime.backends import RunsGraphs
 from lorair.runtime.pixels import to_planes
-from lorair.runtime.restorer import Restorer
 
 
-@dataclass(frozen=True)
-class FormSpec:
+@dataclass(frozen=True, kw_only=True)
+class FormSpec(Spec):
     """A form to time.
 
     gates: of the route (E); None where the graph is merged. merges: time the switch to another
     route instead; the graph is then one of `write_gates`.
     """
 
-    bundle: Path
-    backend: str
     graph: Path
     gates: tuple[float, ...] | None = None
-    threads: int | None = None
     merges: bool = False
 
     def runner(self) -> Runner:
@@ -45,7 +41,7 @@ class _Opened(Runner):
     """A backend in this process; a runner without `run`."""
 
     def __init__(self, spec: FormSpec) -> None:
-        restorer = Restorer.open(spec.bundle, spec.backend, spec.threads)
+        restorer = spec.open()
         self.name, self.description = restorer.backend.name, restorer.backend.description
         self.model, self.graph = restorer.bundle.manifest.model, spec.graph
         assert isinstance(restorer.backend, RunsGraphs)

@@ -85,8 +85,7 @@ class FormSession:
 def measure(sweep: Sweep, session: FormSession) -> None:
     """Time every mixture, into `session`.
 
-    Raises:
-        VerificationError: two forms give different pictures.
+    Raises VerificationError: two forms give different pictures.
     """
     with tempfile.TemporaryDirectory(prefix="lorair-bench-") as name:
         bundle = Path(name) / "bundle"
@@ -135,7 +134,7 @@ class _Group:
         self.sweep, self.session = sweep, session
         self.experts, self.folder = experts, folder
         self.graph = folder / "gates.onnx"
-        self.gated = FormSpec(bundle, sweep.backend, self.graph, threads=sweep.threads)
+        self.gated = FormSpec(bundle, sweep.backend, sweep.threads, graph=self.graph)
         write_gates(bundle, sweep.backend, experts, self.graph)
 
     def measure(self, top_ks: Sequence[int]) -> None:

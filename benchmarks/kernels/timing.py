@@ -43,11 +43,7 @@ def measure_device() -> Device:
 
 
 def time_layer(layer: Layer, experts: int) -> dict[str, float]:
-    """Return the milliseconds of one layer in fp16 with one expert chosen.
-
-    Returns:
-        fused_ms, unfused_ms and merged_ms, as in a `LayerRow`.
-    """
+    """Return fused_ms, unfused_ms and merged_ms of a layer in fp16 with one expert chosen."""
     with torch.inference_mode():
         given = _inputs(layer, experts)
         calls = {
@@ -112,11 +108,10 @@ def _merged(operator: str, given: Mapping[str, Tensor]) -> Call:
 
 
 def time_network(config: RestorationConfig, height: int, width: int) -> dict[str, float]:
-    """Time the whole restoration network in fp16, each form as one CUDA graph.
+    """Return the milliseconds of the whole network in fp16, each form as one CUDA graph.
 
-    Returns:
-        milliseconds: fused (one expert chosen), fused_mixed (all), eager (PyTorch, channels
-        last, weights merged beforehand), compiled (torch.compile of that).
+    fused: one expert chosen; fused_mixed: all; eager: PyTorch, channels last, weights merged
+    beforehand; compiled: torch.compile of that.
     """
     torch.manual_seed(0)
     net = RestorationNet(config).eval().requires_grad_(False).cuda()

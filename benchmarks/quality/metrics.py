@@ -21,8 +21,6 @@ PEAK: Final = 255.0
 WINDOW: Final = 11
 _SIGMA: Final = 1.5
 _LUMA: Final = (65.481, 128.553, 24.966)
-
-
 METRICS: Final = tuple(Scores.model_fields)
 
 

@@ -58,10 +58,9 @@ def measure(
 
 
 def seam(difference: Plane) -> float:
-    """Return the largest step of a difference between two neighbouring pixels, in its unit.
+    """Return the largest step of a difference (H, W, 3) between two neighbouring pixels.
 
-    Args:
-        difference: (H, W, 3), tiled minus untiled. What varies slowly is no seam.
+    It is in the difference's unit: what varies slowly is no seam.
     """
     steps = (np.abs(np.diff(difference, axis=axis)) for axis in (0, 1))
     return max(float(step.max(initial=0.0)) for step in steps)

@@ -123,9 +123,8 @@ def _page(title: str, sources: Sources, found: Sequence[Section]) -> str:
 
 def _warning(sources: Sources) -> str | None:
     lacking = [source.label for source in sources if not source.report.complete]
-    if not lacking:
-        return None
-    return (
+    said = (
         f"Incomplete: {len(lacking)} of {len(sources)} runs were interrupted or failed and lack "
         f"some of what was asked for: {', '.join(lacking)}."
     )
+    return said if lacking else None

@@ -20,7 +20,7 @@ from lorair.benchmarks.report.draw import (
     log_axis,
     place_legend,
     short,
-)  # fmt: skip
+)
 from lorair.benchmarks.schema.statistics import Estimate
 from lorair.benchmarks.tables.cells import by_column, number, rounded
 from lorair.runtime.system.table import Cell

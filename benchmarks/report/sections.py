@@ -11,7 +11,7 @@ from lorair.benchmarks.schema.costs import (
     ExpertRow,
     ExpertsReport,
     ThroughputReport,
-)  # fmt: skip
+)
 from lorair.benchmarks.schema.quality import TilesReport
 from lorair.benchmarks.schema.statistics import Estimate
 from lorair.benchmarks.tables import costs

@@ -14,7 +14,7 @@ from lorair.benchmarks.schema.costs import (
     LayerRow,
     ThroughputReport,
     ThroughputRun,
-)  # fmt: skip
+)
 from lorair.benchmarks.schema.statistics import median_interval
 from lorair.benchmarks.tables.cells import (
     count,
@@ -26,7 +26,7 @@ from lorair.benchmarks.tables.cells import (
     rounded,
     span,
     text,
-)  # fmt: skip
+)
 from lorair.runtime.system.table import Cell, Table
 
 NOT_TIMED: Final = (

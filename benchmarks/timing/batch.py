@@ -29,7 +29,7 @@ from lorair.runtime.pixels import (
     from_planes,
     make_views,
     to_planes,
-)  # fmt: skip
+)
 from lorair.runtime.restorer import Restorer
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from lorair.benchmarks.schema import nvml
 from lorair.benchmarks.schema.latency import Configuration, GpuState, Memory
 from lorair.benchmarks.schema.statistics import count_warmup, summarize_all
-from lorair.benchmarks.timing.runner import ProcessRunner, Runner, Spec
+from lorair.benchmarks.timing.runner import ProcessRunner, Runner
 from lorair.exporter import photos
 from lorair.exporter.engines.sizes import Size
 
@@ -46,6 +46,11 @@ class Series:
     cold: dict[str, list[float]] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)
     psnr_db: float | None = None
+
+    def fresh(self) -> ProcessRunner:
+        """Start another process like that of the runner."""
+        assert self.runner.spec is not None
+        return ProcessRunner(self.runner.spec)
 
     def to_configuration(self) -> Configuration:
         """Return the samples and what follows from them."""
@@ -112,22 +117,20 @@ def measure(
                 one.memory = one.runner.peak_memory()
 
 
-def measure_cold(
-    specs: Sequence[Spec], runs: int, session: Session, on_run: Callable[[], None] = lambda: None
-) -> None:
+def measure_cold(runs: int, session: Session, on_run: Callable[[], None] = lambda: None) -> None:
     """Time the first picture of fresh processes, for every size in `session`, into it.
 
     `start` is from the process's creation until it can take a picture: Python, imports, the
     bundle's check. What is kept between processes (compiled graphs, the system's file cache)
-    is warm. specs: one for each runner, in the order that `measure` had.
+    is warm.
     """
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "restored.png"
         for _ in range(runs):
-            for position, one in enumerate(session.series):
+            for one in session.series:
                 source = write_photograph(one.size, Path(folder))
                 begin = time.perf_counter()
-                with ProcessRunner(specs[position % len(specs)]) as runner:
+                with one.fresh() as runner:
                     start = time.perf_counter() - begin
                     seconds = {START: start, **runner.run(source, target)}
                 append(one.cold, seconds, (START, "load", *STAGES))

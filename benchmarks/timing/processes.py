@@ -89,9 +89,7 @@ def check(commands: list[tuple[str, ...]]) -> list[TimedCommand]:
     return [TimedCommand(argv) for argv in commands]
 
 
-def measure(
-    timed: list[TimedCommand], rounds: int, done: Callable[[], None] = lambda: None
-) -> None:
+def measure(timed: list[TimedCommand], rounds: int, done: Callable[[], None]) -> None:
     """Run each command once in each round."""
     for _ in range(rounds):
         for command in timed:

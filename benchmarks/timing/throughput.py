@@ -59,8 +59,7 @@ class Folder:
     def of(cls, sources: Sequence[Path]) -> "Folder":
         """Read each picture once, so that all later reads come from the system's cache.
 
-        Raises:
-            PictureError: one cannot be read.
+        Raises PictureError: one cannot be read.
         """
         shapes = [images.read(source).pixels.shape for source in sources]
         return cls(tuple(sources), sum(height * width for height, width, *_ in shapes) / 1e6)

@@ -78,8 +78,7 @@ def _field_names(trt: Any, operator: str) -> Any:
 def scale_of(operator: str, fields: Any) -> float:
     """The attribute of a node, or of its serialized form; 0 for NormScaleAdd, which has none.
 
-    Raises:
-        EngineError: it is missing, or the node is a convolution that has no kernel.
+    Raises EngineError: it is missing, or the node is a convolution that has no kernel.
     """
     found = {field.name: np.asarray(field.data) for field in fields}
     for name, only in _POINTWISE.items():

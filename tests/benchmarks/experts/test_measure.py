@@ -48,8 +48,8 @@ def test_forms_give_the_network_s_picture(
     write_merged(graph, gates, merged)
     found = {}
     for form, spec in (
-        ("merged", FormSpec(tiny_bundle, backend, merged, None, 1)),
-        ("gates", FormSpec(tiny_bundle, backend, graph, tuple(map(float, gates)), 1)),
+        ("merged", FormSpec(tiny_bundle, backend, 1, graph=merged)),
+        ("gates", FormSpec(tiny_bundle, backend, 1, graph=graph, gates=tuple(map(float, gates)))),
     ):
         runner = FormRunner(spec)
         seconds = runner.run(picture_file, tmp_path / f"{form}.npy")
