@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,11 +14,6 @@ from lorair.runtime.pixels import Pixels
 from lorair.runtime.restorer import Restorer
 from lorair.runtime.routing.route import Route
 from lorair.runtime.tiles import Tile
-
-
-class _Timed(NamedTuple):
-    image: Plane
-    seconds: float
 
 
 def measure(
@@ -38,21 +32,15 @@ def measure(
     for path in pictures:
         pixels = images.read(path).pixels.astype(np.float32) / np.float32(PEAK)
         route = restorer.route(pixels)
-        whole = _restore(restorer, pixels, route, "off")
+        whole, untiled_seconds = _restore(restorer, pixels, route, "off")
         height, width = pixels.shape[:2]
+        name = path.relative_to(folder).as_posix()
         for side in (side for side in sides if max(height, width) > side):
-            tiled = _restore(restorer, pixels, route, side)
+            tiled, seconds = _restore(restorer, pixels, route, side)
+            compared = {"psnr_db": psnr(tiled, whole), "seam": seam(tiled - whole)}
+            times = {"seconds": seconds, "untiled_seconds": untiled_seconds}
             rows.append(
-                TileRow(
-                    picture=path.relative_to(folder).as_posix(),
-                    width=width,
-                    height=height,
-                    tile=side,
-                    psnr_db=psnr(tiled.image, whole.image),
-                    seam=seam(tiled.image - whole.image),
-                    seconds=tiled.seconds,
-                    untiled_seconds=whole.seconds,
-                )
+                TileRow(picture=name, width=width, height=height, tile=side, **compared, **times)
             )
         done()
 
@@ -66,7 +54,8 @@ def seam(difference: Plane) -> float:
     return max(float(step.max(initial=0.0)) for step in steps)
 
 
-def _restore(restorer: Restorer, pixels: Pixels, route: Route, tile: Tile) -> _Timed:
+def _restore(restorer: Restorer, pixels: Pixels, route: Route, tile: Tile) -> tuple[Plane, float]:
+    """The restored picture in levels of 255, and the seconds that it took."""
     start = time.perf_counter()
     image = restorer.restore(pixels, route, tile).image
-    return _Timed(image.astype(np.float64) * PEAK, time.perf_counter() - start)
+    return image.astype(np.float64) * PEAK, time.perf_counter() - start

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from command import Command, Result
-from experts import experts_report, row
 from in_process import InProcess
 from PIL import Image
-from results import latency_report
+from results import experts_report, latency_report, row
 
 from lorair.benchmarks.commands import measuring
 from lorair.benchmarks.experts import measure as experts
@@ -221,6 +220,12 @@ def test_stopped_with_pictures(
     options = "--backend onnxruntime -b {bundle} --report {report}"
     result = run(lorair_bench, places, f"{line} {options}")
     assert_partial(result, code, places["report"])
+    found: Any = read_report(places["report"])
+    if line == QUALITY:
+        assert [p.name for p in found.pictures] == ["a"]
+        assert found.mean.after == found.pictures[0].after
+    else:
+        assert [len(r.seconds) for r in found.runs] == [1]
 
 
 def assert_partial(result: Result, code: int, report: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from command import Command
-from experts import experts_report, row
+from results import experts_report, row
 
 from lorair.benchmarks.experts import measure as experts
 from lorair.benchmarks.experts.forms import FormRunner, FormSpec
@@ -114,18 +114,6 @@ def test_the_command(
     assert any("Each expert adds" in sentence for sentence in document.crossover)
     for words in ("merged", "gates", "32x48", "Each expert adds"):
         assert words in result.out
-
-
-def test_an_interrupted_sweep_keeps_its_rows() -> None:
-    session = experts.FormSession()
-    session.timed = [
-        experts.TimedForm(row("merged", 2, []), NOBODY, samples=[0.1, 0.2]),
-        experts.TimedForm(row("gates", 2, []), NOBODY),
-    ]
-    found = session.fields()["rows"]
-    assert [r.form for r in found] == ["merged"]
-    assert found[0].samples == (0.1, 0.2)
-    assert found[0].p50 == pytest.approx(0.15)
 
 
 def test_forms_that_differ_are_an_error(tmp_path: Path) -> None:

@@ -230,20 +230,6 @@ def test_previews_are_small_and_spread(photo: np.ndarray) -> None:
     assert spread(pairs[:4], 2) == {0, 2}
 
 
-def test_what_was_scored_is_kept_when_it_is_interrupted(
-    lorair_bench: Command, tiny_bundle: Path, folders: tuple[Path, Path], tmp_path: Path
-) -> None:
-    (folders[0] / "b.png").write_bytes(b"")
-    report = tmp_path / "r.json"
-    arguments = ("--input", folders[0], "--target", folders[1], "--bundle", tiny_bundle)
-    assert lorair_bench("quality", *arguments, "--report", report).code == 2
-    document = read_report(report)
-    assert not document.complete
-    assert document.kind == "quality"
-    assert [p.name for p in document.pictures] == ["a"]
-    assert document.mean is not None
-
-
 @pytest.mark.parametrize(("side", "message"), [(40, "the same size"), (8, "at least 11")])
 def test_pictures_that_cannot_be_compared(
     lorair_bench: Command, tiny_bundle: Path, folders: tuple[Path, Path], side: int, message: str

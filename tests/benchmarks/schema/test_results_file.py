@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from experts import row
-from results import configuration, latency_report
+from results import configuration, latency_report, row
 
 from lorair.benchmarks.commands.measuring import result
 from lorair.benchmarks.schema.costs import ExpertsReport
