@@ -137,10 +137,7 @@ def _judged(change: Change, p: float, limit: float) -> Change:
 
 
 def visible_slowdown(change: Change, limit: float) -> float:
-    """Return the slowdown that would be seen nine times in ten, 0.1 for 10 %.
-
-    What `equal` excludes: a noisy run excludes little.
-    """
+    """Return the slowdown that `equal` excludes, seen nine times in ten: 0.1 stands for 10 %."""
     # 1.96: significance of a single total; 1.28: nine times in ten.
     least = max(1.96 * change.error, math.log1p(limit))
     return math.expm1(least + 1.28 * change.error)

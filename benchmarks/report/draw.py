@@ -126,12 +126,10 @@ def hide_y(axes: Axes) -> None:
 
 def place_legend(figure: Figure, handles: list[Any], labels: list[str], columns: int = 0) -> None:
     """Put the legend below the plot; columns: 0 takes as many as there is room for."""
-    wide = any(len(label) > 14 for label in labels)
-    count = columns or (2 if wide or len(labels) == 4 else 3)
-    if any(len(label) > 24 for label in labels):
-        count = 1
-    figure.legend(handles, labels, loc="outside lower left", ncols=count, fontsize=10,
-                  handlelength=1.6, columnspacing=1.4)  # fmt: skip
+    longest = max(map(len, labels), default=0)
+    count = columns or (2 if longest > 14 or len(labels) == 4 else 3)
+    figure.legend(handles, labels, loc="outside lower left", ncols=1 if longest > 24 else count,
+                  fontsize=10, handlelength=1.6, columnspacing=1.4)  # fmt: skip
 
 
 def dot(marker: str, color: str, face: str | None = None, **style: Any) -> Line2D:

@@ -39,8 +39,8 @@ def _size(source: Source[KernelsReport], entries: Sequence[KernelSize]) -> Secti
     drawn = [_roofline(anchor, f"Roofline, {size}", source.report.timed, entries)]
     drawn += [_operators(f"{anchor}_operators-{i}", entry) for i, entry in enumerate(entries)]
     tables = [make(entry) for make in (costs.operators, costs.layers) for entry in entries]
-    remarks = [line for entry in entries for line in costs.network(entry)]
-    return Section(anchor, f"{size} pixels", remarks=remarks, tables=tables, plots=drawn)
+    network = [line for entry in entries for line in costs.network(entry)]
+    return Section(anchor, f"{size} pixels", remarks=network, tables=tables, plots=drawn)
 
 
 def _operators(name: str, entry: KernelSize) -> Plot:

@@ -107,10 +107,9 @@ def experts(rows: Sequence[ExpertRow]) -> Table:
 
 def experts_shown(report: ExpertsReport) -> Iterator[Table | str]:
     """Yield what the terminal shows."""
-    yield (
-        f"{report.environment.cpu}; {report.description}; {report.preset} network, rank "
-        f"{report.rows[0].rank}; {report.settings['rounds']} rounds"
-    )
+    network = f"{report.preset} network, rank {report.rows[0].rank}"
+    rounds = f"{report.settings['rounds']} rounds"
+    yield "; ".join((report.environment.cpu, report.description, network, rounds))
     yield experts(report.rows)
     yield from report.crossover
 

@@ -5,6 +5,7 @@ turns within each round, so that a noisy machine hurts them alike.
 """
 
 import os
+import resource
 import shutil
 import signal
 import statistics
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from lorair.benchmarks.schema.costs import CommandRun
 from lorair.runtime.errors import OptionError, VerificationError
@@ -42,29 +43,30 @@ class TimedCommand:
         """Run it once more. Raises VerificationError if it fails."""
         with tempfile.TemporaryFile() as output:
             start = time.perf_counter()
-            process = subprocess.Popen(
-                self.argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                start_new_session=True,
-            )  # fmt: skip
-            try:
-                _, status, usage = os.wait4(process.pid, 0)
-            except BaseException:
-                _end(process)
-                raise
+            code, usage = self._wait(output)
             seconds = time.perf_counter() - start
-            process.returncode = os.waitstatus_to_exitcode(status)
             output.seek(0)
             self.output = output.read().decode(errors="replace")[-_OUTPUT:]
-        if process.returncode != 0:
+        if code != 0:
             raise VerificationError(
-                f"cannot time {' '.join(self.argv)}",
-                wanted="exit code 0",
-                found=f"{process.returncode}: {' '.join(self.output.split())[-_ERROR:]}",
+                f"cannot time {' '.join(self.argv)}", wanted="exit code 0",
+                found=f"{code}: {' '.join(self.output.split())[-_ERROR:]}",
                 hint="run it by itself first",
-            )
+            )  # fmt: skip
         self.seconds.append(seconds)
         self.cpu.append(usage.ru_utime + usage.ru_stime)
         self.memory = max(self.memory, usage.ru_maxrss * 1024)
+
+    def _wait(self, output: IO[bytes]) -> "tuple[int, resource.struct_rusage]":
+        process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=output,
+                                   stderr=output, start_new_session=True)  # fmt: skip
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            _end(process)
+            raise
+        process.returncode = os.waitstatus_to_exitcode(status)
+        return process.returncode, usage
 
     def result(self) -> CommandRun:
         """Return the result of the runs so far."""

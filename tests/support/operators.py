@@ -179,7 +179,7 @@ def depthwise_gate(x: Array, experts: Experts, gates: Array, u: float) -> tuple[
 
 
 def loops(
-    operator: str, given: Mapping[str, torch.Tensor], scale: float, u: float
+    operator: str, given: Mapping[str, torch.Tensor], scale: float, u: float = 0.0
 ) -> list[Bounded]:
     """What an operator makes of a kernel's inputs, in the shapes of its results."""
     form, exact = FORMS[operator], {n: t.double().cpu().numpy() for n, t in given.items()}

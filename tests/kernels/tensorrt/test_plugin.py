@@ -55,17 +55,17 @@ KERNELS = {name: compiled(variant) for name, variant in VARIANTS.items()}
 class Expression:
     """Stands in for `IDimensionExpr` and, as a class, for `IExprBuilder`."""
 
-    def __init__(self, value: int, text: str) -> None:
-        self.value, self.text = value, text
+    def __init__(self, value: int) -> None:
+        self.value = value
 
     @staticmethod
     def constant(value: int) -> "Expression":
-        return Expression(value, str(value))
+        return Expression(value)
 
     @staticmethod
     def operation(kind: Any, first: "Expression", second: "Expression") -> "Expression":
         assert kind == rtx.DimensionOperation.FLOOR_DIV
-        return Expression(first.value // second.value, f"{first.text} // {second.text}")
+        return Expression(first.value // second.value)
 
 
 TRT = SimpleNamespace(**vars(rtx) | {"DimsExprs": list, "__name__": "tensorrt"})
@@ -85,25 +85,19 @@ class Interpreter:
     def load(self, kernel: Compiled) -> None:
         self.loaded.add(kernel.name)
 
-    def launch(
-        self,
-        kernel: Compiled,
-        grid: tuple[int, int, int],
-        arguments: Sequence[int | float],
-        stream: int,
-    ) -> None:
+    def launch(self, kernel: Compiled, grid: Any, arguments: Sequence[Any], stream: int) -> None:
         assert kernel.name in self.loaded
         assert stream == STREAM
         self.launched.append(kernel.name)
         given: dict[str, Any] = {}
         for (name, kind), value in zip(kernel.arguments, arguments, strict=True):
             assert name not in kernel.aligned or value % 16 == 0
-            given[name] = self.tensors[int(value)] if kind.startswith("*") else value
             assert kind != "i32" or isinstance(value, int)
-        for name, kind in kernel.arguments:
+            given[name] = value
             if kind.startswith("*"):
-                wanted = {"*fp16": torch.float16, "*fp32": torch.float32}[kind]
-                assert given[name].dtype == wanted, name
+                given[name] = self.tensors[value]
+                types = {"*fp16": torch.float16, "*fp32": torch.float32}
+                assert given[name].dtype == types[kind], name
         VARIANTS[kernel.name].function[grid](**given, **kernel.constants)
 
 
@@ -178,8 +172,7 @@ def run(
     assert launcher.loaded == loaded
     launcher.tensors = {t.data_ptr(): t for t in (*inputs, *outputs, scratch) if t.numel()}
     descs, addresses = (
-        [[make(t) for t in tensors] for tensors in (inputs, outputs)]
-        for make in (desc, Tensor.data_ptr)
+        [[*map(of, tensors)] for tensors in (inputs, outputs)] for of in (desc, Tensor.data_ptr)
     )
     plugin.enqueue(*descs, *addresses, scratch.data_ptr(), STREAM)
     return inputs, outputs, launcher
@@ -261,7 +254,7 @@ def test_a_convolution_without_a_kernel_is_refused(name: str, data: list[int] | 
 @pytest.mark.parametrize("operator", spec.OPERATORS)
 def test_symbolic_shapes_are_the_results_shapes(operator: str) -> None:
     inputs = draw(operator, torch.float32, (2, 16, 5, 7), each=False)
-    symbols = [[Expression(side, f"{side}") for side in t.shape] for t in inputs]
+    symbols = [[*map(Expression, t.shape)] for t in inputs]
     shapes = make(operator).get_output_shapes(symbols, [], Expression)
     assert [tuple(dim.value for dim in shape) for shape in shapes] == [
         tuple(t.shape) for t in wanted(operator, inputs)
