@@ -62,7 +62,7 @@ def test_rounds_stages_and_the_bottleneck(folder: Path) -> None:
         assert len(sweep.seconds) == len(sweep.cpu) == 2
         assert sweep.stages["restoring"] == pytest.approx(2 * 4 * CLAIMED)
         assert sweep.stages["routing"] >= 2 * 4 * CLAIMED / 4
-        assert sweep.bottleneck == "restoring"
+        assert sweep.to_run().bottleneck == "restoring"
     # Waiting overlaps wholly, whatever else the machine does.
     assert min(alone.seconds) >= 4 * 0.05
     assert min(together.seconds) >= 0.05
