@@ -77,9 +77,7 @@ def load_pair(
         CheckpointError: a file that is missing, damaged, unsafe or not this network's.
         ConfigError: files or options that contradict each other.
     """
-    ir = read_tensors(ir_path)
-    restoration = infer_restoration(ir, ir_path)
-    check_tensors(RestorationNet, ir, ir_path, restoration)
+    restoration, ir = _read_restorer(ir_path)
     router_tensors = read_tensors(router_path)
     router = infer_router(router_tensors, router_path)
     check_tensors(Router, router_tensors, router_path, router, 1)
@@ -91,6 +89,23 @@ def load_pair(
         classes = default_classes(restoration.num_experts, setting1=is_setting1)
     top_k = 1 if top_k is None else top_k
     return Pair(ModelConfig(restoration, router, top_k, classes), ir, router_tensors)
+
+
+def load_restorer(path: Path) -> tuple[RestorationConfig, RestorationNet]:
+    """Read and check the restoration network alone, in float32.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, unsafe or not this network's.
+    """
+    config, tensors = _read_restorer(path)
+    return config, _filled(RestorationNet, tensors, config)
+
+
+def _read_restorer(path: Path) -> tuple[RestorationConfig, StateDict]:
+    tensors = read_tensors(path)
+    config = infer_restoration(tensors, path)
+    check_tensors(RestorationNet, tensors, path, config)
+    return config, tensors
 
 
 def infer_restoration(tensors: StateDict, path: Path) -> RestorationConfig:
