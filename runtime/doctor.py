@@ -99,7 +99,7 @@ def _auto(bundle: Bundle | None) -> str:
             return f"nothing can run a bundle; {BACKENDS['onnxruntime'].install_command}"
         return f"--backend auto is {usable[0].name}: the fastest that keeps an fp32 bundle exact"
     try:
-        kind = choose(bundle).kind
+        kind = choose(bundle)
     except DependencyError as error:
         return error.line()
     precision = bundle.manifest.precision

@@ -135,9 +135,8 @@ def infer_restoration(tensors: StateDict, path: Path) -> RestorationConfig:
     """The restoration network's configuration from its tensors' names and shapes."""
     if any(name.startswith(_TOWER) for name in tensors):
         raise _swapped(path, "a restoration", _RESTORATION_S, _ROUTER_S)
-    width = _shape(tensors, "intro.conv.weight", 4, path)[0]
+    width, *_, kernel = _shape(tensors, "intro.conv.weight", 4, path)
     experts, rank3, _ = _shape(tensors, "intro.lora_A_list", 3, path)
-    kernel = _shape(tensors, "intro.conv.weight", 4, path)[-1]
     return RestorationConfig(
         width=width,
         enc_blk_nums=_block_counts(tensors, "encoders", path),

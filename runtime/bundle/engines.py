@@ -191,11 +191,9 @@ def engine_path(bundle: Bundle, name: str) -> Path:
 
 def _engine(bundle: Bundle, path: Path) -> Engine:
     try:
-        record = _read_record(path)
-        _check(bundle, path, record)
+        return Engine(path, _checked(bundle, path, _read_record(path)))
     except BundleError as error:
         return Engine(path, error=error)
-    return Engine(path, record)
 
 
 def _read_record(path: Path) -> EngineRecord:
@@ -207,7 +205,7 @@ def _read_record(path: Path) -> EngineRecord:
         raise _unusable(path, "a record as in docs/tensorrt.md", str(error)[:80]) from None
 
 
-def _check(bundle: Bundle, path: Path, record: EngineRecord) -> None:
+def _checked(bundle: Bundle, path: Path, record: EngineRecord) -> EngineRecord:
     depends, files = record.depends, bundle.manifest.files
     if depends.name != path.stem:
         raise _unusable(path, "the name that its record makes", depends.name)
@@ -220,6 +218,7 @@ def _check(bundle: Bundle, path: Path, record: EngineRecord) -> None:
         raise _unusable(path, "the engine that its record describes", "none")
     if size != record.size:
         raise _unusable(path, f"{record.size} bytes", f"{size} bytes")
+    return record
 
 
 def _unusable(path: Path, wanted: str, found: str) -> BundleError:

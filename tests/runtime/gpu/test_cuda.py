@@ -1,6 +1,9 @@
 """What the host knows of GPUs, and (marked `gpu`) what only a GPU can show."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -165,10 +168,6 @@ def test_memory_copies_and_graphs() -> None:
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Compiled]]:
     """The picture ends, compiled for this GPU in a process without the interpreter."""
-    import os
-    import subprocess
-    import sys
-
     folder = tmp_path_factory.mktemp("kernels")
     sm = Gpu().info.sm
     script = f"""
@@ -210,18 +209,13 @@ def test_compiled_picture_ends_are_bit_equal(
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["onnxruntime-cuda", "tensorrt-rtx", "tensorrt"])
 def test_the_whole_walk_on_this_gpu(
-    name: str,
-    tiny_bundle: Path,
-    tmp_path: Path,
-    kernels: tuple[Path, dict[str, Compiled]],
-    photo: np.ndarray,
+    name: str, bundle: Bundle, kernels: tuple[Path, dict[str, Compiled]], photo: np.ndarray
 ) -> None:
     """The CPU's picture, eager, captured and launched again."""
-    bundle = Bundle.open(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
     if lacks := BACKENDS[name].missing() or BACKENDS[name].unfit(bundle):
         pytest.skip(lacks)
+    wanted = Restorer.open(bundle.path, "onnxruntime").restore(photo)
     shutil.copytree(kernels[0], bundle.path / KERNELS)
-    wanted = Restorer.open(tiny_bundle, "onnxruntime").restore(photo)
     restorer = Restorer(bundle, BACKENDS[name].open(bundle, None))
     assert restorer.backend.walk is not None
     for _ in range(3):

@@ -51,6 +51,12 @@ class Fixture:
         """That have a plan, the least recently used first."""
         return [key for key in self.held.keys if not isinstance(key[0], tuple)]  # type: ignore[index]
 
+    def check(self, walk: GpuWalk, pixels: np.ndarray, route: Route | None = None) -> Any:
+        """Walk a picture, and compare the result with NumPy's."""
+        found = walk.restore(pixels, route)
+        np.testing.assert_array_equal(found.pixels, self.wanted(pixels, route)[0])
+        return found
+
     def wanted(self, pixels: np.ndarray, route: Route | None = None) -> tuple[Any, Route]:
         model = self.bundle.manifest.model
         if route is None:
@@ -86,11 +92,8 @@ def test_pictures_of_one_padded_size_share_a_graph(made: Fixture, crop: Any) -> 
     walk = made.walk()
     # The first warms up, the second is captured, the others launch the two graphs.
     for count, size in enumerate([(41, 60), (48, 64), (33, 49), (35, 64), (48, 51)]):
-        pixels = crop(*size)
-        found = walk.restore(pixels)
-        wanted, route = made.wanted(pixels)
-        np.testing.assert_array_equal(found.pixels, wanted)
-        assert found.pixels is not None
+        found = made.check(walk, crop(*size))
+        _, route = made.wanted(crop(*size))
         assert found.pixels.shape == (*size, 3)
         for name in ("logits", "prior", "gates"):
             np.testing.assert_array_equal(getattr(found.route, name), getattr(route, name))
@@ -105,8 +108,7 @@ def test_with_the_real_kernels(tiny_bundle: Path, sessions: dict[str, Any], crop
     made = Fixture(Bundle.open(tiny_bundle), sessions, interpret=True)
     walk = made.walk()
     for size in [(20, 32), (32, 19)]:
-        pixels = crop(*size)
-        np.testing.assert_array_equal(walk.restore(pixels).pixels, made.wanted(pixels)[0])
+        made.check(walk, crop(*size))
     assert made.gpu.captures == 2
 
 
@@ -116,25 +118,20 @@ def test_a_given_route_skips_the_router(made: Fixture, crop: Any) -> None:
     routed = walk.restore(pixels).route
     gates = np.array([0.2, 0.0, 0.8], np.float32)
     given = Route(routed.logits, gates, routed.prior[::-1].copy(), model.classes)
-    wanted, _ = made.wanted(pixels, given)
     for _ in range(3):
-        found = walk.restore(pixels, given)
-        np.testing.assert_array_equal(found.pixels, wanted)
-        assert found.route is given
+        assert made.check(walk, pixels, given).route is given
     assert made.gpu.captures == 1
     # Each way has a graph of its own, and neither leaves anything behind for the other.
-    again, _ = made.wanted(pixels)
     for _ in range(3):
-        np.testing.assert_array_equal(walk.restore(pixels).pixels, again)
+        made.check(walk, pixels)
     assert made.gpu.captures == 3
-    np.testing.assert_array_equal(walk.restore(pixels, given).pixels, wanted)
+    made.check(walk, pixels, given)
 
 
 def test_a_network_that_allocates_is_never_captured(made: Fixture, crop: Any) -> None:
-    walk, pixels = made.walk(capturable=False), crop(16, 16)
-    wanted, _ = made.wanted(pixels)
+    walk = made.walk(capturable=False)
     for _ in range(3):
-        np.testing.assert_array_equal(walk.restore(pixels).pixels, wanted)
+        made.check(walk, crop(16, 16))
     assert made.gpu.captures == 0
 
 
@@ -178,8 +175,7 @@ def test_the_least_recently_used_plan_goes(made: Fixture, crop: Any) -> None:
     assert made.sizes == [(48, 64), (48, 48)]
     walk.restore(crop(90, 128))  # alone beyond the budget
     assert made.sizes == [(96, 128)]
-    wanted, _ = made.wanted(crop(48, 64))
-    np.testing.assert_array_equal(walk.restore(crop(48, 64)).pixels, wanted)
+    made.check(walk, crop(48, 64))
 
 
 def test_a_full_gpu(made: Fixture, crop: Any) -> None:
@@ -199,8 +195,7 @@ def test_a_full_gpu(made: Fixture, crop: Any) -> None:
     with pytest.raises(OutOfMemoryError):
         walk.restore(crop(190, 290))
     assert made.gpu.used == left, "a plan that could not be made holds nothing"
-    wanted, _ = made.wanted(crop(48, 64))
-    np.testing.assert_array_equal(walk.restore(crop(48, 64)).pixels, wanted)
+    made.check(walk, crop(48, 64))
 
 
 def test_what_is_not_finite_is_told(made: Fixture, crop: Any) -> None:
