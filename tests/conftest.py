@@ -1,6 +1,7 @@
 """Fixtures that several folders use. What is slow to make is made once a session."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from lorair.exporter import photos
 from lorair.exporter.build import build_bundle
 from lorair.exporter.checkpoint.checkpoint import Pair
 from lorair.exporter.checkpoint.synth import random_pair, write_pair
-from lorair.runtime.bundle.manifest import Source
+from lorair.runtime.bundle.manifest import Bundle, Source
 from lorair.runtime.gpu.driver import missing_gpu
 
 # Without a GPU, Triton's kernels run in its interpreter; it must be asked before they are made.
@@ -62,6 +63,12 @@ def tiny_bundle(tiny_pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Pa
     path = tmp_path_factory.mktemp("fp32") / "bundle"
     build_bundle(tiny_pair, Source(kind="synthetic", detail="tiny, seed 1"), path)
     return path
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Bundle:
+    """A copy of `tiny_bundle` that may be changed and damaged."""
+    return Bundle.open(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
 
 
 @pytest.fixture(scope="session")
