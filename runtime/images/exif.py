@@ -29,7 +29,7 @@ _MAX_ENTRIES = 4096
 
 
 @dataclass(frozen=True)
-class Entry:
+class Field:
     """One field. place: where its 12 bytes are in the block."""
 
     place: int
@@ -69,14 +69,14 @@ class Block:
         """Overwrite a number."""
         struct.pack_into(self.order + kind, self.data, place, value)
 
-    def entries(self, directory: int) -> Iterator[Entry]:
+    def entries(self, directory: int) -> Iterator[Field]:
         """The fields of a directory, which together hold no more than the whole block."""
         count = self.number(self._count, directory)
         if count > _MAX_ENTRIES:
             raise ValueError(f"a directory of {count} fields")
         start, held = directory + struct.calcsize("=" + self._count), 0
         for place in range(start, start + count * self._entry, self._entry):
-            entry = Entry(
+            entry = Field(
                 place, *struct.unpack_from(self.order + "HH" + self._pointer, self.data, place)
             )
             held += _SIZES.get(entry.type, 0) * entry.count
@@ -88,11 +88,11 @@ class Block:
         """Where the place of the next directory is written."""
         return directory + 2 + self.number("H", directory) * self._entry
 
-    def pointer(self, entry: Entry) -> int:
+    def pointer(self, entry: Field) -> int:
         """What a field names: where its values are, if they do not fit into it."""
         return self.number(self._pointer, entry.place + self._head)
 
-    def raw(self, entry: Entry) -> bytes:
+    def raw(self, entry: Field) -> bytes:
         """A field's values, as they are."""
         size = _SIZES[entry.type] * entry.count
         fits = size <= self._entry - self._head
@@ -102,14 +102,14 @@ class Block:
             raise ValueError(f"field {entry.tag} ends too early")
         return found
 
-    def value(self, entry: Entry) -> int:
+    def value(self, entry: Field) -> int:
         """A field's value if it is one whole number, 0 if not."""
         letter = {SHORT: "H", LONG: "I", LONG8: "Q"}.get(entry.type)
         if entry.count != 1 or letter is None:
             return 0
         return self.number(letter, entry.place + self._head)
 
-    def set_value(self, entry: Entry, value: int) -> None:
+    def set_value(self, entry: Field, value: int) -> None:
         """Overwrite the value of a field of one SHORT or LONG; leave any other field."""
         if entry.count != 1 or entry.type not in (SHORT, LONG):
             return

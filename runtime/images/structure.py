@@ -19,7 +19,7 @@ from typing import Final
 from PIL.ExifTags import IFD, Base
 
 from lorair.runtime.images import png
-from lorair.runtime.images.exif import TEXT_TYPES, Block, Entry
+from lorair.runtime.images.exif import TEXT_TYPES, Block, Field
 from lorair.runtime.images.picture import check_size
 
 _PARTS: Final = 50_000
@@ -173,7 +173,7 @@ def _check_tiff(data: mmap) -> None:
     """Check the first directory, as Pillow and libtiff read it, and those of EXIF."""
     block = Block(data)
     _check_numbers(block)
-    fields: dict[int, Entry] = {}
+    fields: dict[int, Field] = {}
     for entry in block.entries(block.first):
         if entry.tag in fields:
             raise ValueError(f"field {entry.tag} twice")

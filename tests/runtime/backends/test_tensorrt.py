@@ -18,7 +18,8 @@ from lorair.exporter.graphs.merged import merged
 from lorair.runtime.backends import gpu as backend_gpu
 from lorair.runtime.backends import select
 from lorair.runtime.backends import tensorrt as backend_module
-from lorair.runtime.backends.tensorrt import EngineBranch, open_tensorrt
+from lorair.runtime.backends.engine import EngineBranch
+from lorair.runtime.backends.tensorrt import open_tensorrt
 from lorair.runtime.bundle.engines import GRAPHS, Flavour
 from lorair.runtime.bundle.manifest import KERNELS, Bundle
 from lorair.runtime.commands.options import backend_note
