@@ -29,12 +29,13 @@ def restore_many(
     """As `Restorer.restore_many` says."""
 
     def work(source: "str | Path | Pixels") -> "Restored | LorairError":
+        is_array = isinstance(source, np.ndarray)
         try:
-            is_array = isinstance(source, np.ndarray)
-            pixels = source if is_array else handling.read(Path(source)).pixels
-            return restorer.restore(pixels, route, handling.tile, strength=handling.strength)
+            if not isinstance(source, np.ndarray):
+                source = handling.read(Path(source)).pixels
+            return restorer.restore(source, route, handling.tile, strength=handling.strength)
         except Exception as error:
-            name = "an array" if isinstance(source, np.ndarray) else source
+            name = "an array" if is_array else source
             return as_lorair_error(error, f"cannot restore {name}")
 
     rest = iter(sources)

@@ -186,7 +186,7 @@ class Scenes:
 
 def _resized(picture: Pixels, side: int) -> npt.NDArray[np.float32]:
     resized = Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC)
-    return np.asarray(resized) / np.float32(255)
+    return np.asarray(resized, np.float32) / np.float32(255)
 
 
 def _window(rng: np.random.Generator, pictures: Pixels, height: int, width: int) -> Pixels:

@@ -53,7 +53,7 @@ def leave_alone(
     restorer: Restorer, photos: tuple[str, ...] = HELD_OUT_PHOTOS, megapixels: float = _FULL_SIZE
 ) -> dict[str, Any]:
     """Clean photographs: mean and least PSNR to themselves, share routed `clean`, and each."""
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for photo in photos:
         clean = held_out(photo, megapixels)
         restored = restorer.restore(clean)

@@ -46,6 +46,7 @@ class Recipe:
     grey: share of patches without colour.
     tower: stage of the router's tower alone, on patches.
     router: rounds of the router, each with its own cosine (warm restarts).
+    doubt: added to the logit of `clean` at the end: in doubt, a picture is left alone.
     restorer: stage of the restoration network, shared weights and experts together.
     turns: the order in which the weathers take their steps, over and over.
     judged: held-out patches of each weather that a checkpoint is judged by.
@@ -62,6 +63,7 @@ class Recipe:
     grey: float
     tower: Stage
     router: tuple[Round, ...]
+    doubt: float
     restorer: Stage
     turns: tuple[int, ...]
     judged: int
@@ -111,13 +113,14 @@ FULL: Final = Recipe(
     clean=0.3,
     untouched=0.08,
     grey=0.15,
-    tower=Stage(steps=1400, batch=32, rate=8e-4),
-    router=(Round(steps=350, batch=16, rate=3e-4, grey=0.12, window=0.5),),
-    restorer=Stage(steps=2000, batch=6, rate=8e-4),
+    tower=Stage(steps=4500, batch=32, rate=8e-4),
+    router=(Round(steps=600, batch=16, rate=2e-4, grey=0.12, window=0.5),),
+    doubt=1.5,
+    restorer=Stage(steps=4300, batch=6, rate=8e-4),
     turns=(2, 0, 1),
     judged=32,
 )
-"""The default model's, two hours on two cores."""
+"""The default model's: three hours on one CPU core each for router and network."""
 
 SHORT: Final = Recipe(
     model=_SHORT_MODEL,
@@ -134,6 +137,7 @@ SHORT: Final = Recipe(
         Round(steps=40, batch=12, rate=1e-3),
         Round(steps=20, batch=12, rate=5e-4, grey=0.2, window=0.75),
     ),
+    doubt=1.5,
     restorer=Stage(steps=160, batch=4, rate=2e-3),
     turns=(0, 1, 2),
     judged=4,

@@ -111,7 +111,7 @@ def print_on(rng: np.random.Generator, image: Image) -> Image:
             letters = rng.choice(list(_LETTERS), rng.integers(3, 24))
             font = ImageFont.load_default(size)
             draw.text((x, y + 1.3 * line * size), "".join(letters), fill=colour, font=font)
-    return np.asarray(canvas) / np.float32(255)
+    return np.asarray(canvas, np.float32) / np.float32(255)
 
 
 def camera(rng: np.random.Generator, image: Image) -> Image:
@@ -121,7 +121,7 @@ def camera(rng: np.random.Generator, image: Image) -> Image:
     pixels = np.rint(noisy.clip(0, 1) * 255).astype(np.uint8)
     Pillow.fromarray(pixels).save(file, "JPEG", quality=int(rng.integers(60, 98)))
     with Pillow.open(file) as opened:
-        return np.asarray(opened) / np.float32(255)
+        return np.asarray(opened, np.float32) / np.float32(255)
 
 
 def dead_leaves(rng: np.random.Generator, side: int) -> Image:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +64,7 @@ class Trainer:
         """The generator of one step of one stage."""
         return np.random.default_rng([self.seed, 1 + stage, step])
 
-    def tensor(self, array: npt.NDArray[np.generic]) -> Tensor:
+    def tensor(self, array: npt.NDArray[Any]) -> Tensor:
         """An array on the device."""
         return torch.from_numpy(array).to(self.device)
 
@@ -80,6 +81,8 @@ class Trainer:
             grow(router, self.start.router)
         tower = self._train_tower(router)
         rounds = [self._router_round(router, n) for n in range(len(self.recipe.router))]
+        with torch.no_grad():
+            router.cls_head.bias[-1] += self.recipe.doubt
         return router, [tower, *rounds]
 
     def _train_tower(self, router: Router) -> Loop:
@@ -87,10 +90,11 @@ class Trainer:
         reader = PatchReader(router).to(self.device)
 
         def loss_of(scenes: Scenes, rng: np.random.Generator, batch: int) -> Tensor:
-            views, *labels = scenes.labelled(
+            views, visible, classes = scenes.labelled(
                 rng, batch, config.side, config.patch, self.recipe.clean, self.recipe.grey
             )
-            return patch_loss(*reader(self.tensor(views)), *map(self.tensor, labels))
+            patches, picture = reader(self.tensor(views))
+            return patch_loss(patches, picture, self.tensor(visible), self.tensor(classes))
 
         def judge() -> float:
             with torch.inference_mode():
