@@ -24,7 +24,7 @@ def test_held_out_photographs_are_not_trained_on() -> None:
 def test_every_photograph_is_in_the_card() -> None:
     card = demo.paths()[0].with_name("MODEL_CARD.md").read_text("utf-8")
     for name, photograph in (photographs.PHOTOGRAPHS | photographs.HELD_OUT).items():
-        (row,) = (line for line in card.splitlines() if line.startswith(f"| {name} |"))
+        row = next(line for line in card.splitlines() if line.startswith(f"| {name} |"))
         assert photograph.author in row
         assert photograph.licence in row
         assert Path(photograph.path).stem in row
