@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from lorair.runtime.restorer import Restorer
 
 _MUCH: Final = 0.5
-"""Share of strongly changed pixels from which on a picture deserves a look."""
+"""Share of strongly changed pixels from which on a picture deserves a look: more than any of 42
+held-out pictures with weather has (0.41, heavy rain with haze)."""
 
 ChooseRoute = Callable[["Pixels"], Route | None]
 """(H, W, 3) pixels -> the route to restore them under; None to ask the router."""
