@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from lorair.runtime.pixels import Pixels
     from lorair.runtime.restorer import Restorer
 
-_MUCH: Final = 0.5
+_MUCH: Final = 0.25
 """Share of strongly changed pixels from which on a picture deserves a look: more than any of 42
-held-out pictures with weather has (0.41, heavy rain with haze)."""
+held-out pictures has (0.15, heavy snow)."""
 
 ChooseRoute = Callable[["Pixels"], Route | None]
 """(H, W, 3) pixels -> the route to restore them under; None to ask the router."""

@@ -23,7 +23,7 @@ PEAKS: Final = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np
 _ROWS: Final = 256
 """Converted at a time, so that no second copy of a large picture is made."""
 
-_GRID, _STRONG = 4, 1 / 8
+_GRID, _STRONG = 4, 1 / 5
 """Of `changed_share`: every fourth pixel of every fourth row, and what counts as strong."""
 
 
@@ -74,7 +74,7 @@ def blend(image: Pixels, restored: Pixels, strength: float) -> Pixels:
 def changed_share(image: Pixels, restored: Pixels) -> float:
     """Return the share of pixels that changed strongly, 0 to 1, looked at on a grid of them.
 
-    Strongly is by more than an eighth of white, in the mean of the three channels.
+    Strongly is by more than a fifth of white, in the mean of the three channels.
     """
     before, after = (p[::_GRID, ::_GRID].astype(np.float32) for p in (image, restored))
     change = np.abs(after - before).mean(2) / np.float32(PEAKS[image.dtype])

@@ -66,8 +66,8 @@ def test_blend_is_linear_and_exact_at_its_ends(dtype: Any, strength: float, seed
 def test_the_share_that_changed() -> None:
     before = np.full((80, 80, 3), 100, np.uint8)
     after = before.copy()
-    after[:40] += 40
-    after[40:] += 20
+    after[:40] += 60
+    after[40:] += 50
     assert changed_share(before, after) == 0.5
     assert changed_share(before, before) == 0
 
