@@ -9,8 +9,7 @@ from fastapi.responses import JSONResponse, Response
 
 from lorair.runtime.serve import page, problems
 from lorair.runtime.serve.body import FORM, PICTURES, read_picture
-from lorair.runtime.serve.metrics import MEDIA_TYPE, Metrics
-from lorair.runtime.serve.observe import Observed
+from lorair.runtime.serve.observe import METRICS_TYPE, Metrics, Observed
 from lorair.runtime.serve.outcome import PatientResponse, outcome
 from lorair.runtime.serve.places import Place, Places
 from lorair.runtime.serve.schema import (
@@ -154,7 +153,7 @@ def _add_questions(app: FastAPI, service: Service, metrics: Metrics) -> None:
                               "description": "Prometheus' text format."},
                         **problems.answers(401, 421)})  # fmt: skip
     async def metrics_text() -> Response:
-        return Response(metrics.text(), media_type=MEDIA_TYPE)
+        return Response(metrics.text(), media_type=METRICS_TYPE)
 
 
 def _picture(answer: Answer, media: str, place: Place, patience: float) -> Response:
