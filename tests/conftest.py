@@ -16,10 +16,11 @@ from PIL import Image
 from skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 from workers import pytest_sessionfinish, pytest_testnodedown  # noqa: F401
 
-from lorair.exporter import photos
+from lorair.exporter import demo, photos
 from lorair.exporter.build import build_bundle
-from lorair.exporter.checkpoint.checkpoint import Pair
+from lorair.exporter.checkpoint.checkpoint import Pair, load_pair
 from lorair.exporter.checkpoint.synth import random_pair, write_pair
+from lorair.exporter.model.config import SETTING1_CLASSES
 from lorair.runtime.bundle.manifest import Source
 from lorair.runtime.gpu.driver import missing_gpu
 
@@ -70,6 +71,15 @@ def tiny_bundle_fp16(tiny_pair: Pair, tmp_path_factory: pytest.TempPathFactory) 
     path = tmp_path_factory.mktemp("fp16") / "bundle"
     source = Source(kind="synthetic", detail="tiny, seed 1")
     build_bundle(tiny_pair, source, path, precision="fp16")
+    return path
+
+
+@pytest.fixture(scope="session")
+def default_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A float32 bundle of the default model."""
+    path = tmp_path_factory.mktemp("default") / "bundle"
+    pair = load_pair(*demo.paths(), classes=SETTING1_CLASSES)
+    build_bundle(pair, Source(kind="default", detail="the default model"), path)
     return path
 
 

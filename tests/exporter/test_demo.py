@@ -11,7 +11,7 @@ from PIL import Image
 from lorair.benchmarks.quality.metrics import score
 from lorair.exporter import demo
 from lorair.exporter.build import build_bundle
-from lorair.exporter.checkpoint.checkpoint import Pair, load_pair
+from lorair.exporter.checkpoint.checkpoint import load_pair
 from lorair.exporter.model.config import SETTING1_CLASSES
 from lorair.runtime.bundle.manifest import Bundle, Source
 from lorair.runtime.restorer import Restorer
@@ -20,17 +20,16 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(scope="session")
-def demo_pair() -> Pair:
-    return load_pair(*demo.paths(), classes=SETTING1_CLASSES)
+def default_bundle_fp16(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("default-fp16") / "bundle"
+    pair = load_pair(*demo.paths(), classes=SETTING1_CLASSES)
+    build_bundle(pair, Source(kind="default", detail="the default model"), path, precision="fp16")
+    return path
 
 
-@pytest.fixture(scope="session", params=["fp32", "fp16"])
-def demo_bundle(
-    request: pytest.FixtureRequest, demo_pair: Pair, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    path = tmp_path_factory.mktemp(f"demo-{request.param}") / "bundle"
-    source = Source(kind="default", detail="the default model")
-    build_bundle(demo_pair, source, path, precision=request.param)
+@pytest.fixture(params=["default_bundle", "default_bundle_fp16"])
+def demo_bundle(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.getfixturevalue(request.param)
     return path
 
 
@@ -89,6 +88,7 @@ def test_examples_are_routed_and_restored(demo_bundle: Path) -> None:
 def test_build_without_weights_uses_it(lorair_export: Command, tmp_path: Path) -> None:
     result = lorair_export("build", "-o", tmp_path / "bundle", "--json")
     assert result.code == 0
+    assert "default model" in result.err
     source = json.loads(result.out)["source"]
     assert source["kind"] == "default"
     assert source["ir"]["name"] == "ir.safetensors"

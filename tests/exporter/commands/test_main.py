@@ -67,13 +67,6 @@ def test_unknown_gpu(lorair_export: Command, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_build_without_weights_says_what_it_uses(lorair_export: Command, tmp_path: Path) -> None:
-    result = lorair_export("build", "-o", tmp_path / "bundle", "--json")
-    assert result.code == 0
-    assert "default model" in result.err
-    assert json.loads(result.out)["source"]["kind"] == "default"
-
-
 def test_build_replaces_a_bundle_and_nothing_else(
     lorair_export: Command, tiny_files: Files, tiny_bundle: Path, tmp_path: Path
 ) -> None:
@@ -145,7 +138,9 @@ def test_verification_failure_is_exit_code_1(
 
 
 def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:
-    arguments = [*console_script("exporter"), "build", "-o", tmp_path / "bundle"]
+    # What a library swallows is noticed a photograph later: on a busy machine after the grace.
+    patient = f"from lorair.runtime.system import termination; termination.GRACE = {LIMIT}"
+    arguments = [*console_script("exporter", patient), "build", "-o", tmp_path / "bundle"]
     with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as process:
         wait_for(lambda: list(tmp_path.iterdir()) or process.poll() is not None)
         process.terminate()

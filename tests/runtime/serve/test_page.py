@@ -14,12 +14,6 @@ from browser import PATIENCE, launched, needs_chromium
 from PIL import Image
 from serve_check import Server
 
-from lorair.exporter import demo
-from lorair.exporter.build import build_bundle
-from lorair.exporter.checkpoint.checkpoint import load_pair
-from lorair.exporter.model.config import SETTING1_CLASSES
-from lorair.runtime.bundle.manifest import Source
-
 pytest.importorskip("playwright.sync_api")
 pytestmark = needs_chromium
 
@@ -35,11 +29,8 @@ DROP = """([content, name, type]) => {
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    bundle = tmp_path_factory.mktemp("default") / "lorair-bundle"
-    pair = load_pair(*demo.paths(), classes=SETTING1_CLASSES)
-    build_bundle(pair, Source(kind="default", detail="the default model"), bundle)
-    server = Server(str(bundle), "--backend", "onnxruntime")
+def address(default_bundle: Path) -> Iterator[str]:
+    server = Server(str(default_bundle), "--backend", "onnxruntime")
     yield server.url
     assert server.end() == 0
     server.close()
