@@ -31,9 +31,8 @@ from lorair.runtime.bundle.manifest import (
     ModelInfo,
     Precision,
     Source,
-    bound_restorer,
     is_bundle,
-    tiled_restorer,
+    restorer_name,
     write_manifest,
 )
 from lorair.runtime.errors import OutputError
@@ -98,8 +97,8 @@ def build_bundle(
         with step(f"export {RESTORER} ({precision})"):
             export_restorer(net, config.restoration, folder / RESTORER)
             for name, target in BOUND_TARGETS.items():
-                write_bound(folder / RESTORER, folder / bound_restorer(name), target)
-                tiled = folder / tiled_restorer(name)
+                write_bound(folder / RESTORER, folder / restorer_name(name), target)
+                tiled = folder / restorer_name(name, tiled=True)
                 write_tiled(folder / RESTORER, tiled, target, config.restoration.width)
         del net
         with step(f"export {ROUTER} ({'int8' if router_int8 else precision})"):

@@ -38,8 +38,7 @@ _WARP: Final = 32
 def parse_sms(text: str) -> tuple[int, ...]:
     """Return the compute capabilities in `sm_80,sm_90`, `80,90` or `all`, as 80 and 90.
 
-    Raises:
-        OptionError: a name is not one of `SMS`.
+    Raises OptionError: a name is not one of `SMS`.
     """
     names = [part.strip().removeprefix("sm_") for part in text.split(",")]
     if names == ["all"]:
@@ -62,18 +61,11 @@ def compile_kernels(
     folder: Path,
     report: Callable[[int, int], None] | None = None,
 ) -> list[Compiled]:
-    """Compile everything a model needs; about a second a kernel and core.
+    """Compile everything a model needs for `sms`; about a second a kernel and core.
 
-    Args:
-        experts: in every convolution.
-        rank: of each expert.
-        dtype: of weights and activations.
-        sms: of `SMS`.
-        folder: is made, and must be empty.
-        report: is told (done, of how many) as kernels are ready.
-
-    Raises:
-        DependencyError: triton is not installed, or set to interpret.
+    experts, rank: of every convolution. dtype: of weights and activations. folder: is made, and
+    must be empty. report: is told (done, of how many) as kernels are ready. Raises
+    DependencyError: triton is not installed, or set to interpret.
     """
     check_compiler()
     from lorair.kernels.variants import variants

@@ -83,15 +83,9 @@ def launches(
 ) -> list[Launch]:
     """Return an operator's launches, one after the other.
 
-    Args:
-        operator: one of `spec.OPERATORS`.
-        dtype: the type of x.
-        inputs: the shape of each input; gates (E), or (N, E) for each picture its own.
-        scale: alpha / rank; NormScaleAdd has none.
-        tactic: which tiling of a 1x1 convolution.
-
-    Raises:
-        EngineError: planes are too large for the kernels.
+    dtype: the type of x. inputs: the shape of each input; gates (E), or (N, E) for each picture its
+    own. scale: alpha / rank; NormScaleAdd has none. tactic: which tiling of a 1x1 convolution.
+    Raises EngineError: planes are too large for the kernels.
     """
     shapes = dict(zip(FORMS[operator].inputs, inputs, strict=True))
     pixels = shapes["x"][2] * shapes["x"][3]

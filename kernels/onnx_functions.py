@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from lorair.kernels.spec import (
     DOMAIN,
+    FORMS,
     LORA_MOE_CONV,
     LORA_MOE_CONV_ADD,
     LORA_MOE_DEPTHWISE_GATE,
@@ -29,8 +30,6 @@ TARGETS: Final[tuple[Target, ...]] = ("cpu", "reduce")
 cpu: for ONNX Runtime's CPU kernels, and portable: statistics as matrix products.
 reduce: for compilers with good reductions of their own (OpenVINO, TensorRT).
 """
-
-_EXPERTS = "weight, lora_A, lora_B, gates, bias"
 
 
 def bodies(target: Target, *, float32: bool) -> list[Any]:
@@ -55,74 +54,20 @@ class _Writer:
     float32: bool
 
     def all(self) -> list[str]:
-        return [
-            self._function(
-                LORA_MOE_CONV,
-                "strides, pads, group, scale",
-                f"X, {_EXPERTS}",
-                "Y",
-                self._merge(),
-                "Y = Conv <strides: ints = @strides, pads: ints = @pads, group: int = @group> "
-                "(X, kernel, bias)",
-            ),
-            self._norm_conv(NORM_LORA_MOE_CONV, "Y = Conv (normed, kernel, shift)"),
-            self._norm_conv(NORM_LORA_MOE_CONV_GATE, self._gated_conv()),
-            self._function(
-                LORA_MOE_DEPTHWISE_GATE,
-                "group, scale",
-                f"X, {_EXPERTS}",
-                "Y, mean",
-                self._merge(),
-                self._depthwise(),
-            ),
-            self._function(
-                LORA_MOE_CONV_ADD,
-                "scale",
-                f"X, {_EXPERTS}, residual",
-                "Y",
-                self._merge(),
-                "convolved = Conv (X, kernel, bias)",
-                "Y = Add (convolved, residual)",
-            ),
-            self._function(
-                SCALE_LORA_MOE_CONV_ADD,
-                "scale",
-                f"X, channel_scale, {_EXPERTS}, residual",
-                "Y",
-                self._merge(),
-                "scaled = Mul (X, channel_scale)",
-                "convolved = Conv (scaled, kernel, bias)",
-                "Y = Add (convolved, residual)",
-            ),
-            self._function(
-                NORM_SCALE_ADD,
-                "",
-                "X, channel_scale, channel_shift",
-                "Y",
-                self._norm(),
-                "stretched = Mul (normed, channel_scale)",
-                "shifted = Add (stretched, channel_shift)",
-                "Y = Add (X, shifted)",
-            ),
-        ]
-
-    def _function(self, name: str, attributes: str, inputs: str, outputs: str, *parts: str) -> str:
-        header = f'<domain: "{DOMAIN}", opset_import: ["" : {ONNX_OPSET}]>'
-        bracketed = f"<{attributes}>" if attributes else ""
-        lines = "\n".join(parts)
-        return f"{header}\n{name} {bracketed} ({inputs}) => ({outputs})\n{{\n{lines}\n}}\n"
-
-    def _norm_conv(self, name: str, convolution: str) -> str:
-        return self._function(
-            name,
-            "scale",
-            f"X, {_EXPERTS}, lora_bias",
-            "Y",
-            self._merge(),
-            self._shift(),
-            self._norm(),
-            convolution,
-        )
+        merge, norm = self._merge(), self._norm()
+        convolved, add = "convolved = Conv (X, kernel, bias)", "Y = Add (convolved, residual)"
+        scaled = "scaled = Mul (X, channel_scale)", "convolved = Conv (scaled, kernel, bias)"
+        normed = merge, self._shift(), norm
+        parts: dict[str, tuple[str, ...]] = {
+            LORA_MOE_CONV: (merge, _ANY_CONV),
+            NORM_LORA_MOE_CONV: (*normed, "Y = Conv (normed, kernel, shift)"),
+            NORM_LORA_MOE_CONV_GATE: (*normed, self._gated_conv()),
+            LORA_MOE_DEPTHWISE_GATE: (merge, self._depthwise()),
+            LORA_MOE_CONV_ADD: (merge, convolved, add),
+            SCALE_LORA_MOE_CONV_ADD: (merge, *scaled, add),
+            NORM_SCALE_ADD: (norm, _SCALE_AND_ADD),
+        }
+        return [_function(name, lines) for name, lines in parts.items()]
 
     def _merge(self) -> str:
         """`kernel`: W(gates), in X's type."""
@@ -232,6 +177,36 @@ class _Writer:
         return f"{name}_float = {expression}\n    {name} = CastLike ({name}_float, X)"
 
 
+def _function(name: str, parts: tuple[str, ...]) -> str:
+    """The whole text of an operator's body, whose inputs and outputs are those of its form."""
+    # LORA_MOE_CONV's form is that of its 1x1 kernel, which takes no bias.
+    inputs = [*FORMS[name].inputs, *(["bias"] if name == LORA_MOE_CONV else [])]
+    takes, makes = (
+        ", ".join(_NAMES.get(one, one) for one in names) for names in (inputs, FORMS[name].outputs)
+    )
+    attributes = _ATTRIBUTES.get(name, "scale")
+    header = f'<domain: "{DOMAIN}", opset_import: ["" : {ONNX_OPSET}]>'
+    bracketed = f"<{attributes}>" if attributes else ""
+    lines = "\n".join(parts)
+    return f"{header}\n{name} {bracketed} ({takes}) => ({makes})\n{{\n{lines}\n}}\n"
+
+
+_NAMES = {"x": "X", "y": "Y"}
+_ATTRIBUTES = {
+    LORA_MOE_CONV: "strides, pads, group, scale",
+    LORA_MOE_DEPTHWISE_GATE: "group, scale",
+    NORM_SCALE_ADD: "",
+}
+"""Of the operators that have others than the scale alone."""
+
+_ANY_CONV = """
+    Y = Conv <strides: ints = @strides, pads: ints = @pads, group: int = @group> (X, kernel, bias)
+"""
+_SCALE_AND_ADD = """
+    stretched = Mul (normed, channel_scale)
+    shifted = Add (stretched, channel_shift)
+    Y = Add (X, shifted)
+"""
 _DEVIATION = f"""epsilon = Constant <value_float = {NORM_EPSILON}> ()
     above_zero = Add (variance, epsilon)
     deviation = Sqrt (above_zero)"""

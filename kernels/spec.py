@@ -113,11 +113,7 @@ def output_shapes(
 ) -> list[tuple[Dim, ...]]:
     """Return the shapes of an operator's results, for any kind of dimension.
 
-    Args:
-        operator: one of `OPERATORS`.
-        inputs: the shape of each of its inputs.
-        halve: divides an even dimension by two.
-        one: the dimension 1.
+    inputs: their shapes. halve: divides an even dimension by two. one: the dimension 1.
     """
     form = FORMS[operator]
     shapes = dict(zip(form.inputs, inputs, strict=True))

@@ -12,8 +12,14 @@ FUSION: Final = {"enable_fp_fusion": True}
 Triton's default is about to change."""
 
 
+class _Tile:
+    def constants(self) -> dict[str, Any]:
+        """Return the sides, whose names are one letter, as the kernel names them."""
+        return {f"BLOCK_{name.upper()}": n for name, n in vars(self).items() if len(name) == 1}
+
+
 @dataclass(frozen=True)
-class ConvTile:
+class ConvTile(_Tile):
     """A tiling of a 1x1 convolution: m output channels by n pixels, k input channels a step.
 
     warps: of 32 threads, that share the work.
@@ -26,26 +32,18 @@ class ConvTile:
     warps: int
     stages: int
 
-    def constants(self) -> dict[str, Any]:
-        """Return the sides as the kernel names them."""
-        return {"BLOCK_M": self.m, "BLOCK_N": self.n, "BLOCK_K": self.k}
-
     def programs(self, made: int, pixels: int) -> int:
         """Return how many programs a result of `made` channels by `pixels` takes."""
         return -(-made // self.m) * -(-pixels // self.n)
 
 
 @dataclass(frozen=True)
-class NormTile:
+class NormTile(_Tile):
     """A tiling of NormScaleAdd: n pixels, k channels a step."""
 
     n: int
     k: int
     warps: int
-
-    def constants(self) -> dict[str, Any]:
-        """Return the sides as the kernel names them."""
-        return {"BLOCK_N": self.n, "BLOCK_K": self.k}
 
     def programs(self, pixels: int) -> int:
         """Return how many programs a plane of `pixels` takes."""
@@ -53,16 +51,12 @@ class NormTile:
 
 
 @dataclass(frozen=True)
-class DepthwiseTile:
+class DepthwiseTile(_Tile):
     """A tiling of the depthwise convolution: h x w pixels of one pair of channels."""
 
     h: int
     w: int
     warps: int
-
-    def constants(self) -> dict[str, Any]:
-        """Return the sides as the kernel names them."""
-        return {"BLOCK_H": self.h, "BLOCK_W": self.w}
 
     def programs(self, height: int, width: int) -> int:
         """Return how many programs a plane of one channel takes."""
@@ -77,7 +71,7 @@ SMALL: Final = ConvTile(m=64, n=32, k=32, warps=4, stages=3)
 """Few pixels, as in the middle of the network: more programs of less work each."""
 
 SMALL_SHARED: Final = replace(SMALL, warps=8)
-"""The same by twice the warps: two forms spill with four (`docs/decisions.md`)."""
+"""The same by twice the warps: two forms spill with four (`docs/kernels.md`)."""
 
 EXACT: Final = ConvTile(m=32, n=64, k=16, warps=4, stages=2)
 """For float32, which is multiplied without tensor cores and needs twice the registers."""
@@ -102,14 +96,10 @@ _MANY_PROGRAMS = 256
 def conv_tiles(element_size: int, *, norm: bool, gate: bool, scaled: bool) -> tuple[ConvTile, ...]:
     """Return the tilings of a 1x1 convolution, most work first.
 
-    The first is the largest whose tiles, statistics and both halves stay in registers on
-    every SM; the last has as many warps as its form needs for that (`docs/kernels.md`).
-
-    Args:
-        element_size: bytes a number; 4 is float32.
-        norm: whether pixels' statistics are held beside the tile.
-        gate: whether a program makes both halves.
-        scaled: whether the weights' columns are scaled.
+    The first is the largest whose tiles, statistics and both halves stay in registers on every SM;
+    the last has as many warps as its form needs for that (`docs/kernels.md`). element_size: bytes a
+    number; 4 is float32. norm: pixels' statistics are held beside the tile. gate: a program makes
+    both halves. scaled: the weights' columns are scaled.
     """
     if element_size == 4:
         return (EXACT,)

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, wraps
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -43,6 +43,9 @@ from lorair.kernels.spec import (
     SCALE_LORA_MOE_CONV_ADD,
     output_shapes,
 )
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _INTERPRETED: ContextVar[bool] = ContextVar("_INTERPRETED", default=False)
 
@@ -76,77 +79,14 @@ def lora_moe_conv(
     """Compute `LoRAMoEConv`: (B, in, H, W) -> (B, out, H', W'), with one padding all round."""
     if torch.compiler.is_exporting():
         inputs = (x, weight, lora_A, lora_B, gates) + (() if bias is None else (bias,))
-        attributes = {
-            "strides": [stride, stride],
-            "pads": [padding] * 4,
-            "group": groups,
-            "scale": scale,
-        }
+        window = {"strides": [stride, stride], "pads": [padding] * 4}
+        attributes = {**window, "group": groups, "scale": scale}
         return _node(LORA_MOE_CONV, inputs, attributes, [_conv_shape(x, weight, stride, padding)])
     if weight.shape[1:] == (x.shape[1], 1, 1) and _by_triton(x) and not torch.is_grad_enabled():
         inputs = (x, weight, lora_A, lora_B, gates)
         return _launch(LORA_MOE_CONV, inputs, {"scale": scale}, bias)
     geometry = {"stride": stride, "padding": padding, "groups": groups}
     return reference.lora_moe_conv(x, weight, lora_A, lora_B, gates, bias, **geometry, scale=scale)
-
-
-def norm_lora_moe_conv(
-    x: Tensor,
-    weight: Tensor,
-    lora_A: Tensor,
-    lora_B: Tensor,
-    gates: Tensor,
-    bias: Tensor,
-    lora_bias: Tensor,
-    *,
-    scale: float,
-    gate: bool = False,
-) -> Tensor:
-    """Compute `NormLoRAMoEConv`, or with `gate` `NormLoRAMoEConvGate`.
-
-    (B, c, H, W) -> (B, out, H, W), with `gate` (B, out/2, H, W).
-    """
-    return _norm_lora_moe_conv(x, weight, lora_A, lora_B, gates, bias, lora_bias, scale, gate)
-
-
-def lora_moe_depthwise_gate(
-    x: Tensor,
-    weight: Tensor,
-    lora_A: Tensor,
-    lora_B: Tensor,
-    gates: Tensor,
-    bias: Tensor,
-    *,
-    scale: float,
-) -> tuple[Tensor, Tensor]:
-    """Compute `LoRAMoEDepthwiseGate`: (B, 2c, H, W) -> (B, c, H, W) and its mean (B, c, 1, 1)."""
-    return _lora_moe_depthwise_gate(x, weight, lora_A, lora_B, gates, bias, scale)
-
-
-def lora_moe_conv_add(
-    x: Tensor,
-    weight: Tensor,
-    lora_A: Tensor,
-    lora_B: Tensor,
-    gates: Tensor,
-    bias: Tensor,
-    residual: Tensor,
-    *,
-    scale: float,
-    channel_scale: Tensor | None = None,
-) -> Tensor:
-    """Compute `LoRAMoEConvAdd`, or with channel_scale (B, c, 1, 1) `ScaleLoRAMoEConvAdd`.
-
-    (B, c, H, W) and residual (B, out, H, W) -> (B, out, H, W).
-    """
-    return _lora_moe_conv_add(
-        x, weight, lora_A, lora_B, gates, bias, residual, channel_scale, scale
-    )
-
-
-def norm_scale_add(x: Tensor, channel_scale: Tensor, channel_shift: Tensor) -> Tensor:
-    """Compute `NormScaleAdd`: (B, c, H, W), scale and shift (B, c, 1, 1) -> (B, c, H, W)."""
-    return _norm_scale_add(x, channel_scale, channel_shift)
 
 
 def _by_triton(x: Tensor) -> bool:
@@ -163,61 +103,60 @@ def has_triton() -> bool:
 Call = tuple[str, Sequence[Tensor], dict[str, Any]]
 """An operator of the domain, its inputs in order, and its attributes."""
 
+Shape = tuple[int, ...]
 
-def _norm_conv_call(*arguments: Any) -> Call:
-    *inputs, scale, gate = arguments
+
+def _norm_conv_call(*inputs: Tensor, scale: float, gate: bool = False) -> Call:
     operator = NORM_LORA_MOE_CONV_GATE if gate else NORM_LORA_MOE_CONV
     return operator, inputs, {"scale": scale}
 
 
-def _depthwise_gate_call(*arguments: Any) -> Call:
-    *inputs, scale = arguments
+def _depthwise_gate_call(*inputs: Tensor, scale: float) -> Call:
     return LORA_MOE_DEPTHWISE_GATE, inputs, {"group": inputs[0].shape[1], "scale": scale}
 
 
-def _conv_add_call(*arguments: Any) -> Call:
-    x, *rest, channel_scale, scale = arguments
-    if channel_scale is None:
+def _conv_add_call(*inputs: Any, scale: float, channel_scale: Tensor | None = None) -> Call:
+    # PyTorch hands the eighth input over in its place, callers by its name.
+    x, *rest, factors = (*inputs, channel_scale)[:8]
+    if factors is None:
         return LORA_MOE_CONV_ADD, (x, *rest), {"scale": scale}
-    return SCALE_LORA_MOE_CONV_ADD, (x, channel_scale, *rest), {"scale": scale}
+    return SCALE_LORA_MOE_CONV_ADD, (x, factors, *rest), {"scale": scale}
 
 
 def _norm_scale_add_call(*inputs: Tensor) -> Call:
     return NORM_SCALE_ADD, inputs, {}
 
 
-def _operator(expression: Callable[..., Any], call: Callable[..., Call]) -> Callable[..., Any]:
+def _operator(expression: Callable[P, R], call: Callable[..., Call]) -> Callable[P, R]:
     """The custom operator of an expression's name and signature.
 
-    Args:
-        expression: of `torch_reference.py`.
-        call: which operator of the domain computes it, given the same arguments.
+    call: which operator of the domain computes it, given the same arguments.
     """
 
     @wraps(expression)  # the operator's schema is made from the signature
-    def run(*arguments: Any) -> Any:
-        return _launch(*call(*arguments)) if _by_triton(arguments[0]) else expression(*arguments)
+    def run(*inputs: Any, **rest: Any) -> Any:
+        if _by_triton(inputs[0]):
+            return _launch(*call(*inputs, **rest))
+        return expression(*inputs, **rest)
 
     operator = torch.library.custom_op(f"{DOMAIN}::{expression.__name__}", run, mutates_args=())
 
     @operator.register_fake
-    def _(*arguments: Any) -> Any:
-        name, inputs, _ = call(*arguments)
-        return _results([arguments[0].new_empty(shape) for shape in _shapes(name, inputs)])
+    def _(*inputs: Any, **rest: Any) -> Any:
+        name, tensors, _ = call(*inputs, **rest)
+        return _results([inputs[0].new_empty(shape) for shape in _shapes(name, tensors)])
 
-    def export_or_run(*arguments: Any) -> Any:
+    @wraps(expression)
+    def export_or_run(*inputs: P.args, **rest: P.kwargs) -> Any:
         if torch.compiler.is_exporting():
-            return _node(*call(*arguments))
-        return operator(*arguments)
+            return _node(*call(*inputs, **rest))
+        return operator(*inputs, **rest)
 
     return export_or_run
 
 
 def _launch(
-    operator: str,
-    inputs: Sequence[Tensor],
-    attributes: dict[str, Any],
-    bias: Tensor | None = None,
+    operator: str, inputs: Sequence[Tensor], attributes: dict[str, Any], bias: Tensor | None = None
 ) -> Any:
     from lorair.kernels.triton.run import run
 
@@ -228,9 +167,6 @@ def _launch(
 
 def _results(tensors: Sequence[Tensor]) -> Any:
     return tensors[0] if len(tensors) == 1 else tuple(tensors)
-
-
-Shape = tuple[int, ...]
 
 
 def _shapes(operator: str, inputs: Sequence[Tensor]) -> list[Shape]:
@@ -264,7 +200,7 @@ def _node(
     return _results(made)
 
 
-_norm_lora_moe_conv = _operator(reference.norm_lora_moe_conv, _norm_conv_call)
-_lora_moe_depthwise_gate = _operator(reference.lora_moe_depthwise_gate, _depthwise_gate_call)
-_lora_moe_conv_add = _operator(reference.lora_moe_conv_add, _conv_add_call)
-_norm_scale_add = _operator(reference.norm_scale_add, _norm_scale_add_call)
+norm_lora_moe_conv = _operator(reference.norm_lora_moe_conv, _norm_conv_call)
+lora_moe_depthwise_gate = _operator(reference.lora_moe_depthwise_gate, _depthwise_gate_call)
+lora_moe_conv_add = _operator(reference.lora_moe_conv_add, _conv_add_call)
+norm_scale_add = _operator(reference.norm_scale_add, _norm_scale_add_call)

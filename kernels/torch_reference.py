@@ -3,9 +3,16 @@
 Formulas are in `spec.py`; common arguments are explained in `torch_ops.py`.
 """
 
+import sys
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any, Final
+
 import torch.nn.functional as F
 from torch import Tensor
 
+from lorair.kernels import spec
 from lorair.kernels.spec import NORM_EPSILON
 
 
@@ -54,10 +61,14 @@ def norm_lora_moe_conv(
     gates: Tensor,
     bias: Tensor,
     lora_bias: Tensor,
+    *,
     scale: float,
-    gate: bool,
+    gate: bool = False,
 ) -> Tensor:
-    """Compute `NormLoRAMoEConv`, or with `gate` `NormLoRAMoEConvGate`."""
+    """Compute `NormLoRAMoEConv`, or with `gate` `NormLoRAMoEConvGate`.
+
+    (B, c, H, W) -> (B, out, H, W), with `gate` (B, out/2, H, W).
+    """
     merged = merge_experts(weight, lora_A, lora_B, gates, scale)
     shift = bias.float() + gates.float() @ lora_bias.float()
     out = _conv(channel_norm(x), merged, shift)
@@ -71,6 +82,7 @@ def lora_moe_depthwise_gate(
     lora_B: Tensor,
     gates: Tensor,
     bias: Tensor,
+    *,
     scale: float,
 ) -> tuple[Tensor, Tensor]:
     """Compute `LoRAMoEDepthwiseGate`: (B, 2c, H, W) -> (B, c, H, W) and its mean (B, c, 1, 1)."""
@@ -87,10 +99,14 @@ def lora_moe_conv_add(
     gates: Tensor,
     bias: Tensor,
     residual: Tensor,
-    channel_scale: Tensor | None,
+    channel_scale: Tensor | None = None,
+    *,
     scale: float,
 ) -> Tensor:
-    """Compute `LoRAMoEConvAdd`, or with channel_scale `ScaleLoRAMoEConvAdd`."""
+    """Compute `LoRAMoEConvAdd`, or with channel_scale (B, c, 1, 1) `ScaleLoRAMoEConvAdd`.
+
+    (B, c, H, W) and residual (B, out, H, W) -> (B, out, H, W).
+    """
     merged = merge_experts(weight, lora_A, lora_B, gates, scale)
     return residual + _conv(x if channel_scale is None else x * channel_scale, merged, bias)
 
@@ -146,3 +162,24 @@ def _conv(
         groups=batch * groups,
     )
     return out.reshape(batch, kernel.shape[1], *out.shape[2:])
+
+
+_FUNCTIONS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    spec.LORA_MOE_CONV: ("lora_moe_conv", {"bias": None, "stride": 1, "padding": 0, "groups": 1}),
+    spec.NORM_LORA_MOE_CONV: ("norm_lora_moe_conv", {}),
+    spec.NORM_LORA_MOE_CONV_GATE: ("norm_lora_moe_conv", {"gate": True}),
+    spec.LORA_MOE_DEPTHWISE_GATE: ("lora_moe_depthwise_gate", {}),
+    spec.LORA_MOE_CONV_ADD: ("lora_moe_conv_add", {}),
+    spec.SCALE_LORA_MOE_CONV_ADD: ("lora_moe_conv_add", {}),
+    spec.NORM_SCALE_ADD: ("norm_scale_add", {}),
+}
+
+
+def function_of(operator: str, scale: float, home: ModuleType | None = None) -> Callable[..., Any]:
+    """Return what computes an operator's kernel, given its form's inputs by name.
+
+    scale: alpha / rank; NormScaleAdd has none. home: `torch_ops`; None for this module.
+    """
+    name, rest = _FUNCTIONS[operator]
+    scaled = {} if operator == spec.NORM_SCALE_ADD else {"scale": scale}
+    return partial(getattr(home or sys.modules[__name__], name), **rest, **scaled)

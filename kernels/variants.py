@@ -11,13 +11,7 @@ from typing import Any
 import triton
 
 from lorair.kernels import spec
-from lorair.kernels.launches import (
-    DType,
-    conv_kernel,
-    depthwise_kernels,
-    norm_kernel,
-    tilings,
-)
+from lorair.kernels.launches import DType, conv_kernel, depthwise_kernels, norm_kernel, tilings
 from lorair.kernels.spec import CONVOLUTIONS
 from lorair.kernels.tiles import DEPTHWISE, MEAN_BLOCK, NORM
 from lorair.kernels.triton import pictures
@@ -81,10 +75,8 @@ def _variant(
 ) -> Variant:
     """The variant whose arguments, but for the constants, have these types, in their order."""
     signature = {n: types[n] for n in function.arg_names if n not in constants}
-    pointers = tuple(n for n, kind in signature.items() if kind.startswith("*"))
-    return Variant(
-        name, operator, function, signature, constants, (*pointers, *multiples), warps, stages
-    )
+    aligned = (*(n for n, kind in signature.items() if kind.startswith("*")), *multiples)
+    return Variant(name, operator, function, signature, constants, aligned, warps, stages)
 
 
 def _rows(aligned: bool) -> tuple[str, ...]:

@@ -15,7 +15,10 @@ from lorair.runtime.system import cache
 from lorair.runtime.system.console import lorair_version
 from lorair.runtime.system.machine import default_threads, processor_name, usable_cores
 
-_DRIVER: Final = {driver.NO_DRIVER: "with a GPU: install NVIDIA's driver"}
+_DRIVER: Final = {
+    driver.NO_DRIVER: "with a GPU: install NVIDIA's driver",
+    driver.NO_GPU: "in a container: start it with --gpus all",
+}
 
 
 def examine(bundle: Path | None = None) -> dict[str, Any]:
@@ -28,9 +31,9 @@ def examine(bundle: Path | None = None) -> dict[str, Any]:
         lorair; machine (cpu, cores, threads, system, python); gpu (driver: the newest CUDA
         that it serves, None without one; lacks: why no GPU can be used, or None; gpus, each
         with name, sm, memory in bytes); cache (folder, bytes); backends (name, version,
-        lacks, and fix: what to do about it); engines of the bundle (file, branch, needs,
-        lacks: what differs here), None without a bundle; auto: what `--backend auto` picks
-        and why, as a sentence.
+        lacks, and fix: what to do about it); engines of the bundle (file, branch, serves:
+        which route, needs, lacks: what differs here), None without a bundle; auto: what
+        `--backend auto` picks and why, as a sentence.
 
     Raises:
         BundleError: the bundle is missing or damaged.
@@ -52,7 +55,7 @@ def examine(bundle: Path | None = None) -> dict[str, Any]:
             "bytes": cache.size(root) if root is not None and root.is_dir() else 0,
         },
         "backends": [_backend(kind, opened) for kind in BACKENDS.values()],
-        "engines": None if opened is None else [_engine(e) for e in read_engines(opened)],
+        "engines": None if opened is None else [_engine(e, opened) for e in read_engines(opened)],
         "auto": _auto(opened),
     }
 
@@ -74,13 +77,15 @@ def _backend(kind: BackendKind, bundle: Bundle | None) -> dict[str, str | None]:
     return {"name": kind.name, "version": kind.version, "lacks": lacks, "fix": fix}
 
 
-def _engine(engine: Engine) -> dict[str, str | None]:
+def _engine(engine: Engine, bundle: Bundle) -> dict[str, str | None]:
+    unknown = dict.fromkeys(("branch", "serves", "needs"))
     if engine.record is None:
-        return {"file": engine.path.name, "branch": None, "needs": None, "lacks": str(engine.error)}
+        return {"file": engine.path.name, **unknown, "lacks": str(engine.error)}
     depends = engine.record.depends
     return {
         "file": engine.path.name,
         "branch": depends.branch,
+        "serves": depends.serves(bundle.manifest.model.classes),
         "needs": depends.needs,
         "lacks": misfit_here(depends),
     }
@@ -94,7 +99,7 @@ def _auto(bundle: Bundle | None) -> str:
             return f"nothing can run a bundle; {BACKENDS['onnxruntime'].install_command}"
         return f"--backend auto is {usable[0].name}: the fastest that keeps an fp32 bundle exact"
     try:
-        kind = choose(bundle).kind
+        kind = choose(bundle)
     except DependencyError as error:
         return error.line()
     precision = bundle.manifest.precision

@@ -91,10 +91,7 @@ class EngineError(LorairError):
 class BusyError(LorairError):
     """A server that cannot take a request now, or did not end it in time.
 
-    Args:
-        what: as for all errors, like the other words.
-        words: `wanted`, `found`, `hint`.
-        retry_after: seconds after which another try is worth it.
+    `retry_after` is the seconds after which another try is worth it.
     """
 
     def __init__(self, what: str, *, retry_after: int, **words: str | None) -> None:
@@ -145,13 +142,7 @@ class RouteError(UserError):
 
 
 class RequestError(UserError):
-    """A request that a server refuses.
-
-    Args:
-        status: HTTP's number for it, 400 to 499.
-        what: as for all errors, like the other words.
-        words: `wanted`, `found`, `hint`.
-    """
+    """A request that a server refuses; `status` is HTTP's number for it, 400 to 499."""
 
     def __init__(self, status: int, what: str, **words: str | None) -> None:
         super().__init__(what, **words)

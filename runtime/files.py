@@ -72,8 +72,15 @@ class Handling:
     decode: Decode = images.read
 
     def read(self, source: Path) -> images.Picture:
-        """Read a picture, as `read` does."""
-        return read(source, self.max_pixels, self.decode)
+        """Decode a file. Raises PictureError if it is no picture, and says so of a folder."""
+        if source.is_dir():
+            raise PictureError(
+                f"cannot read {source}",
+                wanted="a picture",
+                found="a folder",
+                hint="name the pictures in it",
+            )
+        return self.decode(source, self.max_pixels)
 
 
 def restore_file(
@@ -124,19 +131,3 @@ def restore_file(
     return RestoredFile(
         source, target, (width, height), restored.route, seconds, notes, restored.tile, comparison
     )
-
-
-def read(source: Path, max_pixels: int, decode: Decode = images.read) -> images.Picture:
-    """Decode a file, with a clear word about folders.
-
-    Raises:
-        PictureError: not a picture.
-    """
-    if source.is_dir():
-        raise PictureError(
-            f"cannot read {source}",
-            wanted="a picture",
-            found="a folder",
-            hint="name the pictures in it",
-        )
-    return decode(source, max_pixels)

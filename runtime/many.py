@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lorair.runtime.errors import LorairError, as_lorair_error
-from lorair.runtime.files import read
+from lorair.runtime.files import Handling
 from lorair.runtime.routing.route import Route
 from lorair.runtime.system.ordered import in_order
 
@@ -27,12 +27,13 @@ def restore_many(
     max_pixels: int,
 ) -> "Iterator[Restored | LorairError]":
     """As `Restorer.restore_many` says."""
+    handling = Handling(max_pixels)
 
     def work(source: "str | Path | Pixels") -> "Restored | LorairError":
         try:
             if isinstance(source, np.ndarray):
                 return restorer.restore(source, route)
-            return restorer.restore(read(Path(source), max_pixels).pixels, route)
+            return restorer.restore(handling.read(Path(source)).pixels, route)
         except Exception as error:
             name = "an array" if isinstance(source, np.ndarray) else source
             return as_lorair_error(error, f"cannot restore {name}")

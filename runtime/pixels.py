@@ -84,17 +84,11 @@ STD: Final = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 
 def make_views(pixels: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.float32]:
-    """The whole picture, then its four quarters row by row.
+    """Return the whole picture, then its four quarters row by row: (1, 5, 3, side, side) float32.
 
-    Pillow's bicubic to side x side and to 2*side x 2*side, whatever the aspect ratio;
-    the larger is cut in four; `(x / 255 - MEAN) / STD`.
-
-    Args:
-        pixels: (H, W, 3) uint8 RGB.
-        side: of a view in pixels, CLIP's input size.
-
-    Returns:
-        (1, 5, 3, side, side) float32.
+    A picture (H, W, 3) is resized with Pillow's bicubic to side x side and to 2*side x 2*side
+    pixels, whatever its aspect ratio; the larger is cut in four; `(x / 255 - MEAN) / STD`. The
+    side is CLIP's input size.
     """
     whole = _resize(pixels, side)
     double = _resize(pixels, 2 * side)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
-import numpy.typing as npt
 
 from lorair.runtime.backends import AUTO, Backend, select, select_auto
 from lorair.runtime.bundle.manifest import Bundle
@@ -36,7 +35,7 @@ from lorair.runtime.tiles import Progress, Tile, TiledPicture, first_tile, small
 
 if TYPE_CHECKING:
     from lorair.runtime.files import RestoredFile
-    from lorair.runtime.gpu.walk import GpuWalk
+    from lorair.runtime.gpu.walk import Walked
 
 MAX_THREADS = 1024
 """More than any machine has; ONNX Runtime would start as many as it is told."""
@@ -170,7 +169,11 @@ class Restorer:
     def _at_once(self, image: Pixels, route: Route | None) -> Restored:
         seconds: dict[str, float] = {}
         if self.backend.walk is not None and image.dtype == np.uint8:
-            return self._walk(self.backend.walk, np.asarray(image, np.uint8), route, seconds)
+            with _timed(seconds, "walk"):
+                walked = self.backend.walk.restore(np.asarray(image, np.uint8), route)
+            pixels = self._finite(walked).pixels
+            assert pixels is not None
+            return Restored(pixels, walked.route, seconds)
         if route is None:
             route = self._route(image, seconds)
         with _timed(seconds, "load"):
@@ -193,12 +196,8 @@ class Restorer:
     ) -> "RestoredFile":
         """Restore a picture from file to file, as `lorair-run infer` does.
 
-        Args:
-            source: a picture.
-            target: where the result goes, its format by the ending; it appears whole or not
-                at all, and replaces what is there.
-            route: as for `restore`.
-            max_pixels: larger pictures are refused.
+        The result appears whole or not at all, in the format of its name's ending, and replaces
+        what is there. `route` is as for `restore`; pictures of more than `max_pixels` are refused.
 
         Raises:
             PictureError: the source cannot be read.
@@ -279,25 +278,12 @@ class Restorer:
                 found=self.backend.description,
                 hint="build the bundle with --kernels, and choose a GPU backend",
             )
-        walked = walk.restore_on_device(source, target, route)
-        if not walked.is_finite:
-            raise no_picture(self.bundle.manifest.precision)
-        return walked.route
+        return self._finite(walk.restore_on_device(source, target, route)).route
 
-    def _walk(
-        self,
-        walk: "GpuWalk",
-        image: npt.NDArray[np.uint8],
-        route: Route | None,
-        seconds: dict[str, float],
-    ) -> Restored:
-        """The whole walk on the GPU."""
-        with _timed(seconds, "walk"):
-            walked = walk.restore(image, route)
+    def _finite(self, walked: "Walked") -> "Walked":
         if not walked.is_finite:
             raise no_picture(self.bundle.manifest.precision)
-        assert walked.pixels is not None
-        return Restored(walked.pixels, walked.route, seconds)
+        return walked
 
     def _route(self, image: Pixels, seconds: dict[str, float]) -> Route:
         model = self.bundle.manifest.model

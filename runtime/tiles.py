@@ -156,14 +156,10 @@ _ROWS: Final = 64
 def first_tile(
     tile: Tile, size: Size, model: ModelInfo, backend: Backend, jobs: int = 1
 ) -> int | None:
-    """Side of the tiles to begin with; None for the whole picture at once.
+    """Return the side of the tiles to begin with; None for the whole picture at once.
 
-    Args:
-        tile: what was asked for.
-        size: height and width of the picture.
-        model: of the bundle: its width says how much memory a run takes.
-        backend: says what it takes, and how much memory there is.
-        jobs: pictures at once, which share the memory.
+    It depends on the network's width and the memory that the backend has, which `jobs` pictures
+    share, and on the largest picture that the backend takes. `size` is height and width.
     """
     if tile == "off":
         return None
@@ -173,7 +169,7 @@ def first_tile(
     largest, memory = backend.largest_tile(), backend.free_memory()
     if largest is not None and min(largest) < MIN_TILE:
         return None  # an engine that is too small for tiles says so itself
-    a_pixel = BYTES_PER_CHANNEL * model.width
+    a_pixel = backend.bytes_a_pixel() or BYTES_PER_CHANNEL * model.width
     pixels = math.inf if memory is None else SHARE / jobs * memory / a_pixel
     fits = largest is None or (height <= largest[0] and width <= largest[1])
     if fits and height * width <= pixels:
@@ -208,18 +204,14 @@ class TiledPicture:
     side: int
 
     def restore(self, precision: str, progress: Progress | None = None) -> Pixels:
-        """(H, W, 3) of the picture's type.
-
-        Args:
-            precision: of the bundle, for messages.
-            progress: called after each tile.
+        """Return (H, W, 3) of the picture's type; `progress` is called after each tile.
 
         Raises:
             OutOfMemoryError: a smaller side may do.
             InternalError: the network failed, or its result is not finite.
         """
         rows, columns = self._grid()
-        passes = 2 if self._shares and len(rows) * len(columns) > 1 else 1
+        passes = 2 if self.backend.shares_means and len(rows) * len(columns) > 1 else 1
         count = _Counter(passes * len(rows) * len(columns), progress)
         means = self._gather(count) if passes == 2 else None
         out = np.empty_like(self.image)
@@ -230,10 +222,6 @@ class TiledPicture:
                 planes = band[None, :, start : start + _ROWS]
                 target[:] = from_planes(planes, target.shape[:2], out.dtype)
         return out
-
-    @property
-    def _shares(self) -> bool:
-        return self.backend.shares_means
 
     def _grid(self) -> tuple[list[Span], list[Span]]:
         stride = self.model.stride
@@ -262,27 +250,21 @@ class TiledPicture:
         strip = np.empty((3, height, columns[-1].stop), np.float32)
         for row in rows:
             for column in columns:
-                restored = self._restore(self._tile(row, column), means)
+                tile = self._tile(row, column)
+                if means is None:
+                    restored = self.backend.restore(tile.image, tile.prior, tile.gates)
+                else:
+                    restored = self.backend.restore_tile(tile, means)[0]
                 check_finite(restored, precision)
                 join_columns(strip, restored[0], column, weights)
                 count.add("restoring")
             yield row, strip
 
-    def _restore(self, tile: TileInputs, means: Means | None) -> Array:
-        if means is None:
-            return self.backend.restore(tile.image, tile.prior, tile.gates)
-        return self.backend.restore_tile(tile, means)[0]
-
     def _tile(self, row: Span, column: Span) -> TileInputs:
         crop = self.image[row.start : row.stop, column.start : column.stop]
         (top, bottom), (left, right) = row.own, column.own
-        return TileInputs(
-            image=to_planes(crop, self.model.stride),
-            prior=self.route.prior[None],
-            gates=self.route.gates,
-            own_start=(top, left),
-            own_end=(bottom, right),
-        )
+        planes, route = to_planes(crop, self.model.stride), self.route
+        return TileInputs(planes, route.prior[None], route.gates, (top, left), (bottom, right))
 
 
 class _Counter:

@@ -1,12 +1,14 @@
 """Fixtures that several folders use. What is slow to make is made once a session."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import own_cores  # noqa: F401  (before what starts threads)
 
 # isort: split
+import exports
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -16,12 +18,12 @@ from PIL import Image
 from skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 from workers import pytest_sessionfinish, pytest_testnodedown  # noqa: F401
 
-from lorair.exporter import demo, photos
+from lorair.exporter import build, demo, photos
 from lorair.exporter.build import build_bundle
 from lorair.exporter.checkpoint.checkpoint import Pair, load_pair
 from lorair.exporter.checkpoint.synth import random_pair, write_pair
 from lorair.exporter.model.config import SETTING1_CLASSES
-from lorair.runtime.bundle.manifest import Source
+from lorair.runtime.bundle.manifest import Bundle, Source
 from lorair.runtime.gpu.driver import missing_gpu
 
 # Without a GPU, Triton's kernels run in its interpreter; it must be asked before they are made.
@@ -45,6 +47,19 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Bundles are built of graphs that are exported once; pytest-xdist's workers share them."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with pytest.MonkeyPatch.context() as patch:
+        (folder / "exports").mkdir(exist_ok=True)
+        for name in ("export_restorer", "export_router"):
+            patch.setattr(build, name, exports.kept(getattr(build, name), folder / "exports"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_pair() -> Pair:
     """Random weights, every tensor non-zero."""
@@ -63,6 +78,12 @@ def tiny_bundle(tiny_pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Pa
     path = tmp_path_factory.mktemp("fp32") / "bundle"
     build_bundle(tiny_pair, Source(kind="synthetic", detail="tiny, seed 1"), path)
     return path
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Bundle:
+    """A copy of `tiny_bundle` that may be changed and damaged."""
+    return Bundle.open(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
 
 
 @pytest.fixture(scope="session")

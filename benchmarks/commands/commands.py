@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,7 +27,7 @@ def commands(
 
     The commands take turns.
     """
-    from lorair.benchmarks.commands.measuring import begin, result
+    from lorair.benchmarks.commands.measuring import result
     from lorair.benchmarks.schema.costs import CommandsReport
     from lorair.benchmarks.tables.costs import commands_shown
     from lorair.benchmarks.timing.processes import check, measure, sizes
@@ -35,15 +35,12 @@ def commands(
     timed = check([tuple(shlex.split(line)) for line in lines])
     console.check_outputs([report] if report else [], [])
     found: dict[str, int] = {}
-    start = begin(CommandsReport, runs=())
+
+    def measured() -> dict[str, Any]:
+        return {"runs": tuple(one.result() for one in timed if one.seconds), "sizes": found}
+
     with (
-        result(
-            start,
-            lambda: {"runs": tuple(t.result() for t in timed if t.seconds), "sizes": found},
-            commands_shown,
-            report,
-            as_json,
-        ),
+        result(CommandsReport, measured, commands_shown, report, as_json),
         console.counter(rounds * len(timed)) as done,
     ):
         measure(timed, rounds, done)

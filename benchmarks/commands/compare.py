@@ -59,11 +59,10 @@ def _print(changes: "list[Change]", limit: float) -> None:
     from lorair.benchmarks.compare.changes import visible_slowdown
 
     out = console.stdout()
+    columns = ("stage", ">before, ms", ">after, ms", ">change", ">95 % interval", ">p", "")
     for name in dict.fromkeys(change.name for change in changes):
         found = [c for c in changes if c.name == name]
-        rows = console.table(
-            "stage", ">before, ms", ">after, ms", ">change", ">95 % interval", ">p", "", title=name
-        )
+        rows = console.table(*columns, title=name)
         for c in found:
             low, high = c.interval
             rows.add_row(
@@ -73,8 +72,8 @@ def _print(changes: "list[Change]", limit: float) -> None:
             )  # fmt: skip
         out.print(rows)
         seen = visible_slowdown(next(c for c in found if c.stage == "total"), limit)
-        out.print(f"a slowdown of the total by {seen:.0%} would be seen nine times in ten",
-                  soft_wrap=True)  # fmt: skip
+        said = f"a slowdown of the total by {seen:.0%} would be seen nine times in ten"
+        out.print(said, soft_wrap=True)
 
 
 def _fail_if_slower(changes: "list[Change]", limit: float) -> None:

@@ -51,7 +51,7 @@ def experts(
     mixtures = _mixtures(counts, top_ks)
     _check(backend)
     check_count("threads", threads)
-    from lorair.benchmarks.commands.measuring import begin, result
+    from lorair.benchmarks.commands.measuring import result
     from lorair.benchmarks.experts.measure import FormSession, Sweep, measure
     from lorair.benchmarks.schema.costs import ExpertsReport
     from lorair.benchmarks.tables.costs import experts_shown
@@ -60,18 +60,16 @@ def experts(
 
     find_preset(preset)
     # Ascending: peak memory up to a size is then that size's.
-    parsed = sorted(set(parse_sizes(sizes)),
-                    key=lambda s: s.height * s.width)  # fmt: skip
+    parsed = sorted(set(parse_sizes(sizes)), key=lambda size: size.height * size.width)
     sweep, session = Sweep(preset, mixtures, tuple(parsed), rounds, backend, threads), FormSession()
     settings = {
-        "rounds": rounds,
-        "threads": threads or default_threads(),
-        "experts": ", ".join(map(str, mixtures)),
-        "sizes": ", ".join(map(str, parsed)),
-    }
-    start = begin(ExpertsReport, settings=settings, preset=preset, backend=backend,
-                  description="", rows=())  # fmt: skip
-    with result(start, session.fields, experts_shown, report, as_json):
+        "rounds": rounds, "threads": threads or default_threads(),
+        "experts": ", ".join(map(str, mixtures)), "sizes": ", ".join(map(str, parsed)),
+    }  # fmt: skip
+    with result(
+        ExpertsReport, session.fields, experts_shown, report, as_json, preset=preset,
+        backend=backend, settings=settings,
+    ):  # fmt: skip
         measure(sweep, session)
 
 

@@ -1,6 +1,7 @@
 """The command `lorair-bench kernels`."""
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 from lorair.benchmarks.commands.options import PresetOption, ReportOption, SizesOption, parse_sizes
@@ -11,7 +12,7 @@ from lorair.runtime.system.machine import is_installed
 if TYPE_CHECKING:
     from lorair.benchmarks.schema.costs import KernelSize
     from lorair.exporter.engines.sizes import Size
-    from lorair.exporter.model.config import ModelConfig
+    from lorair.exporter.model.config import RestorationConfig
 
 _SIZES: Final = ["256x256", "512x512", "1080x1920"]
 
@@ -32,67 +33,56 @@ def kernels(
     require("measure kernels", "export,kernels", "torch")
     import torch
 
-    from lorair.benchmarks.commands.measuring import begin, result
+    from lorair.benchmarks.commands.measuring import result
     from lorair.benchmarks.schema.costs import KernelsReport
     from lorair.benchmarks.tables.costs import kernels_shown
     from lorair.exporter.checkpoint.synth import preset as find_preset
 
-    config, timed = find_preset(preset), torch.cuda.is_available()
-    start = begin(KernelsReport, preset=preset, dtype="fp16", timed=timed, sizes=(), compiled=None)
+    config, timed = find_preset(preset).restoration, torch.cuda.is_available()
     measured: dict[str, Any] = {"sizes": (), "compiled": None}
-    with result(start, lambda: measured, kernels_shown, report, as_json):
-        for entry in (_timed if timed else _floors)(config, shapes):
+    with result(
+        KernelsReport, lambda: measured, kernels_shown, report, as_json, preset=preset,
+        dtype="fp16", timed=timed,
+    ):  # fmt: skip
+        for entry in _measure(config, shapes, timed):
             measured["sizes"] += (entry,)
         if not timed and is_installed("triton"):
             measured["compiled"] = tuple(_compile(config))
 
 
-def _timed(config: "ModelConfig", shapes: "Sequence[Size]") -> "Iterator[KernelSize]":
+def _measure(
+    config: "RestorationConfig", shapes: "Sequence[Size]", timed: bool
+) -> "Iterator[KernelSize]":
+    """Each size on this machine's GPU, or computed for each of the known ones."""
     from rich.progress import track
 
-    from lorair.benchmarks.kernels.floors import layers, row
+    from lorair.benchmarks.kernels.floors import KNOWN_DEVICES, layers, row
     from lorair.benchmarks.kernels.timing import measure_device, time_layer, time_network
     from lorair.benchmarks.schema.costs import KernelSize
 
-    device = measure_device()
-    net = config.restoration
-    for size in shapes:
-        found = layers(net, size.height, size.width)
+    devices = [measure_device()] if timed else KNOWN_DEVICES
+    for size, device in product(shapes, devices):
+        found = layers(config, size.height, size.width)
         rows = [
-            row(layer, device, **time_layer(layer, net.num_experts))
-            for layer in track(found, str(size), console=console.stderr())
+            row(layer, device, **(time_layer(layer, config.num_experts) if timed else {}))
+            for layer in track(found, str(size), console=console.stderr(), disable=not timed)
         ]
-        padded = (side + -side % net.stride for side in (size.height, size.width))
-        yield KernelSize(
-            size=(size.height, size.width),
-            device=device,
-            layers=tuple(rows),
-            network_ms=time_network(net, *padded),
-        )
+        padded = (side + -side % config.stride for side in (size.height, size.width))
+        network = time_network(config, *padded) if timed else None
+        shape = size.height, size.width
+        yield KernelSize(size=shape, device=device, layers=tuple(rows), network_ms=network)
 
 
-def _floors(config: "ModelConfig", shapes: "Sequence[Size]") -> "Iterator[KernelSize]":
-    from lorair.benchmarks.kernels.floors import KNOWN_DEVICES, layers, row
-    from lorair.benchmarks.schema.costs import KernelSize
-
-    for size in shapes:
-        found = layers(config.restoration, size.height, size.width)
-        for device in KNOWN_DEVICES:
-            rows = tuple(row(layer, device) for layer in found)
-            yield KernelSize(size=(size.height, size.width), device=device, layers=rows)
-
-
-def _compile(config: "ModelConfig") -> list[dict[str, Any]]:
+def _compile(config: "RestorationConfig") -> list[dict[str, Any]]:
     """Every kernel for the first of the known devices: what it takes of a multiprocessor."""
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
     from lorair.kernels.aot import compile_kernels
 
-    r = config.restoration
     with TemporaryDirectory() as folder, console.bar("compile for sm_90") as shown:
         compiled = compile_kernels(
-            r.num_experts, r.r, "fp16", [90], Path(folder),
+            config.num_experts, config.r, "fp16", [90], Path(folder),
             lambda done, total: shown(done / total, ""),
         )  # fmt: skip
     return [

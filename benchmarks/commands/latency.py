@@ -1,5 +1,7 @@
 """The command `lorair-bench latency`."""
 
+from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -17,11 +19,7 @@ from lorair.runtime.system import console
 from lorair.runtime.system.extras import require
 
 if TYPE_CHECKING:
-    from contextlib import ExitStack
-
-    from lorair.benchmarks.timing.latency import Session
     from lorair.benchmarks.timing.runner import Runner, Spec
-    from lorair.exporter.engines.sizes import Size
     from lorair.runtime.bundle.manifest import Bundle
 
 _BUNDLES: Final = [Path("lorair-bundle")]
@@ -85,11 +83,11 @@ def latency(
 
     All bundles and backends take turns within each round, so that they can be compared.
     """
-    from lorair.benchmarks.commands.measuring import begin, result
+    from lorair.benchmarks.commands.measuring import result
     from lorair.benchmarks.schema.latency import LatencyReport
     from lorair.benchmarks.tables.latency import shown
     from lorair.benchmarks.timing.budget import check_budget, measure_psnr, verdicts
-    from lorair.benchmarks.timing.latency import Session
+    from lorair.benchmarks.timing.latency import Session, measure, measure_cold
     from lorair.benchmarks.timing.runner import Spec
     from lorair.runtime.system.machine import default_threads
 
@@ -98,61 +96,48 @@ def latency(
     opened = _open(bundles)
     inputs = [file for bundle in opened.values() for file in bundle.path.glob("*")]
     console.check_outputs([report] if report else [], [*weights, *inputs])
-    _check_weights(len(weights))
+    if len(weights) == 1:
+        raise OptionError(
+            "latency", wanted="both weights files", found="only one of them",
+            hint="leave both out for random weights",
+        )  # fmt: skip
     if max(batches) > 1:  # a graph for several pictures is written
         require("time a batch", "verify", "onnx")
     check_budget(budget_ms, min_psnr, opened)
     specs = [
         (label, Spec(bundle.path, name, threads, ir_weights, router_weights, reuse_route, batch))
         for label, bundle in opened.items()
-        for name in backends
-        for batch in dict.fromkeys(batches)
+        for name, batch in product(backends, dict.fromkeys(batches))
     ]
     settings = {
         "iterations": iterations, "threads": threads or default_threads(),
         "reuse_route": reuse_route, "cold": cold, "budget_ms": budget_ms, "min_psnr": min_psnr,
     }  # fmt: skip
-    start, session = begin(LatencyReport, opened, settings=settings, configurations=()), Session()
-    with result(start, session.fields, shown, report, as_json):
-        _measure(specs, parsed, iterations, cold, session)
+    session = Session()
+    with result(LatencyReport, session.fields, shown, report, as_json, opened, settings=settings):
+        runs = len(parsed) * len(specs) * (iterations + 1 + cold)
+        with console.counter(runs) as done:
+            with ExitStack() as stack:
+                measure(_runners(specs, stack), parsed, iterations, session, done)
+            # The processes that were timed have ended: they would compete for memory and cores.
+            measure_cold(cold, session, done)
         if min_psnr is not None:
-            measure_psnr([spec for _, spec in specs], session, opened)
+            measure_psnr(session, opened)
     if budget_ms is not None:
         _judge(verdicts(session.configurations(), budget_ms / 1000, min_psnr))
 
 
-def _measure(
-    specs: "list[tuple[str, Spec]]",
-    sizes: "list[Size]",
-    iterations: int,
-    cold: int,
-    session: "Session",
-) -> None:
-    from contextlib import ExitStack
-
-    from lorair.benchmarks.timing.latency import measure, measure_cold
-
-    with console.counter(len(sizes) * len(specs) * (iterations + 1 + cold)) as done:
-        with ExitStack() as stack:
-            measure(_runners(specs, stack), sizes, iterations, session, done)
-        # The processes that were timed have ended: they would compete for memory and cores.
-        measure_cold([spec for _, spec in specs], cold, session, done)
-
-
-def _runners(specs: "list[tuple[str, Spec]]", stack: "ExitStack") -> "list[tuple[str, Runner]]":
+def _runners(specs: "list[tuple[str, Spec]]", stack: ExitStack) -> "list[tuple[str, Runner]]":
     from lorair.benchmarks.timing.runner import ProcessRunner
 
     runners: dict[tuple[str, str, int], Runner] = {}
     for label, spec in specs:
         runner = stack.enter_context(ProcessRunner(spec))
-        if (label, runner.name, runner.batch) in runners:
+        if runners.setdefault((label, runner.name, runner.batch), runner) is not runner:
             raise OptionError(
-                "--backend",
-                wanted="each backend once",
-                found=f"{runner.name} twice",
+                "--backend", wanted="each backend once", found=f"{runner.name} twice",
                 hint="auto chooses one of the others",
-            )
-        runners[label, runner.name, runner.batch] = runner
+            )  # fmt: skip
     return [(label, runner) for (label, *_), runner in runners.items()]
 
 
@@ -168,16 +153,6 @@ def _open(paths: list[Path]) -> "dict[str, Bundle]":
             raise OptionError("--bundle", wanted="each bundle once", found=f"{path} twice")
         opened[label] = Bundle.open(path)
     return opened
-
-
-def _check_weights(given: int) -> None:
-    if given == 1:
-        raise OptionError(
-            "latency",
-            wanted="both weights files",
-            found="only one of them",
-            hint="leave both out for random weights",
-        )
 
 
 def _judge(found: "dict[str, tuple[bool, str]]") -> None:

@@ -15,46 +15,25 @@ from lorair.runtime.system.table import Table, to_terminal
 R = TypeVar("R", bound=Result)
 
 
-def begin(kind: type[R], bundles: Mapping[str, Bundle] | None = None, **fields: Any) -> R:
-    """Return the result of a run before anything is measured.
-
-    Args:
-        kind: of the result.
-        bundles: that are measured, by their label.
-        fields: what else is known by then.
-    """
-    described = [describe_bundle(bundle, label) for label, bundle in (bundles or {}).items()]
-    return kind.model_validate(
-        {
-            "command": command_line(),
-            "date": now(),
-            "environment": describe(),
-            "bundles": described,
-            **fields,
-        }
-    )
-
-
 @contextmanager
 def result(
-    start: R,
+    kind: type[R],
     measured: Callable[[], Mapping[str, Any]],
     shown: Callable[[R], Iterable[Table | str]],
     report: Path | None,
     as_json: bool,
+    bundles: Mapping[str, Bundle] | None = None,
+    **known: Any,
 ) -> Iterator[None]:
     """Write and show the result of the block, in which everything is measured.
 
-    A run that is interrupted or fails is written too, marked as not complete, once anything
-    has been measured.
-
-    Args:
-        start: from `begin`.
-        measured: returns the fields that are known now.
-        shown: returns what to print.
-        report: where to write the result; None does not write it.
-        as_json: print the result as JSON.
+    A run that is interrupted or fails is written too, marked as not complete, once anything has
+    been measured. `measured` returns the fields that are known now, `shown` what to print of the
+    whole; `known` are fields that do not change. Without `report` nothing is written.
     """
+    described = [describe_bundle(bundle, label) for label, bundle in (bundles or {}).items()]
+    common = {"command": command_line(), "date": now(), "environment": describe()}
+    start = kind.model_validate({**common, "bundles": described, **measured(), **known})
     try:
         yield
     except BaseException:  # Ctrl-C and SIGTERM too: what has been measured is worth keeping
@@ -66,14 +45,9 @@ def result(
     document = start.model_copy(update=dict(measured()))
     if report is not None:
         write_report(report, document)
-    show(document, shown, as_json)
-
-
-def show(document: R, shown: Callable[[R], Iterable[Table | str]], as_json: bool) -> None:
-    """Print a result on stdout, as tables and sentences or as JSON."""
     if as_json:
         console.print_json(to_json(document))
         return
-    out = console.stdout()
     for part in shown(document):
-        out.print(to_terminal(part) if isinstance(part, Table) else part, soft_wrap=True)
+        table = to_terminal(part) if isinstance(part, Table) else part
+        console.stdout().print(table, soft_wrap=True)

@@ -28,8 +28,7 @@ DEFAULT_SIZES: Final = ["256x256", "512x512"]
 def parse_sizes(texts: Sequence[str]) -> "list[Size]":
     """Return the sizes that `--size` named.
 
-    Raises:
-        OptionError: a text is no size, or one of a picture that is too large.
+    Raises OptionError: a text is no size, or one of a picture that is too large.
     """
     from lorair.exporter.engines.sizes import Size
     from lorair.runtime.images import DEFAULT_MAX_PIXELS

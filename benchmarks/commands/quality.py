@@ -52,7 +52,7 @@ def quality(
 
     Both are computed on RGB, on Y, and as the authors' script computes the published numbers.
     """
-    from lorair.benchmarks.commands.measuring import begin, result
+    from lorair.benchmarks.commands.measuring import result
     from lorair.benchmarks.quality import datasets
     from lorair.benchmarks.quality.previews import spread
     from lorair.benchmarks.quality.quality import evaluate, group_means, means
@@ -71,17 +71,14 @@ def quality(
         "backend": restorer.backend.name, "description": restorer.backend.description,
         "dataset": dataset, "expert": expert,
     }  # fmt: skip
-    start = begin(
-        QualityReport, {bundle.resolve().name: restorer.bundle}, settings=settings, pictures=(),
-        mean=None, published=rules.published if rules else None,
-    )  # fmt: skip
-    groups = {pair.group for pair in pairs}
+    groups = sorted({pair.group for pair in pairs})
     with (
         result(
-            start,
+            QualityReport,
             lambda: {"pictures": tuple(pictures), "mean": means(pictures),
-                     "groups": group_means(pictures, sorted(groups))},
-            quality_shown, report, as_json,
+                     "groups": group_means(pictures, groups)},
+            quality_shown, report, as_json, {bundle.resolve().name: restorer.bundle},
+            settings=settings, published=rules.published if rules else None,
         ),
         console.counter(len(pairs)) as done,
     ):  # fmt: skip

@@ -1,7 +1,7 @@
 """The command `lorair-bench throughput`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -9,9 +9,6 @@ from lorair.benchmarks.commands.options import ReportOption, RoundsOption
 from lorair.runtime.commands import options
 from lorair.runtime.errors import OptionError
 from lorair.runtime.system import console
-
-if TYPE_CHECKING:
-    from lorair.benchmarks.timing.throughput import Rounds
 
 
 def throughput(
@@ -34,7 +31,7 @@ def throughput(
     as_json: console.JsonOption = False,
 ) -> None:
     """Measure pictures and megapixels a second, file to file, for several pictures at once."""
-    from lorair.benchmarks.commands.measuring import begin, result
+    from lorair.benchmarks.commands.measuring import result
     from lorair.benchmarks.schema.costs import ThroughputReport
     from lorair.benchmarks.tables import costs as tables
     from lorair.benchmarks.timing.throughput import Folder, Rounds, measure
@@ -49,14 +46,15 @@ def throughput(
     first = restorers[0]
     if not as_json:
         console.note(options.backend_note(first))
-    start = begin(
-        ThroughputReport, {first.bundle.path.name: first.bundle}, backend=first.backend.name,
-        pictures=len(sources), megapixels=pictures.megapixels, runs=(),
-    )  # fmt: skip
     with (
-        result(start, lambda: _runs(timed), lambda r: [tables.throughput(r)], report, as_json),
+        result(
+            ThroughputReport, lambda: {"runs": tuple(t.to_run() for t in timed if t.seconds)},
+            lambda r: [tables.throughput(r)], report, as_json,
+            {first.bundle.path.name: first.bundle}, backend=first.backend.name,
+            pictures=len(sources), megapixels=pictures.megapixels,
+        ),
         console.progress(f"restore {len(sources)} pictures, {rounds} rounds") as shown,
-    ):
+    ):  # fmt: skip
         measure(restorers, pictures, rounds, timed, shown)
 
 
@@ -69,7 +67,3 @@ def _sources(folder: Path | None) -> list[Path]:
     if not folder.is_dir():
         raise OptionError("--images", wanted="a folder", found=str(folder))
     return [task.source for task in tasks.plan([folder], None)]
-
-
-def _runs(timed: "list[Rounds]") -> dict[str, Any]:
-    return {"runs": tuple(one.to_run() for one in timed if one.seconds)}

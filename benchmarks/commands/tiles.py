@@ -33,7 +33,7 @@ def tiles(
 
     Pictures no larger than a tile are left out.
     """
-    from lorair.benchmarks.commands.measuring import begin, result
+    from lorair.benchmarks.commands.measuring import result
     from lorair.benchmarks.quality.tiles import measure
     from lorair.benchmarks.schema.quality import TilesReport
     from lorair.benchmarks.tables import quality as tables
@@ -43,12 +43,13 @@ def tiles(
     console.check_outputs([report] if report else [], bundle.glob("*"))
     sources = [task.source for task in tasks.plan(pictures, None)]
     restorer, rows = Restorer.open(bundle, backend, threads), list["TileRow"]()
-    label = restorer.bundle.path.name
-    start = begin(TilesReport, {label: restorer.bundle}, backend=restorer.backend.name, rows=())
     with (
-        result(start, lambda: {"rows": tuple(rows)}, lambda r: [tables.tiles(r)], report, as_json),
+        result(
+            TilesReport, lambda: {"rows": tuple(rows)}, lambda r: [tables.tiles(r)], report,
+            as_json, {restorer.bundle.path.name: restorer.bundle}, backend=restorer.backend.name,
+        ),
         console.counter(len(sources)) as done,
-    ):
+    ):  # fmt: skip
         measure(restorer, sources, sides, rows, done)
         if not rows:
             texts = " ".join(map(str, sides))

@@ -66,12 +66,8 @@ class Change:
 def compare_bundles(report: LatencyReport, limit: float) -> list[Change]:
     """Compare every other bundle of a run with its first, round by round.
 
-    Args:
-        report: a run of at least two bundles.
-        limit: the change that matters, 0.05 for 5 %.
-
-    Raises:
-        ResultError: the run has one bundle only, or too few rounds.
+    limit: the change that matters, 0.05 for 5 %. Raises ResultError: the run has one bundle only,
+    or too few rounds.
     """
     changes = [c for name, a, b in _pairs(report) for c in _changes(name, a, b)]
     totals = iter(holm([c.p for c in changes if c.judged and c.stage == TOTAL]))
@@ -141,10 +137,7 @@ def _judged(change: Change, p: float, limit: float) -> Change:
 
 
 def visible_slowdown(change: Change, limit: float) -> float:
-    """Return the slowdown that would be seen nine times in ten, 0.1 for 10 %.
-
-    What `equal` excludes: a noisy run excludes little.
-    """
+    """Return the slowdown that `equal` excludes, seen nine times in ten: 0.1 stands for 10 %."""
     # 1.96: significance of a single total; 1.28: nine times in ten.
     least = max(1.96 * change.error, math.log1p(limit))
     return math.expm1(least + 1.28 * change.error)

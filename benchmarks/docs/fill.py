@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from lorair.benchmarks.docs import renderings
-from lorair.runtime.errors import LorairError, ResultError
+from lorair.runtime.errors import ResultError
 from lorair.runtime.system.atomic import atomic_file
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -32,8 +32,7 @@ def documents() -> list[Path]:
 def rendered(text: str, results: Path = ROOT / "benchmarks" / "results") -> str:
     """A document with what its marks say.
 
-    Raises:
-        ResultError: a mark names no function, or a result that does not have what it wants.
+    Raises ResultError: a mark names no function, or a result that does not have what it wants.
     """
 
     def replaced(match: re.Match[str]) -> str:
@@ -47,17 +46,14 @@ def rendered(text: str, results: Path = ROOT / "benchmarks" / "results") -> str:
 
 def _render(words: str, results: Path) -> str:
     name, *arguments = shlex.split(words)
-    function = renderings.FUNCTIONS.get(name.replace("-", "_"))
-    if function is None:
-        raise _bad(words, " or ".join(renderings.FUNCTIONS), name)
+    functions, what = renderings.FUNCTIONS, f"cannot make the numbers of {words!r}"
+    if name not in functions:
+        raise ResultError(what, wanted=" or ".join(functions), found=name)
     try:
-        return function(results, *arguments)
+        return functions[name](results, *arguments)
     except (TypeError, LookupError, ValueError) as error:
-        raise _bad(words, "arguments that fit its results", f"{error}") from error
-
-
-def _bad(words: str, wanted: str, found: str) -> LorairError:
-    return ResultError(f"cannot make the numbers of {words!r}", wanted=wanted, found=found)
+        wanted = "arguments that fit its results"
+        raise ResultError(what, wanted=wanted, found=str(error)) from error
 
 
 def main() -> None:

@@ -62,14 +62,13 @@ def cold(results: Path, name: str, size: str) -> str:
 
 def accuracy(results: Path, size: str, *names: str) -> str:
     """Return PSNR of the 8-bit picture and the restorer's time, by bundle and backend."""
-    rows = []
-    for report in (_read(results, name, LatencyReport) for name in names):
-        precision = {bundle.label: bundle.precision for bundle in report.bundles}
-        rows += [
-            [text(precision[c.bundle]), text(c.backend), _decibels(c),
-             milliseconds(c.summary["restorer"].p50), gigabytes(c.memory.host)]
-            for c in report.configurations if c.size == size
-        ]  # fmt: skip
+    rows = [
+        [text(bundle.precision), text(c.backend), _decibels(c),
+         milliseconds(c.summary["restorer"].p50), gigabytes(c.memory.host)]
+        for report in (_read(results, name, LatencyReport) for name in names)
+        for bundle in report.bundles
+        for c in report.configurations if (c.bundle, c.size) == (bundle.label, size)
+    ]  # fmt: skip
     heads = ["bundle", "backend", "PSNR, dB", "restorer, ms", "peak memory, GB"]
     return _table(heads, rows, left=2)
 
@@ -81,14 +80,13 @@ def throughput(results: Path, *names: str) -> str:
 
 def tiles(results: Path, name: str) -> str:
     """Return PSNR against the picture restored at once, and the seam, by picture and tile."""
-    report = _read(results, name, TilesReport)
-    sides = sorted({row.tile for row in report.rows})
-    by_place = {(_label(row), row.tile): row for row in report.rows}
-    rows = []
-    for label in dict.fromkeys(label for label, _ in by_place):
-        cells = [by_place.get((label, side)) for side in sides]
-        texts = [f"{c.psnr_db:.1f} ({c.seam:.1f})" if c else "" for c in cells]
-        rows.append([text(label), *map(Cell, texts)])
+    found = _read(results, name, TilesReport).rows
+    sides = sorted({row.tile for row in found})
+    shown = {(_label(row), row.tile): f"{row.psnr_db:.1f} ({row.seam:.1f})" for row in found}
+    rows = [
+        [text(label), *(Cell(shown.get((label, side), "")) for side in sides)]
+        for label in dict.fromkeys(label for label, _ in shown)
+    ]
     return _table(["", *(f"tile {side}" for side in sides)], rows)
 
 

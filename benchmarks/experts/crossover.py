@@ -6,12 +6,13 @@ Ratios are taken within each round, so that noise which slows a whole round drop
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from operator import truediv
+from typing import Any, Final
 
 import numpy as np
 
 from lorair.benchmarks.schema.costs import ExpertRow
-from lorair.benchmarks.schema.statistics import median_interval
+from lorair.benchmarks.schema.statistics import Estimate
 
 LEAST_ROUNDS: Final = 6
 """Of fewer no 95 % interval can be given."""
@@ -24,27 +25,15 @@ class TimedMixture:
     merged: ExpertRow
     gates: ExpertRow
 
-
-@dataclass(frozen=True)
-class Estimate:
-    """A median and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, samples: Sequence[float]) -> "Estimate":
-        """Return the median of samples with its interval."""
-        return cls(float(np.median(samples)), *median_interval(samples))
+    def rounds(self) -> Iterator[tuple[float, float]]:
+        """Yield the seconds by gates and merged; interrupted, one may lack the last round."""
+        return zip(self.gates.samples, self.merged.samples, strict=False)
 
 
 def sentences(rows: Sequence[ExpertRow]) -> tuple[str, ...]:
     """Return what the rows say; nothing about forms with fewer than six timed rounds."""
     pairs = list(_pairs(rows))
-    by_size: dict[str, list[TimedMixture]] = {}
-    for pair in pairs:
-        by_size.setdefault(pair.gates.size, []).append(pair)
+    by_size = _grouped(pairs, "size")
     return (
         *(_cost(size, found) for size, found in by_size.items()),
         *(_pays(size, found) for size, found in by_size.items()),
@@ -54,23 +43,19 @@ def sentences(rows: Sequence[ExpertRow]) -> tuple[str, ...]:
 
 
 def _pairs(rows: Sequence[ExpertRow]) -> Iterator[TimedMixture]:
-    merged = {_mixture(row): row for row in rows if row.form == "merged"}
-    for row in rows:
-        other = merged.get(_mixture(row))
-        if row.form != "gates" or other is None:
-            continue
-        if min(len(row.samples), len(other.samples)) >= LEAST_ROUNDS:
-            yield TimedMixture(other, row)
+    """Every mixture that was timed in both forms, often enough."""
+    often = [row for row in rows if len(row.samples) >= LEAST_ROUNDS]
+    timed = {(row.form, (row.experts, row.top_k, row.size)): row for row in often}
+    for (form, mixture), row in timed.items():
+        if form == "gates" and (merged := timed.get(("merged", mixture))):
+            yield TimedMixture(merged, row)
 
 
-def _mixture(row: ExpertRow) -> tuple[int, int, str]:
-    return row.experts, row.top_k, row.size
-
-
-def _by_experts(pairs: Iterable[TimedMixture]) -> dict[int, list[TimedMixture]]:
-    out: dict[int, list[TimedMixture]] = {}
+def _grouped(pairs: Iterable[TimedMixture], field: str) -> dict[Any, list[TimedMixture]]:
+    """By a field of their rows."""
+    out: dict[Any, list[TimedMixture]] = {}
     for pair in pairs:
-        out.setdefault(pair.gates.experts, []).append(pair)
+        out.setdefault(getattr(pair.gates, field), []).append(pair)
     return out
 
 
@@ -79,24 +64,18 @@ def _cost(size: str, pairs: Sequence[TimedMixture]) -> str:
     parts = [
         f"{ratio.value - 1:+.0%} with {_experts(experts)} "
         f"({ratio.low - 1:+.0%} to {ratio.high - 1:+.0%})"
-        for experts, found in _by_experts(pairs).items()
-        for ratio in [Estimate.of([r for pair in found for r in _ratios(pair.gates, pair.merged)])]
+        for experts, found in _grouped(pairs, "experts").items()
+        for ratio in [Estimate.of([a / b for pair in found for a, b in pair.rounds()])]
     ]
     return f"At {size} gates in the graph cost, against merged weights, {', '.join(parts)}."
-
-
-def _ratios(row: ExpertRow, other: ExpertRow) -> list[float]:
-    # Interrupted, one of them may lack the last round.
-    return [a / b for a, b in zip(row.samples, other.samples, strict=False)]
 
 
 def _pays(size: str, pairs: Sequence[TimedMixture]) -> str:
     """From how many pictures on a merge is worth its time."""
     parts = [
-        f"{_pictures(switch, saved)} with {_experts(experts)}"
-        for experts, found in _by_experts(pairs).items()
-        if (switch := _switch(found)) is not None
-        for saved in [_saved(found)]
+        f"{_pictures(float(np.median(switches)), _saved(found))} with {_experts(experts)}"
+        for experts, found in _grouped(pairs, "experts").items()
+        if (switches := [s for p in found if (s := p.merged.switch_seconds) is not None])
     ]
     if not parts:
         return f"At {size} no route was switched."
@@ -106,20 +85,9 @@ def _pays(size: str, pairs: Sequence[TimedMixture]) -> str:
     )
 
 
-def _switch(pairs: Sequence[TimedMixture]) -> float | None:
-    found = [s for pair in pairs if (s := pair.merged.switch_seconds) is not None]
-    return float(np.median(found)) if found else None
-
-
 def _saved(pairs: Sequence[TimedMixture]) -> Estimate:
     """Seconds a picture."""
-    return Estimate.of(
-        [
-            a - b
-            for pair in pairs
-            for a, b in zip(pair.gates.samples, pair.merged.samples, strict=False)
-        ]
-    )
+    return Estimate.of([a - b for pair in pairs for a, b in pair.rounds()])
 
 
 def _pictures(switch: float, saved: Estimate) -> str:
@@ -141,17 +109,14 @@ def _top_k(pairs: Sequence[TimedMixture]) -> Iterator[str]:
     few, many = (choose(rows, key=lambda row: row.top_k) for choose in (min, max))
     if few is many:
         return
-    ratio = Estimate.of(_ratios(many, few))
-    says = "makes no difference that could be measured" if _is_one(ratio) else "matters"
+    ratio = Estimate.of(list(map(truediv, many.samples, few.samples)))
+    is_one = ratio.low <= 1 <= ratio.high
+    says = "makes no difference that could be measured" if is_one else "matters"
     yield (
         f"top_k {says}: with {_experts(experts)} at {size}, gates in the graph, top {many.top_k} "
         f"takes {ratio.value:.2f} times as long as top {few.top_k} "
         f"({ratio.low:.2f} to {ratio.high:.2f})."
     )
-
-
-def _is_one(ratio: Estimate) -> bool:
-    return ratio.low <= 1 <= ratio.high
 
 
 def _bytes(pairs: Sequence[TimedMixture]) -> Iterator[str]:
@@ -165,13 +130,9 @@ def _bytes(pairs: Sequence[TimedMixture]) -> Iterator[str]:
     without = sizes[fewest] - each * fewest
     beyond = math.floor((2 * merged - without) / each)
     yield (
-        f"Each expert adds {_size(each)}, {each / merged:.1%} of the merged network's "
-        f"{_size(merged)}; beyond {_experts(beyond)} the mixture is more than twice as large."
+        f"Each expert adds {each / 1e6:.3g} MB, {each / merged:.1%} of the merged network's "
+        f"{merged / 1e6:.3g} MB; beyond {_experts(beyond)} the mixture is more than twice as large."
     )
-
-
-def _size(number: float) -> str:
-    return f"{number / 1e6:.3g} MB"
 
 
 def _experts(count: int) -> str:

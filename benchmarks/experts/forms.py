@@ -13,49 +13,51 @@ from pathlib import Path
 import numpy as np
 
 from lorair.benchmarks.timing.graphs import write_merged
-from lorair.benchmarks.timing.runner import Runner
+from lorair.benchmarks.timing.runner import Runner, Spec
 from lorair.exporter.graphs.inlined import GATES
 from lorair.runtime import images
-from lorair.runtime.backends import Backend, Run, RunsGraphs
+from lorair.runtime.backends import RunsGraphs
 from lorair.runtime.pixels import to_planes
-from lorair.runtime.restorer import Restorer
 
 
-@dataclass(frozen=True)
-class FormSpec:
-    """A form to time. gates: of the route (E); None where the graph is merged."""
+@dataclass(frozen=True, kw_only=True)
+class FormSpec(Spec):
+    """A form to time.
 
-    bundle: Path
-    backend: str
+    gates: of the route (E); None where the graph is merged. merges: time the switch to another
+    route instead; the graph is then one of `write_gates`.
+    """
+
     graph: Path
     gates: tuple[float, ...] | None = None
-    threads: int | None = None
+    merges: bool = False
 
     def runner(self) -> Runner:
-        """Load the form."""
-        return FormRunner(self)
-
-
-class MergeSpec(FormSpec):
-    """A switch to another route, to be timed. graph: of `write_gates`."""
-
-    def runner(self) -> Runner:
-        """Open the backend, and load nothing yet."""
-        return MergeRunner(self)
+        """Open the backend, and load the form."""
+        return MergeRunner(self) if self.merges else FormRunner(self)
 
 
 class _Opened(Runner):
     """A backend in this process; a runner without `run`."""
 
     def __init__(self, spec: FormSpec) -> None:
-        restorer = Restorer.open(spec.bundle, spec.backend, spec.threads)
+        restorer = spec.open()
         self.name, self.description = restorer.backend.name, restorer.backend.description
-        self.model = restorer.bundle.manifest.model
-        self._backend: Backend = restorer.backend
+        self.model, self.graph = restorer.bundle.manifest.model, spec.graph
+        assert isinstance(restorer.backend, RunsGraphs)
+        self._open_graph = restorer.backend.open_graph
 
-    def load(self, graph: Path) -> Run:
-        assert isinstance(self._backend, RunsGraphs)
-        return self._backend.open_graph("restorer", graph)
+
+class MergeRunner(_Opened):
+    """A runner that merges experts and loads the resulting network."""
+
+    def run(self, source: Path, target: Path) -> dict[str, float]:
+        """Merge for the gates in `source`, a .npy file, into the graph `target`, and load it."""
+        gates = np.load(source)
+        start, cpu = time.perf_counter(), time.process_time()
+        write_merged(self.graph, gates, target)
+        self._open_graph("restorer", target)
+        return {"switch": time.perf_counter() - start, "cpu": time.process_time() - cpu}
 
 
 class FormRunner(_Opened):
@@ -68,29 +70,13 @@ class FormRunner(_Opened):
         self.inputs = {"prior": draw(0, 0.3, (1, self.model.prior)).astype(np.float32)}
         if spec.gates is not None:
             self.inputs[GATES] = np.array(spec.gates, np.float32)
-        self._graph = self.load(spec.graph)
+        self._run = self._open_graph("restorer", spec.graph)
 
     def run(self, source: Path, target: Path) -> dict[str, float]:
         """Restore a picture into a .npy file, (1, 3, H, W); return the network's seconds."""
         image = to_planes(images.read(source).pixels, self.model.stride)
         start, cpu = time.perf_counter(), time.process_time()
-        (restored,) = self._graph({"image": image, **self.inputs})
+        (restored,) = self._run({"image": image, **self.inputs})
         end = time.perf_counter()
         np.save(target, restored)
         return {"restorer": end - start, "cpu": time.process_time() - cpu}
-
-
-class MergeRunner(_Opened):
-    """A runner that merges experts and loads the resulting network."""
-
-    def __init__(self, spec: MergeSpec) -> None:
-        super().__init__(spec)
-        self._graph = spec.graph
-
-    def run(self, source: Path, target: Path) -> dict[str, float]:
-        """Merge for the gates in `source`, a .npy file, into the graph `target`, and load it."""
-        gates = np.load(source)
-        start, cpu = time.perf_counter(), time.process_time()
-        write_merged(self._graph, gates, target)
-        self.load(target)
-        return {"switch": time.perf_counter() - start, "cpu": time.process_time() - cpu}

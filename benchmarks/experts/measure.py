@@ -5,7 +5,7 @@ of its own, so that ratios between them hold on a noisy machine.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from lorair.benchmarks.experts.crossover import sentences
-from lorair.benchmarks.experts.forms import FormSpec, MergeSpec
+from lorair.benchmarks.experts.forms import FormSpec
 from lorair.benchmarks.schema.costs import ExpertRow
 from lorair.benchmarks.schema.statistics import summarize
 from lorair.benchmarks.timing.graphs import size_on_disk, write_gates
@@ -76,21 +76,16 @@ class FormSession:
     timed: list[TimedForm] = field(default_factory=list)
     description: str = ""
 
-    def rows(self) -> tuple[ExpertRow, ...]:
-        """Return the rows that were timed at least once."""
-        return tuple(timed.to_row() for timed in self.timed if timed.samples)
-
     def fields(self) -> dict[str, Any]:
-        """Return the fields of the report that are known now."""
-        rows = self.rows()
+        """Return the fields of the report that are known now: rows timed at least once."""
+        rows = tuple(timed.to_row() for timed in self.timed if timed.samples)
         return {"description": self.description, "rows": rows, "crossover": sentences(rows)}
 
 
 def measure(sweep: Sweep, session: FormSession) -> None:
     """Time every mixture, into `session`.
 
-    Raises:
-        VerificationError: two forms give different pictures.
+    Raises VerificationError: two forms give different pictures.
     """
     with tempfile.TemporaryDirectory(prefix="lorair-bench-") as name:
         bundle = Path(name) / "bundle"
@@ -136,9 +131,10 @@ class _Group:
     def __init__(
         self, sweep: Sweep, bundle: Path, experts: int, folder: Path, session: FormSession
     ) -> None:
-        self.sweep, self.bundle, self.session = sweep, bundle, session
+        self.sweep, self.session = sweep, session
         self.experts, self.folder = experts, folder
         self.graph = folder / "gates.onnx"
+        self.gated = FormSpec(bundle, sweep.backend, sweep.threads, graph=self.graph)
         write_gates(bundle, sweep.backend, experts, self.graph)
 
     def measure(self, top_ks: Sequence[int]) -> None:
@@ -148,7 +144,7 @@ class _Group:
             runners = [
                 (top_k, form, stack.enter_context(ProcessRunner(spec)))
                 for top_k in top_ks
-                for form, spec in self._specs(top_k)
+                for form, spec in self._specs(top_k).items()
             ]
             for size in self.sweep.sizes:
                 timed = [
@@ -160,8 +156,7 @@ class _Group:
 
     def _merge(self, top_ks: Sequence[int]) -> dict[int, float]:
         """The merged graph of each route; seconds of merging and loading, by top_k."""
-        spec = MergeSpec(self.bundle, self.sweep.backend, self.graph, None, self.sweep.threads)
-        seconds = {}
+        spec, seconds = replace(self.gated, merges=True), {}
         with ProcessRunner(spec) as runner:
             self.session.description = runner.description
             for top_k in top_ks:
@@ -174,25 +169,22 @@ class _Group:
     def _merged(self, top_k: int) -> Path:
         return self.folder / f"merged{top_k}.onnx"
 
-    def _specs(self, top_k: int) -> "Iterator[tuple[Form, FormSpec]]":
-        gates, threads = draw_route(self.experts, top_k), self.sweep.threads
-        merged = FormSpec(self.bundle, self.sweep.backend, self._merged(top_k), None, threads)
-        yield "merged", merged
-        yield "gates", replace(merged, graph=self.graph, gates=gates)
+    def _specs(self, top_k: int) -> dict[Form, FormSpec]:
+        gates = draw_route(self.experts, top_k)
+        return {
+            "merged": replace(self.gated, graph=self._merged(top_k)),
+            "gates": replace(self.gated, gates=gates),
+        }
 
     def _row(self, top_k: int, form: Form, size: Size, switch: float) -> ExpertRow:
         several = self.experts > 1
         return ExpertRow(
-            experts=self.experts,
-            top_k=top_k,
-            rank=preset(self.sweep.preset).restoration.r,
-            height=size.height,
-            width=size.width,
-            form=form,
+            experts=self.experts, top_k=top_k, rank=preset(self.sweep.preset).restoration.r,
+            height=size.height, width=size.width, form=form,
             bundle_bytes=size_on_disk(self.graph if form == "gates" else self._merged(top_k)),
             switch_seconds=(0.0 if form == "gates" else switch) if several else None,
             note="" if several else "one expert has one route",
-        )
+        )  # fmt: skip
 
     def _time(self, timed: list[TimedForm], size: Size) -> None:
         source = write_photograph(size, self.folder)
@@ -211,13 +203,8 @@ class _Group:
 def compare_pictures(timed: Sequence[TimedForm], pictures: Sequence[Path], backend: str) -> None:
     """Check that the forms give the same picture, so that what is timed is comparable.
 
-    Args:
-        timed: forms of one number of experts and one size.
-        pictures: what each restored, `.npy`.
-        backend: that restored.
-
-    Raises:
-        VerificationError: merged weights and gates give different pictures.
+    pictures: what each of the forms, of one size, restored with the backend, `.npy`. Raises
+    VerificationError.
     """
     found = {(t.row.top_k, t.row.form): p for t, p in zip(timed, pictures, strict=True)}
     for top_k in {t.row.top_k for t in timed}:

@@ -39,23 +39,17 @@ class Layer:
     count: int
 
     @property
-    def pixels(self) -> int:
-        """Return the pixels of one plane."""
-        return self.height * self.width
-
-    @property
     def made(self) -> int:
         """Return the channels of the result."""
-        gated = {spec.NORM_LORA_MOE_CONV_GATE, spec.LORA_MOE_DEPTHWISE_GATE}
-        return self.outputs // 2 if self.operator in gated else self.outputs
+        return self.outputs // 2 if spec.FORMS[self.operator].gate else self.outputs
 
     @property
     def bytes(self) -> int:
         """Return the bytes that must move, in fp16 and with one expert chosen."""
         planes = self.inputs + self.made
-        if self.operator in {spec.LORA_MOE_CONV_ADD, spec.SCALE_LORA_MOE_CONV_ADD}:
+        if "residual" in spec.FORMS[self.operator].inputs:
             planes += self.outputs
-        return _ELEMENT * (planes * self.pixels + self._weights())
+        return _ELEMENT * (planes * self.height * self.width + self._weights())
 
     @property
     def operations(self) -> int:
@@ -63,21 +57,18 @@ class Layer:
         if self.operator == spec.NORM_SCALE_ADD:
             return 0
         taps = 9 if self.operator == spec.LORA_MOE_DEPTHWISE_GATE else self.inputs
-        return 2 * taps * self.outputs * self.pixels
+        return 2 * taps * self.outputs * self.height * self.width
 
     def floor(self, device: Device) -> float:
         """Return the seconds that no kernel can beat."""
         # Depthwise and elementwise work does not run on tensor cores; it is bound by memory.
-        products = 0 if self._elementwise() else self.operations
+        products = self.operations if self.operator in spec.CONVOLUTIONS else 0
         return max(self.bytes / device.bandwidth, products / device.rate)
 
     def bound_by(self, device: Device) -> str:
         """Return what sets the floor: `memory` or `products`."""
         memory = self.bytes / device.bandwidth
         return "memory" if self.floor(device) <= memory else "products"
-
-    def _elementwise(self) -> bool:
-        return self.operator in {spec.NORM_SCALE_ADD, spec.LORA_MOE_DEPTHWISE_GATE}
 
     def _weights(self) -> int:
         if self.operator == spec.NORM_SCALE_ADD:
@@ -93,8 +84,8 @@ def layers(config: RestorationConfig, height: int, width: int) -> list[Layer]:
     height, width = height + -height % stride, width + -width % stride
     counted: dict[tuple[str, int, int, int], int] = {}
 
-    def add(operator: str, level: int, outputs: int, count: int) -> None:
-        key = operator, level, config.width << level, outputs
+    def add(operator: str, level: int, outputs: int, count: int, widen: int = 1) -> None:
+        key = operator, level, widen * config.width << level, outputs
         counted[key] = counted.get(key, 0) + count
 
     blocks = [*config.enc_blk_nums, config.middle_blk_num]
@@ -104,38 +95,20 @@ def layers(config: RestorationConfig, height: int, width: int) -> list[Layer]:
         decoded = config.dec_blk_nums[depth - 1 - level] if level < depth else 0
         count = blocks[level] + decoded
         add(spec.NORM_LORA_MOE_CONV, level, 2 * c, count)
-        add(spec.LORA_MOE_DEPTHWISE_GATE, level, 2 * c, count)
+        add(spec.LORA_MOE_DEPTHWISE_GATE, level, 2 * c, count, widen=2)
         add(spec.SCALE_LORA_MOE_CONV_ADD, level, c, count)
         add(spec.NORM_LORA_MOE_CONV_GATE, level, 2 * c, count)
         add(spec.LORA_MOE_CONV_ADD, level, c, count)
         if level:
             add(spec.LORA_MOE_CONV, level, 2 * c, 1)
     return [
-        Layer(
-            operator,
-            2 * c if operator == spec.LORA_MOE_DEPTHWISE_GATE else c,
-            outputs,
-            height >> level,
-            width >> level,
-            config.r,
-            count,
-        )
-        for (operator, level, c, outputs), count in counted.items()
+        Layer(operator, inputs, outputs, height >> level, width >> level, config.r, count)
+        for (operator, level, inputs, outputs), count in counted.items()
     ]
 
 
 def row(layer: Layer, device: Device, **times: float) -> LayerRow:
     """Return one line of the result. times: `fused_ms` and others, if they were measured."""
-    return LayerRow(
-        operator=layer.operator,
-        inputs=layer.inputs,
-        outputs=layer.outputs,
-        height=layer.height,
-        width=layer.width,
-        count=layer.count,
-        bytes=layer.bytes,
-        operations=layer.operations,
-        floor_ms=layer.floor(device) * 1e3,
-        bound_by=layer.bound_by(device),
-        **times,
-    )
+    counted = {"bytes": layer.bytes, "operations": layer.operations}
+    floor = {"floor_ms": layer.floor(device) * 1e3, "bound_by": layer.bound_by(device)}
+    return LayerRow.model_validate({**vars(layer), **counted, **floor, **times})

@@ -5,8 +5,9 @@ Python's; the second-level cache is emptied before each.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import median
+from types import ModuleType
 from typing import Any, Final
 
 import torch
@@ -42,97 +43,75 @@ def measure_device() -> Device:
 
 
 def time_layer(layer: Layer, experts: int) -> dict[str, float]:
-    """Return the milliseconds of one layer in fp16 with one expert chosen.
-
-    Returns:
-        fused_ms, unfused_ms and merged_ms, as in a `LayerRow`.
-    """
+    """Return fused_ms, unfused_ms and merged_ms of a layer in fp16 with one expert chosen."""
     with torch.inference_mode():
-        inputs = _Inputs(layer, experts)
+        given = _inputs(layer, experts)
         calls = {
-            "fused_ms": inputs.calls(torch_ops),
-            "unfused_ms": inputs.calls(torch_reference),
-            "merged_ms": inputs.merged(),
+            "fused_ms": _operator(layer.operator, given, torch_ops),
+            "unfused_ms": _operator(layer.operator, given, torch_reference),
+            "merged_ms": _merged(layer.operator, given),
         }
         return {name: seconds(call) * 1e3 for name, call in calls.items()}
 
 
-class _Inputs:
-    """A layer's arguments, drawn in fp16."""
+def _inputs(layer: Layer, experts: int) -> dict[str, Tensor]:
+    """All arguments that an operator of this layer may have, drawn in fp16."""
+    depthwise = layer.operator == spec.LORA_MOE_DEPTHWISE_GATE
+    c, out, k = layer.inputs, layer.outputs, 3 if depthwise else 1
+    gates = torch.zeros(experts, device="cuda")
+    gates[0] = 1
+    return {
+        "x": _draw(1, c, layer.height, layer.width),
+        "weight": _draw(out, 1 if depthwise else c, k, k),
+        "lora_A": _draw(experts, layer.rank * k, c * k),
+        "lora_B": _draw(experts, k if depthwise else out, layer.rank * k),
+        "gates": gates,
+        "bias": _draw(out),
+        "lora_bias": _draw(experts, out),
+        "channel_scale": _draw(1, c, 1, 1),
+        "channel_shift": _draw(1, c, 1, 1),
+        "residual": _draw(1, out, layer.height, layer.width),
+    }
 
-    def __init__(self, layer: Layer, experts: int) -> None:
-        self.layer = layer
-        self.depthwise = layer.operator == spec.LORA_MOE_DEPTHWISE_GATE
-        c, out, k = layer.inputs, layer.outputs, 3 if self.depthwise else 1
-        self.x = _draw(1, c, layer.height, layer.width)
-        self.weight, self.bias = _draw(out, 1 if self.depthwise else c, k, k), _draw(out)
-        self.A = _draw(experts, layer.rank * k, c * k)
-        self.B = _draw(experts, k if self.depthwise else out, layer.rank * k)
-        self.lora_bias = _draw(experts, out)
-        self.factors, self.shifts = _draw(1, c, 1, 1), _draw(1, c, 1, 1)
-        self.residual = _draw(1, out, layer.height, layer.width)
-        self.gates = torch.zeros(experts, device="cuda")
-        self.gates[0] = 1
 
-    def calls(self, home: Any) -> Call:
-        """Return the operator as `torch_ops` or `torch_reference` runs it."""
-        full = self.x, self.weight, self.A, self.B, self.gates
-        add = home.lora_moe_conv_add
-        table: dict[str, Call] = {
-            spec.LORA_MOE_CONV: lambda: home.lora_moe_conv(
-                *full, None, stride=1, padding=0, groups=1, scale=LORA_SCALE
-            ),
-            spec.NORM_LORA_MOE_CONV: lambda: home.norm_lora_moe_conv(
-                *full, self.bias, self.lora_bias, scale=LORA_SCALE, gate=False
-            ),
-            spec.NORM_LORA_MOE_CONV_GATE: lambda: home.norm_lora_moe_conv(
-                *full, self.bias, self.lora_bias, scale=LORA_SCALE, gate=True
-            ),
-            spec.LORA_MOE_DEPTHWISE_GATE: lambda: home.lora_moe_depthwise_gate(
-                *full, self.bias, scale=LORA_SCALE
-            ),
-            spec.LORA_MOE_CONV_ADD: lambda: add(
-                *full, self.bias, self.residual, channel_scale=None, scale=LORA_SCALE
-            ),
-            spec.SCALE_LORA_MOE_CONV_ADD: lambda: add(
-                *full, self.bias, self.residual, channel_scale=self.factors, scale=LORA_SCALE
-            ),
-            spec.NORM_SCALE_ADD: lambda: home.norm_scale_add(self.x, self.factors, self.shifts),
-        }
-        return table[self.layer.operator]
+def _operator(operator: str, given: Mapping[str, Tensor], home: ModuleType) -> Call:
+    """The operator as a module of kernels runs it."""
+    inputs = {name: given[name] for name in spec.FORMS[operator].inputs}
+    function = torch_reference.function_of(operator, LORA_SCALE, home)
+    return lambda: function(**inputs)
 
-    def merged(self) -> Call:
-        """Return PyTorch's separate operators with weights merged beforehand."""
-        norm, gate = torch_reference.channel_norm, torch_reference.simple_gate
-        x = self.x
 
-        def conv(v: Tensor, bias: Tensor | None = self.bias) -> Tensor:
-            if self.depthwise:
-                return F.conv2d(v, self.weight, bias, padding=1, groups=len(self.weight))
-            return F.conv2d(v, self.weight, bias)
+def _merged(operator: str, given: Mapping[str, Tensor]) -> Call:
+    """PyTorch's separate operators with weights merged beforehand."""
+    norm, gate = torch_reference.channel_norm, torch_reference.simple_gate
+    x, weight, residual = given["x"], given["weight"], given["residual"]
 
-        def gated_mean() -> tuple[Tensor, Tensor]:
-            y = gate(conv(x))
-            return y, torch_reference.global_mean(y)
+    def conv(v: Tensor, bias: Tensor | None = given["bias"]) -> Tensor:
+        if operator == spec.LORA_MOE_DEPTHWISE_GATE:
+            return F.conv2d(v, weight, bias, padding=1, groups=len(weight))
+        return F.conv2d(v, weight, bias)
 
-        table: dict[str, Call] = {
-            spec.LORA_MOE_CONV: lambda: conv(x, None),
-            spec.NORM_LORA_MOE_CONV: lambda: conv(norm(x)),
-            spec.NORM_LORA_MOE_CONV_GATE: lambda: gate(conv(norm(x))),
-            spec.LORA_MOE_DEPTHWISE_GATE: gated_mean,
-            spec.LORA_MOE_CONV_ADD: lambda: self.residual + conv(x),
-            spec.SCALE_LORA_MOE_CONV_ADD: lambda: self.residual + conv(x * self.factors),
-            spec.NORM_SCALE_ADD: self.calls(torch_reference),
-        }
-        return table[self.layer.operator]
+    def gated_mean() -> tuple[Tensor, Tensor]:
+        y = gate(conv(x))
+        return y, torch_reference.global_mean(y)
+
+    table: dict[str, Call] = {
+        spec.LORA_MOE_CONV: lambda: conv(x, None),
+        spec.NORM_LORA_MOE_CONV: lambda: conv(norm(x)),
+        spec.NORM_LORA_MOE_CONV_GATE: lambda: gate(conv(norm(x))),
+        spec.LORA_MOE_DEPTHWISE_GATE: gated_mean,
+        spec.LORA_MOE_CONV_ADD: lambda: residual + conv(x),
+        spec.SCALE_LORA_MOE_CONV_ADD: lambda: residual + conv(x * given["channel_scale"]),
+        spec.NORM_SCALE_ADD: _operator(operator, given, torch_reference),
+    }
+    return table[operator]
 
 
 def time_network(config: RestorationConfig, height: int, width: int) -> dict[str, float]:
-    """Time the whole restoration network in fp16, each form as one CUDA graph.
+    """Return the milliseconds of the whole network in fp16, each form as one CUDA graph.
 
-    Returns:
-        milliseconds: fused (one expert chosen), fused_mixed (all), eager (PyTorch, channels
-        last, weights merged beforehand), compiled (torch.compile of that).
+    fused: one expert chosen; fused_mixed: all; eager: PyTorch, channels last, weights merged
+    beforehand; compiled: torch.compile of that.
     """
     torch.manual_seed(0)
     net = RestorationNet(config).eval().requires_grad_(False).cuda()

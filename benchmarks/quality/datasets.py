@@ -75,8 +75,7 @@ def dataset(key: str | None) -> Dataset | None:
 def find_folders(data: Path) -> tuple[Path, Path]:
     """Return the folders of degraded and of clean pictures in a data set's folder.
 
-    Raises:
-        OptionError: the folder has none of the pairs in `PAIRED`.
+    Raises OptionError: the folder has none of the pairs in `PAIRED`.
     """
     for source, target in PAIRED:
         if (data / source).is_dir() and (data / target).is_dir():

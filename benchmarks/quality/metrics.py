@@ -21,18 +21,11 @@ PEAK: Final = 255.0
 WINDOW: Final = 11
 _SIGMA: Final = 1.5
 _LUMA: Final = (65.481, 128.553, 24.966)
-
-
 METRICS: Final = tuple(Scores.model_fields)
 
 
 def score(pixels: Pixels, target: Pixels) -> Scores:
-    """Return how close a picture is to its target.
-
-    Args:
-        pixels: (H, W, 3) uint8 RGB, sides of at least 11.
-        target: the same shape.
-    """
+    """Return how close a picture is to its target, (H, W, 3) uint8 RGB, sides of 11 or more."""
     a, b = pixels.astype(np.float64), target.astype(np.float64)
     luma_a, luma_b = luma(a), luma(b)
     # The script reads with OpenCV, whose channels are BGR, and weighs them as if they were RGB.

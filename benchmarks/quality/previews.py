@@ -48,8 +48,8 @@ def preview(degraded: Pixels, restored: Pixels, truth: Pixels) -> Preview:
         jpegs = [_jpeg(pixels, side) for pixels in (degraded, restored, truth)]
         if sum(map(len, jpegs)) <= MOST_BYTES:
             break
-    texts = [base64.b64encode(jpeg).decode("ascii") for jpeg in jpegs]
-    return Preview(degraded=texts[0], restored=texts[1], truth=texts[2])
+    first, second, third = (base64.b64encode(jpeg).decode("ascii") for jpeg in jpegs)
+    return Preview(degraded=first, restored=second, truth=third)
 
 
 def _jpeg(pixels: Pixels, side: int) -> bytes:

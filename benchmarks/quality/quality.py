@@ -23,14 +23,8 @@ def evaluate(
 ) -> Iterator[Picture]:
     """Restore and score each picture.
 
-    Args:
-        restorer: restores the pictures.
-        pairs: from `find_pairs`.
-        gates: (E,) for every picture, instead of the router's.
-        previewed: positions of the pictures that get a preview.
-
-    Raises:
-        PictureError: a picture cannot be read, or its target has another size.
+    gates: (E,) for every picture, instead of the router's. previewed: positions of the pictures
+    that get a preview. Raises PictureError: one cannot be read, or its target has another size.
     """
     for position, pair in enumerate(pairs):
         degraded, clean = (
@@ -40,14 +34,10 @@ def evaluate(
         found = _restore(restorer, degraded, gates)
         restored = found.image.astype(np.uint8)
         yield Picture(
-            name=pair.name,
-            width=clean.shape[1],
-            height=clean.shape[0],
-            route=found.route.top,
-            before=score(degraded, clean),
-            after=score(restored, clean),
+            name=pair.name, width=clean.shape[1], height=clean.shape[0], route=found.route.top,
+            before=score(degraded, clean), after=score(restored, clean),
             preview=preview(degraded, restored, clean) if position in previewed else None,
-        )
+        )  # fmt: skip
 
 
 def means(pictures: Sequence[Picture]) -> Means | None:
@@ -72,16 +62,10 @@ def _restore(restorer: Restorer, pixels: Pixels, gates: Gates | None) -> Restore
 
 
 def _check_sizes(source: Path, degraded: Pixels, clean: Pixels) -> None:
-    height, width = degraded.shape[:2]
-    if degraded.shape != clean.shape:
-        raise PictureError(
-            f"cannot compare {source} with its target",
-            wanted=f"the same size, {width}x{height}",
-            found=f"{clean.shape[1]}x{clean.shape[0]}",
-        )
-    if min(height, width) < WINDOW:
-        raise PictureError(
-            f"cannot compare {source} with its target",
-            wanted=f"sides of at least {WINDOW} pixels, SSIM's window",
-            found=f"{width}x{height}",
-        )
+    what = f"cannot compare {source} with its target"
+    size, other = (f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (degraded, clean))
+    if size != other:
+        raise PictureError(what, wanted=f"the same size, {size}", found=other)
+    if min(degraded.shape[:2]) < WINDOW:
+        wanted = f"sides of at least {WINDOW} pixels, SSIM's window"
+        raise PictureError(what, wanted=wanted, found=size)

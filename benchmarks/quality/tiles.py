@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,11 +16,6 @@ from lorair.runtime.routing.route import Route
 from lorair.runtime.tiles import Tile
 
 
-class _Timed(NamedTuple):
-    image: Plane
-    seconds: float
-
-
 def measure(
     restorer: Restorer,
     pictures: Sequence[Path],
@@ -29,49 +23,39 @@ def measure(
     rows: list[TileRow],
     done: Callable[[], None] = lambda: None,
 ) -> None:
-    """Restore each picture at once and in tiles of each side, under one route.
+    """Restore each RGB picture at once and in tiles of each side (pixels), under one route.
 
-    Args:
-        restorer: its backend must be able to take the largest picture at once.
-        pictures: RGB files.
-        sides: of the tiles, pixels. Pictures no larger than one are left out.
-        rows: gets one for each picture and side.
-        done: called after each picture.
+    rows: gets one for each picture and side; a picture no larger than a tile has none. done: called
+    after each picture.
     """
     folder = os.path.commonpath([path.parent for path in pictures])
     for path in pictures:
         pixels = images.read(path).pixels.astype(np.float32) / np.float32(PEAK)
         route = restorer.route(pixels)
-        whole = _restore(restorer, pixels, route, "off")
+        whole, untiled_seconds = _restore(restorer, pixels, route, "off")
         height, width = pixels.shape[:2]
+        name = path.relative_to(folder).as_posix()
         for side in (side for side in sides if max(height, width) > side):
-            tiled = _restore(restorer, pixels, route, side)
+            tiled, seconds = _restore(restorer, pixels, route, side)
+            compared = {"psnr_db": psnr(tiled, whole), "seam": seam(tiled - whole)}
+            times = {"seconds": seconds, "untiled_seconds": untiled_seconds}
             rows.append(
-                TileRow(
-                    picture=path.relative_to(folder).as_posix(),
-                    width=width,
-                    height=height,
-                    tile=side,
-                    psnr_db=psnr(tiled.image, whole.image),
-                    seam=seam(tiled.image - whole.image),
-                    seconds=tiled.seconds,
-                    untiled_seconds=whole.seconds,
-                )
+                TileRow(picture=name, width=width, height=height, tile=side, **compared, **times)
             )
         done()
 
 
 def seam(difference: Plane) -> float:
-    """Return the largest step of a difference between two neighbouring pixels, in its unit.
+    """Return the largest step of a difference (H, W, 3) between two neighbouring pixels.
 
-    Args:
-        difference: (H, W, 3), tiled minus untiled. What varies slowly is no seam.
+    It is in the difference's unit: what varies slowly is no seam.
     """
     steps = (np.abs(np.diff(difference, axis=axis)) for axis in (0, 1))
     return max(float(step.max(initial=0.0)) for step in steps)
 
 
-def _restore(restorer: Restorer, pixels: Pixels, route: Route, tile: Tile) -> _Timed:
+def _restore(restorer: Restorer, pixels: Pixels, route: Route, tile: Tile) -> tuple[Plane, float]:
+    """The restored picture in levels of 255, and the seconds that it took."""
     start = time.perf_counter()
     image = restorer.restore(pixels, route, tile).image
-    return _Timed(image.astype(np.float64) * PEAK, time.perf_counter() - start)
+    return image.astype(np.float64) * PEAK, time.perf_counter() - start

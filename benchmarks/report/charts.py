@@ -1,46 +1,30 @@
-"""Draw the kinds of plots, for the width of a phone."""
+"""The kinds of plots, each with a description in words and the table of the same numbers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from textwrap import fill
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from lorair.benchmarks.report.palette import LIGHT, MARKERS, SERIES
-from lorair.benchmarks.schema.statistics import median_interval
-from lorair.benchmarks.tables.cells import rounded
+from lorair.benchmarks.report.content import Plot
+from lorair.benchmarks.report.draw import (
+    LIGHT,
+    SERIES,
+    canvas,
+    dot,
+    hide_y,
+    log_axis,
+    place_legend,
+    short,
+)
+from lorair.benchmarks.schema.statistics import Estimate
+from lorair.benchmarks.tables.cells import by_column, number, rounded
+from lorair.runtime.system.table import Cell
 
-WIDTH: Final = 360.0
-"""Of a plot, in units that are pixels on a phone."""
-
-STYLE: Final[Any] = {  # its keys are literals that differ between versions
-    "font.family": "DejaVu Sans",  # comes with Matplotlib: the same widths everywhere
-    "font.size": 10.5,
-    "text.parse_math": False,  # a label with dollars is a label
-    "text.color": LIGHT["ink"],
-    "axes.edgecolor": LIGHT["muted"],
-    "axes.labelcolor": LIGHT["muted"],
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.facecolor": "none",
-    "axes.axisbelow": True,
-    "grid.color": LIGHT["line"],
-    "grid.linewidth": 0.8,
-    "xtick.color": LIGHT["muted"],
-    "ytick.color": LIGHT["muted"],
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "lorair",
-}
-
-_UNIT: Final = 72.0
-_NAME: Final = 36
 _LOG_FROM: Final = 12.0
 """Values that differ by more than this are drawn on a logarithmic axis."""
 
@@ -49,6 +33,32 @@ STAGES: Final = {
     "load": "green", "start": "purple", "decode": "sky", "decoding": "sky",
     "encode": "vermillion", "encoding": "vermillion", "views": "olive", "others": "grey",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit of an axis. scale: times a file's number."""
+
+    name: str
+    scale: float = 1.0
+
+    def cell(self, value: float) -> Cell:
+        """Return a cell of a file's number."""
+        return number(value, self.scale)
+
+    def all(self, values: Sequence[float]) -> list[float]:
+        """Return files' numbers in this unit."""
+        return [value * self.scale for value in values]
+
+    def words(self, value: float) -> str:
+        """Return a file's number in words."""
+        return f"{rounded(value * self.scale)} {self.name}"
+
+
+SECONDS: Final = Unit("seconds")
+MILLISECONDS: Final = Unit("milliseconds", 1e3)
+GIGABYTES: Final = Unit("GB", 1e-9)
+MEGABYTES: Final = Unit("MB", 1e-6)
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class Strip:
     @classmethod
     def of(cls, name: str, values: Sequence[float]) -> "Strip":
         """Return the strip of samples that all count."""
-        return cls(name, values, float(np.median(values)), *median_interval(values))
+        return cls(name, values, *Estimate.of(values))
 
 
 @dataclass(frozen=True)
@@ -88,67 +98,69 @@ class Curve:
     names: Sequence[str] = ()
 
 
-def canvas(title: str, height: float, xlabel: str, ylabel: str = "") -> tuple[Figure, Axes]:
-    """Return an empty plot of `WIDTH` x height (at least 150)."""
-    size = (WIDTH / _UNIT, max(height, 150.0) / _UNIT)
-    figure = Figure(figsize=size, dpi=_UNIT, layout="constrained")
-    axes = figure.add_subplot()
-    heading = fill(_clean(title), 46)
-    figure.suptitle(heading, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
-    return figure, axes
-
-
-def strips(title: str, xlabel: str, rows: Sequence[Strip]) -> Figure:
-    """Draw every sample of each series, with the median and its interval."""
-    figure, axes = canvas(title, 118 + 44 * len(rows), xlabel)
+def strips(name: str, title: str, unit: Unit, rows: Sequence[Strip], detail: str = "") -> Plot:
+    """Plot every sample of each row, with its median and interval. detail: follows the unit."""
+    figure, axes = canvas(title, 118 + 44 * len(rows), unit.name + detail)
     for y, row in _places(rows):
-        _samples(axes, y, row)
-        axes.plot([row.low, row.high], [y - 0.3] * 2, color=LIGHT["ink"], lw=3.5,
-                  solid_capstyle="butt")  # fmt: skip
-        axes.plot([row.median] * 2, [y - 0.4, y - 0.2], color=LIGHT["ink"], lw=1.5)
-        _name(axes, y, row.name, rounded(row.median))
-    _rows_axis(axes, len(rows), [v for row in rows for v in row.values])
-    handles = [_dot("o", "blue", "sample"), Line2D([], [], color=LIGHT["ink"], lw=3.5)]
-    labels = ["sample", "median, 95 % interval"]
+        _samples(axes, y, replace(row, values=unit.all(row.values)))
+        median, *ends = unit.all([row.median, row.low, row.high])
+        axes.plot(ends, [y - 0.3] * 2, color=LIGHT["ink"], lw=3.5, solid_capstyle="butt")
+        axes.plot([median] * 2, [y - 0.4, y - 0.2], color=LIGHT["ink"], lw=1.5)
+        _name(axes, y, row.name, rounded(median))
+    _rows_axis(axes, len(rows), [v for row in rows for v in unit.all(row.values)])
+    handles = {
+        "sample": dot("o", LIGHT["blue"], ms=4.5),
+        "median, 95 % interval": Line2D([], [], color=LIGHT["ink"], lw=3.5),
+    }
     if any(row.outliers for row in rows):
-        handles.append(_dot("D", "vermillion", "outlier"))
-        labels.append("outlier")
+        handles["outlier"] = dot("D", LIGHT["vermillion"], ms=4.5)
     if any(row.warmup for row in rows):
-        handles.append(_dot("o", "blue", "warm-up", hollow=True))
-        labels.append("warm-up")
-    place_legend(figure, handles, labels)
-    return figure
+        handles["warm-up"] = dot("o", LIGHT["blue"], "none", ms=4.5)
+    place_legend(figure, list(handles.values()), list(handles))
+    cells = {r.name: {str(i + 1): _sample(r, i, unit) for i in range(len(r.values))} for r in rows}
+    marks = "; w: warm-up, o: outlier" if any(r.warmup or r.outliers for r in rows) else ""
+    alt = f"{title}. Medians: {'; '.join(f'{r.name} {unit.words(r.median)}' for r in rows)}."
+    return Plot(name, figure, alt, by_column(f"{title}, {unit.name}{marks}", ">round", cells))
 
 
 def _samples(axes: Axes, y: float, row: Strip) -> None:
-    # The golden ratio spreads neighbours; a random jitter would change from page to page.
-    offsets = np.mod(np.arange(len(row.values)) * 0.618, 1) * 0.22 - 0.13
-    for i, (value, offset) in enumerate(zip(row.values, offsets, strict=True)):
+    for i, value in enumerate(row.values):
+        # The golden ratio spreads neighbours; a random jitter would change from page to page.
+        offset = i * 0.618 % 1 * 0.22 - 0.13
         outlier, warm = i in row.outliers, i < row.warmup
         color = LIGHT["vermillion" if outlier else "blue"]
         axes.plot(value, y + offset, marker="D" if outlier else "o", ms=4.5 if outlier else 4,
                   mfc="none" if warm else color, mec=color, mew=1, alpha=0.8, ls="")  # fmt: skip
 
 
-def stacked(title: str, xlabel: str, rows: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Draw a bar of parts for each row; parts that are small everywhere are drawn together."""
+def _sample(row: Strip, i: int, unit: Unit) -> Cell:
+    cell = unit.cell(row.values[i])
+    mark = " w" if i < row.warmup else " o" if i in row.outliers else ""
+    return replace(cell, text=cell.text + mark)
+
+
+def stacked(
+    name: str, title: str, unit: Unit, rows: Mapping[str, Mapping[str, float]], detail: str = ""
+) -> Plot:
+    """Plot a bar of parts for each row; parts that are small everywhere are drawn together."""
     parts = _large(rows)
-    figure, axes = canvas(title, 118 + 44 * len(rows), xlabel)
-    for y, (name, values) in _places(list(rows.items())):
+    figure, axes = canvas(title, 118 + 44 * len(rows), unit.name + detail)
+    for y, (row, values) in _places(list(rows.items())):
         left = 0.0
         for part, color in parts.items():
             width = values.get(part, 0.0)
             if part == "others":
                 width = sum(v for k, v in values.items() if k not in parts)
-            axes.barh(y - 0.14, width, left=left, height=0.36, color=color)
-            left += width
-        _name(axes, y, name, rounded(left))
+            axes.barh(y - 0.14, width * unit.scale, left=left, height=0.36, color=color)
+            left += width * unit.scale
+        _name(axes, y, row, rounded(left))
     _rows_axis(axes, len(rows), [])
     handles = [Patch(color=color) for color in parts.values()]
     place_legend(figure, handles, [short(part) for part in parts])
-    return figure
+    sums = "; ".join(f"{n} {unit.words(sum(values.values()))}" for n, values in rows.items())
+    cells = {n: {k: unit.cell(v) for k, v in values.items()} for n, values in rows.items()}
+    table = by_column(f"{title}, {unit.name}{detail}", "part", cells)
+    return Plot(name, figure, f"{title}. Sums of the parts: {sums}.", table)
 
 
 def _large(rows: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
@@ -158,37 +170,56 @@ def _large(rows: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
         part for part in names
         if any(v.get(part, 0.0) > 0.04 * sum(v.values()) for v in rows.values())
     ]  # fmt: skip
-    free = [c for c in SERIES if c not in {LIGHT[STAGES[p]] for p in large if p in STAGES}]
-    colors: dict[str, str] = {}
-    for part in large:
-        known = STAGES.get(part)
-        colors[part] = LIGHT[known] if known else free.pop(0) if free else LIGHT["muted"]
-    if len(large) < len(names):
-        colors["others"] = LIGHT["grey"]
-    return colors
+    taken = {LIGHT[STAGES[part]] for part in large if part in STAGES}
+    free = iter([color for color, _ in SERIES if color not in taken])
+    colors = {
+        part: LIGHT[STAGES[part]] if part in STAGES else next(free, LIGHT["muted"])
+        for part in large
+    }
+    return colors | ({"others": LIGHT["grey"]} if len(large) < len(names) else {})
 
 
 def lines(
-    title: str, xlabel: str, ylabel: str, series: Sequence[Curve], log: tuple[bool, bool]
+    name: str, title: str, x: str, unit: Unit, curves: Sequence[Curve], log: tuple[bool, bool]
+) -> Plot:
+    """Plot curves over x, a marker at each measured point. log: of x and of y."""
+    parts = [
+        f"{c.name} from {unit.words(c.y[0])} at {c.x[0]:.3g} to {unit.words(c.y[-1])} at "
+        f"{c.x[-1]:.3g} {x}"
+        for c in curves
+    ]
+    named = [list(zip(c.names or [f"{v:g}" for v in c.x], c.x, c.y, strict=True)) for c in curves]
+    order = {point: at for points in named for point, at, _ in points}
+    cells = {
+        c.name: {point: unit.cell(y) for point, _, y in points}
+        for c, points in zip(curves, named, strict=True)
+    }
+    table = by_column(f"{title}, {unit.name}", x, cells, sorted(order, key=lambda p: order[p]))
+    scaled = [
+        replace(c, y=unit.all(c.y), low=unit.all(c.low), high=unit.all(c.high)) for c in curves
+    ]
+    figure = _curves(title, x, unit.name, scaled, log)
+    return Plot(name, figure, f"{title}: {'; '.join(parts)}.", table)
+
+
+def _curves(
+    title: str, xlabel: str, ylabel: str, curves: Sequence[Curve], log: tuple[bool, bool]
 ) -> Figure:
-    """Draw curves with a marker at each measured point. log: of x and of y."""
-    figure, axes = canvas(title, 250 + 16 * (-(-len(series) // 2)), xlabel, ylabel)
-    for i, one in enumerate(series):
-        color, marker = SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)]
+    figure, axes = canvas(title, 250 + 16 * (-(-len(curves) // 2)), xlabel, ylabel)
+    for i, one in enumerate(curves):
+        color, marker = SERIES[i % len(SERIES)]
         axes.plot(one.x, one.y, color=color, marker=marker, ms=5.5, lw=1.8, label=short(one.name))
         if one.low:
             axes.vlines(one.x, one.low, one.high, color=color, lw=1.2)
-    xs = sorted({x for one in series for x in one.x})
-    ys = [y for one in series for y in (*one.y, *one.low, *one.high)]
-    _measured_axis(axes, xs, log[0])
+    ys = [y for one in curves for y in (*one.y, *one.low, *one.high)]
+    _measured_axis(axes, sorted({x for one in curves for x in one.x}), log[0])
     if log[1] and min(ys, default=0) > 0:
         log_axis(axes, "y", min(ys), max(ys))
     else:
         axes.set_ylim(0, max(ys, default=1.0) * 1.08 or 1.0)
         axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.grid(True)
-    handles, labels = axes.get_legend_handles_labels()
-    place_legend(figure, handles, labels, columns=2)
+    place_legend(figure, *axes.get_legend_handles_labels(), columns=2)
     return figure
 
 
@@ -204,27 +235,6 @@ def _measured_axis(axes: Axes, xs: Sequence[float], log: bool) -> None:
         log_axis(axes, "x", xs[0], xs[-1])
     if len(xs) == 1:
         axes.set_xlim(xs[0] * 0.5, xs[0] * 1.5)
-
-
-def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
-    """Make an axis logarithmic, with plain numbers: 1, 2, 5, 10, or fewer where it is long."""
-    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    decades = np.log10(high / low) if low else 9.0
-    steps = (1, 2, 5) if decades < 2.5 else (1, 3) if decades < 3.5 else (1,)
-    axis.set_major_locator(LogLocator(subs=steps))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-
-
-def place_legend(figure: Figure, handles: list[Any], labels: list[str], columns: int = 0) -> None:
-    """Put the legend below the plot; columns: 0 takes as many as there is room for."""
-    wide = any(len(label) > 14 for label in labels)
-    count = columns or (2 if wide or len(labels) == 4 else 3)
-    if any(len(label) > 24 for label in labels):
-        count = 1
-    figure.legend(handles, labels, loc="outside lower left", ncols=count, fontsize=10,
-                  handlelength=1.6, columnspacing=1.4)  # fmt: skip
 
 
 def _places(rows: Sequence[Any]) -> list[tuple[int, Any]]:
@@ -248,28 +258,3 @@ def _rows_axis(axes: Axes, count: int, values: Sequence[float]) -> None:
     else:
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-
-
-def hide_y(axes: Axes) -> None:
-    """Leave only the x axis and its grid."""
-    axes.yaxis.set_visible(False)
-    axes.spines["left"].set_visible(False)
-    axes.grid(True, axis="x")
-
-
-def _dot(marker: str, role: str, label: str, hollow: bool = False) -> Line2D:
-    color = LIGHT[role]
-    return Line2D([], [], ls="", marker=marker, ms=4.5, mec=color, label=label,
-                  mfc="none" if hollow else color)  # fmt: skip
-
-
-def short(name: str) -> str:
-    """Return as much of a name as fits on one line, without what XML cannot hold."""
-    name = _clean(name)
-    return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
-
-
-def _clean(text: str) -> str:
-    """Without the characters that XML cannot hold, and on one line."""
-    printable = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(printable.split())

@@ -7,11 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lorair.benchmarks.report import charts, plots
-from lorair.benchmarks.report.content import Plot, Section, Source
-from lorair.benchmarks.report.files import file_section
-from lorair.benchmarks.report.palette import LIGHT, MARKERS, SERIES
-from lorair.benchmarks.report.plots import Unit
+from lorair.benchmarks.report import charts, draw
+from lorair.benchmarks.report.content import Plot, Section, Source, file_section
+from lorair.benchmarks.report.draw import LIGHT, SERIES
 from lorair.benchmarks.schema.costs import Device, KernelSize, KernelsReport, LayerRow
 from lorair.benchmarks.tables import costs
 from lorair.benchmarks.tables.cells import number, text
@@ -21,38 +19,28 @@ _TERA: Final = 1e12
 _LINES: Final = ("-", "--", ":")
 
 
-def section(source: Source) -> Section:
+def section(source: Source[KernelsReport]) -> Section:
     """Return everything of a kernel result."""
     report = source.report
-    assert isinstance(report, KernelsReport)
-    sizes = dict.fromkeys(entry.size for entry in report.sizes)
     parts = [
-        _size(source, report.timed, [entry for entry in report.sizes if entry.size == size])
-        for size in sizes
+        _size(source, [entry for entry in report.sizes if entry.size == size])
+        for size in dict.fromkeys(entry.size for entry in report.sizes)
     ]
     return file_section(
-        source,
-        [f"{report.preset}, {report.dtype}"],
-        () if report.timed else (costs.NOT_TIMED,),
-        tables=list(costs.compiled(report)),
-        parts=parts,
+        source, [f"{report.preset}, {report.dtype}"], [costs.NOT_TIMED] * (not report.timed),
+        tables=list(costs.compiled(report)), parts=parts,
         summary=[costs.operators(entry) for entry in report.sizes],
-    )
+    )  # fmt: skip
 
 
-def _size(source: Source, timed: bool, entries: Sequence[KernelSize]) -> Section:
+def _size(source: Source[KernelsReport], entries: Sequence[KernelSize]) -> Section:
     size = "x".join(map(str, entries[0].size))
     anchor = f"{source.anchor}_{size}"
-    drawn = [_roofline(anchor, f"Roofline, {size}", timed, entries)]
+    drawn = [_roofline(anchor, f"Roofline, {size}", source.report.timed, entries)]
     drawn += [_operators(f"{anchor}_operators-{i}", entry) for i, entry in enumerate(entries)]
     tables = [make(entry) for make in (costs.operators, costs.layers) for entry in entries]
-    return Section(
-        anchor,
-        f"{size} pixels",
-        remarks=tuple(line for entry in entries for line in costs.network(entry)),
-        tables=tuple(tables),
-        plots=tuple(drawn),
-    )
+    network = [line for entry in entries for line in costs.network(entry)]
+    return Section(anchor, f"{size} pixels", remarks=network, tables=tables, plots=drawn)
 
 
 def _operators(name: str, entry: KernelSize) -> Plot:
@@ -62,8 +50,8 @@ def _operators(name: str, entry: KernelSize) -> Plot:
         label: {operator: some.total(field) for operator, some in groups.items()}
         for label, field in costs.times(entry).items()
     }
-    title, detail = f"Time by operator, {entry.name}", " in the whole network"
-    return plots.stacked(name, title, Unit("milliseconds"), rows, detail)
+    title, unit = f"Time by operator, {entry.name}", charts.Unit("milliseconds")
+    return charts.stacked(name, title, unit, rows, " in the whole network")
 
 
 def _roofline(anchor: str, title: str, timed: bool, entries: Sequence[KernelSize]) -> Plot:
@@ -85,7 +73,7 @@ def _roofline(anchor: str, title: str, timed: bool, entries: Sequence[KernelSize
     columns = ("device", "operator", ">channels", ">FLOP a byte", ">TFLOP/s at the floor",
                ">TFLOP/s measured")  # fmt: skip
     table = Table(title, columns, rows, folded=True)
-    return Plot(f"{anchor}_roofline", draw(heading, entries), f"{heading}. {devices}.", table)
+    return Plot(f"{anchor}_roofline", _draw(heading, entries), f"{heading}. {devices}.", table)
 
 
 def _device(device: Device) -> str:
@@ -98,15 +86,15 @@ def _rate(layer: LayerRow, milliseconds: float | None) -> float | None:
     return layer.operations / (milliseconds * 1e-3) / _TERA if milliseconds else None
 
 
-def draw(title: str, entries: Sequence[KernelSize]) -> Figure:
-    """Draw operations a second over operations a byte, under the two roofs of each device.
+def _draw(title: str, entries: Sequence[KernelSize]) -> Figure:
+    """Operations a second over operations a byte, under the two roofs of each device.
 
     Hollow markers lie at the floor, full ones where a kernel was timed. Operators without
     products are left out: their intensity is 0.
     """
     operators = list(dict.fromkeys(x.operator for e in entries for x in e.layers if x.operations))
     height = 300 + 16 * (len(operators) // 2 + len(entries))
-    figure, axes = charts.canvas(title, height, "operations a byte", "TFLOP/s")
+    figure, axes = draw.canvas(title, height, "operations a byte", "TFLOP/s")
     points = [(x.operations / x.bytes) for e in entries for x in e.layers if x.operations]
     low, high = min(points, default=1.0) / 2, max(points, default=1.0) * 2
     for i, entry in enumerate(entries):
@@ -114,8 +102,8 @@ def draw(title: str, entries: Sequence[KernelSize]) -> Figure:
         for layer in entry.layers:
             if layer.operations:
                 _points(axes, layer, operators.index(layer.operator))
-    charts.log_axis(axes, "x", low, high)
-    charts.log_axis(axes, "y", *axes.get_ylim())
+    draw.log_axis(axes, "x", low, high)
+    draw.log_axis(axes, "y", *axes.get_ylim())
     axes.grid(True)
     _legend(figure, operators, entries)
     return figure
@@ -127,12 +115,12 @@ def _roof(axes: Axes, device: Device, low: float, high: float, line: str) -> Non
     ys = [min(x * device.bandwidth, device.rate) / _TERA for x in xs]
     axes.loglog(xs, ys, line, color=LIGHT["ink"], lw=1.3, zorder=1)
     # Under the slope, where no operator lies.
-    name = charts.short(device.name)
+    name = draw.short(device.name)
     axes.annotate(name, (xs[0], ys[0]), (14, 2), textcoords="offset points", va="top", fontsize=10)
 
 
 def _points(axes: Axes, layer: LayerRow, operator: int) -> None:
-    color, marker = SERIES[operator % len(SERIES)], MARKERS[operator % len(MARKERS)]
+    color, marker = SERIES[operator % len(SERIES)]
     for time, face in ((layer.floor_ms, LIGHT["paper"]), (layer.fused_ms, color)):
         if rate := _rate(layer, time):
             axes.plot(layer.operations / layer.bytes, rate, marker, mfc=face, mec=color, mew=1.3,
@@ -140,17 +128,14 @@ def _points(axes: Axes, layer: LayerRow, operator: int) -> None:
 
 
 def _legend(figure: Figure, operators: Sequence[str], entries: Sequence[KernelSize]) -> None:
-    handles = [
-        Line2D([], [], ls="", marker=MARKERS[i % len(MARKERS)], mfc=LIGHT["paper"],
-               mec=SERIES[i % len(SERIES)], mew=1.3, ms=6)
-        for i in range(len(operators))
-    ]  # fmt: skip
+    series = [SERIES[i % len(SERIES)] for i in range(len(operators))]
+    handles = [draw.dot(marker, color, LIGHT["paper"], mew=1.3, ms=6) for color, marker in series]
     handles += [
         Line2D([], [], color=LIGHT["ink"], ls=_LINES[i % len(_LINES)], lw=1.3)
         for i in range(len(entries))
     ]
-    labels = [charts.short(o) for o in operators] + [_device(e.device) for e in entries]
+    labels = [draw.short(o) for o in operators] + [_device(e.device) for e in entries]
     if any(layer.fused_ms for entry in entries for layer in entry.layers):
-        handles.append(Line2D([], [], ls="", marker="o", color=LIGHT["muted"], ms=6))
+        handles.append(draw.dot("o", LIGHT["muted"], ms=6))
         labels.append("full: timed; hollow: floor")
-    charts.place_legend(figure, handles, labels, columns=1 if len(labels) < 5 else 2)
+    draw.place_legend(figure, handles, labels, columns=1 if len(labels) < 5 else 2)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Final
 
-from lorair.benchmarks.report import plots
-from lorair.benchmarks.report.charts import Curve, Strip
-from lorair.benchmarks.report.content import Plot, Section, Source
-from lorair.benchmarks.report.files import file_section
+from lorair.benchmarks.report import charts
+from lorair.benchmarks.report.charts import MILLISECONDS, Curve, Strip
+from lorair.benchmarks.report.content import Plot, Section, Source, file_section
 from lorair.benchmarks.schema.latency import Configuration, LatencyReport, Summary
+from lorair.benchmarks.schema.results_file import Report
 from lorair.benchmarks.tables.latency import by_size, comparison, labels, side_by_side, stages
 from lorair.benchmarks.timing.latency import CPU, TOTAL
 from lorair.runtime.errors import OptionError
@@ -16,7 +16,7 @@ Named = Sequence[tuple[str, Configuration]]
 _MEDIANS: Final = ", medians of the stages"
 
 
-def check_baseline(sources: Sequence[Source], baseline: str | None) -> None:
+def check_baseline(sources: Sequence[Source[Report]], baseline: str | None) -> None:
     """Raise OptionError if no latency result has a configuration of that name."""
     names = {
         name
@@ -33,10 +33,9 @@ def check_baseline(sources: Sequence[Source], baseline: str | None) -> None:
         )
 
 
-def section(source: Source, baseline: str | None) -> Section:
+def section(source: Source[LatencyReport], baseline: str | None) -> Section:
     """Return everything of a latency result."""
     report = source.report
-    assert isinstance(report, LatencyReport)
     names, sizes = labels(report), by_size(report)
     drawn = [plot for found in sizes.values() for plot in _size(source.anchor, found, names)]
     timed = [(names[id(c)], c) for c in report.configurations if TOTAL in c.summary]
@@ -70,17 +69,14 @@ def _size(anchor: str, found: Sequence[Configuration], names: dict[int, str]) ->
     if timed := [c for c in found if TOTAL in c.summary]:
         runs = [_strip(names[id(c)], c) for c in timed]
         drawn = [
-            plots.strips(f"{anchor}_{size}_runs", f"Every run, {size}", plots.MILLISECONDS, runs,
-                         ", file to file"),
-            plots.stacked(f"{anchor}_{size}_stages", f"Where the time goes, {size}",
-                          plots.MILLISECONDS, {names[id(c)]: _medians(c.summary) for c in timed},
-                          _MEDIANS),
+            charts.strips(f"{anchor}_{size}_runs", f"Every run, {size}", MILLISECONDS, runs,
+                          ", file to file"),
+            charts.stacked(f"{anchor}_{size}_stages", f"Where the time goes, {size}", MILLISECONDS,
+                           {names[id(c)]: _medians(c.summary) for c in timed}, _MEDIANS),
         ]  # fmt: skip
     if cold := {names[id(c)]: _medians(c.cold_summary) for c in found if TOTAL in c.cold_summary}:
         title = f"The first picture of a process, {size}"
-        drawn.append(
-            plots.stacked(f"{anchor}_{size}_cold", title, plots.MILLISECONDS, cold, _MEDIANS)
-        )
+        drawn.append(charts.stacked(f"{anchor}_{size}_cold", title, MILLISECONDS, cold, _MEDIANS))
     return drawn
 
 
@@ -95,12 +91,11 @@ def _medians(summary: dict[str, Summary]) -> dict[str, float]:
     return {stage: s.p50 for stage, s in summary.items() if stage not in (TOTAL, CPU)}
 
 
-def together(sources: Sequence[Source]) -> tuple[Plot, ...]:
+def together(sources: Sequence[Source[LatencyReport]]) -> list[Plot]:
     """Plot curves over more sizes than any file has by itself, of files that are alike."""
     groups: dict[object, list[LatencyReport]] = {}
     for source in sources:
-        if isinstance(source.report, LatencyReport):
-            groups.setdefault(_conditions(source.report), []).append(source.report)
+        groups.setdefault(_conditions(source.report), []).append(source.report)
     drawn: list[Plot] = []
     for reports in groups.values():
         most = max(len({c.size for c in report.configurations}) for report in reports)
@@ -108,7 +103,7 @@ def together(sources: Sequence[Source]) -> tuple[Plot, ...]:
         if len({c.size for _, c in found}) > most:
             name = f"latency_together-{len(drawn) // 2 + 1}"
             drawn += _curves(name, found, ", files together")
-    return tuple(drawn)
+    return drawn
 
 
 def _conditions(report: LatencyReport) -> object:
@@ -132,18 +127,18 @@ def _most_rounds(reports: Sequence[LatencyReport]) -> Named:
 
 def _curves(name: str, found: Named, where: str = "") -> list[Plot]:
     """Time and memory by size, a curve for each name. where: for titles."""
-    timed, held = ([_curve(n, found, memory) for n in dict.fromkeys(n for n, _ in found)]
-                   for memory in (False, True))  # fmt: skip
-    drawn = [
-        plots.lines(f"{name}_time-by-size", f"Time by size{where}", "megapixels",
-                    plots.SECONDS, timed, (True, True))
+    names = dict.fromkeys(n for n, _ in found)
+    timed, held = ([_curve(n, found, memory) for n in names] for memory in (False, True))
+    known = [curve for curve in held if curve.y]
+    return [
+        charts.lines(f"{name}_{what}-by-size", f"{title} by size{where}", "megapixels", unit,
+                     curves, (True, is_log))
+        for what, title, unit, curves, is_log in (
+            ("time", "Time", charts.SECONDS, timed, True),
+            ("memory", "Peak memory", charts.GIGABYTES, known, False),
+        )
+        if curves
     ]  # fmt: skip
-    if known := [curve for curve in held if curve.y]:
-        drawn.append(
-            plots.lines(f"{name}_memory-by-size", f"Peak memory by size{where}", "megapixels",
-                        plots.GIGABYTES, known, (True, False))
-        )  # fmt: skip
-    return drawn
 
 
 def _curve(name: str, found: Named, memory: bool) -> Curve:

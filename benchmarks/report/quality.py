@@ -4,39 +4,32 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from lorair.benchmarks.report import charts
-from lorair.benchmarks.report.content import Plot, Section, Slider, Source
-from lorair.benchmarks.report.files import file_section
-from lorair.benchmarks.report.palette import LIGHT
+from lorair.benchmarks.report import draw
+from lorair.benchmarks.report.content import Plot, Section, Slider, Source, file_section
+from lorair.benchmarks.report.draw import LIGHT
 from lorair.benchmarks.schema.quality import Picture, QualityReport, Scores
 from lorair.benchmarks.tables.cells import text
-from lorair.benchmarks.tables.quality import classes, pictures
+from lorair.benchmarks.tables.quality import by_route, classes, pictures
 from lorair.runtime.system.table import Cell, Table
 
 
-def section(source: Source) -> Section:
+def section(source: Source[QualityReport]) -> Section:
     """Return everything of a quality result."""
     report = source.report
-    assert isinstance(report, QualityReport)
     remarks = [str(report.settings["description"])] if "description" in report.settings else []
     if not report.pictures:
         return file_section(source, remarks)
+    sliders = [Slider(p.name, _words(p), p.preview) for p in report.pictures if p.preview]
     return file_section(
-        source,
-        remarks,
-        tables=[classes(report), pictures(report)],
-        plots=[_plot(source, report.pictures)],
-        sliders=[Slider(p.name, _words(p), p.preview) for p in report.pictures if p.preview],
-        summary=[classes(report)],
-    )
+        source, remarks, tables=[classes(report), pictures(report)], sliders=sliders,
+        plots=[_plot(source.anchor, report.pictures)], summary=[classes(report)],
+    )  # fmt: skip
 
 
-def _plot(source: Source, found: Sequence[Picture]) -> Plot:
+def _plot(anchor: str, found: Sequence[Picture]) -> Plot:
     title = "PSNR of every picture, before and after"
-    routes = sorted({p.route for p in found})
-    groups = {route: [p for p in found if p.route == route] for route in routes}
+    groups = by_route(found)
     alt = "; ".join(
         f"{route} from {np.mean([p.before.psnr for p in group]):.2f} "
         f"to {np.mean([p.after.psnr for p in group]):.2f} dB"
@@ -48,16 +41,16 @@ def _plot(source: Source, found: Sequence[Picture]) -> Plot:
     )
     columns = ("", "route", ">before", ">after")
     table = Table("PSNR on RGB, dB", columns, rows, folded=True)
-    return Plot(f"{source.anchor}_psnr", _draw(title, groups), f"{title}. Means: {alt}.", table)
+    return Plot(f"{anchor}_psnr", _draw(title, groups), f"{title}. Means: {alt}.", table)
 
 
 def _draw(title: str, groups: dict[str, list[Picture]]) -> Figure:
     """Every picture before and after, a row for each class."""
     heights = [max(1.0, 0.22 * len(group)) for group in groups.values()]
-    figure, axes = charts.canvas(title, 130 + 52 * sum(heights), "PSNR on RGB, dB")
+    figure, axes = draw.canvas(title, 130 + 52 * sum(heights), "PSNR on RGB, dB")
     top = 0.0
     for (route, group), height in zip(groups.items(), heights, strict=True):
-        axes.text(0, top, charts.short(route), transform=axes.get_yaxis_transform(), va="top")
+        axes.text(0, top, draw.short(route), transform=axes.get_yaxis_transform(), va="top")
         for i, p in enumerate(group):
             y = top - 0.34 - 0.6 * height * (i + 0.5) / len(group)
             axes.plot([p.before.psnr, p.after.psnr], [y, y], color=LIGHT["grey"], lw=1.2, zorder=1)
@@ -65,12 +58,9 @@ def _draw(title: str, groups: dict[str, list[Picture]]) -> Figure:
             axes.plot(p.after.psnr, y, "o", color=LIGHT["blue"], ms=5)
         top -= height
     axes.set_ylim(top - 0.05, 0.1)
-    charts.hide_y(axes)
-    handles = [
-        Line2D([], [], ls="", marker="o", mfc=LIGHT["paper"], mec=LIGHT["vermillion"]),
-        Line2D([], [], ls="", marker="o", color=LIGHT["blue"]),
-    ]
-    charts.place_legend(figure, handles, ["degraded", "restored"])
+    draw.hide_y(axes)
+    handles = [draw.dot("o", LIGHT["vermillion"], LIGHT["paper"]), draw.dot("o", LIGHT["blue"])]
+    draw.place_legend(figure, handles, ["degraded", "restored"])
     return figure
 
 

@@ -13,18 +13,8 @@ from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.gpu.driver import examine
 from lorair.runtime.system.machine import affinity, cpu_quota, processor_name, usable_cores
 
-_PACKAGES = (
-    "lorair",
-    "numpy",
-    "pillow",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "openvino",
-    "tensorrt",
-    "tensorrt-rtx",
-    "torch",
-    "triton",
-)
+_PACKAGES = ("lorair", "numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt",
+             "tensorrt-rtx", "torch", "triton")  # fmt: skip
 
 
 def describe() -> Environment:

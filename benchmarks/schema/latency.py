@@ -4,15 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lorair.benchmarks.schema.parts import (
-    Bytes,
-    Count,
-    Part,
-    Result,
-    Samples,
-    Seconds,
-    Sized,
-)
+from lorair.benchmarks.schema.parts import Bytes, Count, Part, Result, Samples, Seconds, Sized
 
 
 class Interval(Part):

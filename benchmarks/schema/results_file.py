@@ -19,14 +19,9 @@ from lorair.runtime.errors import ResultError
 from lorair.runtime.system import console
 
 Report = (
-    LatencyReport
-    | ThroughputReport
-    | ExpertsReport
-    | QualityReport
-    | KernelsReport
-    | CommandsReport
-    | TilesReport
-)
+    LatencyReport | ThroughputReport | ExpertsReport | QualityReport | KernelsReport
+    | CommandsReport | TilesReport
+)  # fmt: skip
 MODELS: Final[dict[str, type[Report]]] = {
     model.model_fields["kind"].default: model for model in get_args(Report)
 }
@@ -45,9 +40,7 @@ def to_json(report: Result) -> dict[str, Any]:
 def read_report(path: Path) -> Report:
     """Read a result file of any kind.
 
-    Raises:
-        ResultError: the file is missing, is no JSON or no result, has another schema version,
-            or contradicts the schema.
+    Raises ResultError: the file is missing, is no result, or one that contradicts the schema.
     """
     content = _content(path)
     _check_version(path, content)
@@ -60,22 +53,20 @@ def read_report(path: Path) -> Report:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the top level"
-        raise _unreadable(
-            path, f"a result as in docs/results.md at {place}", first["msg"]
-        ) from None
+        wanted = f"a result as in docs/results.md at {place}"
+        raise _unreadable(path, wanted, first["msg"]) from None
 
 
 def read_latency(path: Path) -> LatencyReport:
     """Read a result of `lorair-bench latency`. Raises ResultError."""
     report = read_report(path)
-    if isinstance(report, LatencyReport):
-        return report
-    raise ResultError(
-        f"cannot compare {path}",
-        wanted="a result of lorair-bench latency",
-        found=f"one of lorair-bench {report.kind}",
-        hint="only latency results have samples to compare",
-    )
+    if not isinstance(report, LatencyReport):
+        raise ResultError(
+            f"cannot compare {path}", wanted="a result of lorair-bench latency",
+            found=f"one of lorair-bench {report.kind}",
+            hint="only latency results have samples to compare",
+        )  # fmt: skip
+    return report
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -97,17 +88,11 @@ def _check_version(path: Path, content: dict[str, Any]) -> None:
         return
     newer = isinstance(version, int) and version > SCHEMA_VERSION
     raise ResultError(
-        f"cannot read the result {path}",
-        wanted=f"schema version {SCHEMA_VERSION}",
-        found=repr(version),
-        hint="upgrade lorair" if newer else "measure again with this version",
-    )
+        f"cannot read the result {path}", wanted=f"schema version {SCHEMA_VERSION}",
+        found=repr(version), hint="upgrade lorair" if newer else "measure again with this version",
+    )  # fmt: skip
 
 
 def _unreadable(path: Path, wanted: str, found: str) -> ResultError:
-    return ResultError(
-        f"cannot read the result {path}",
-        wanted=wanted,
-        found=found,
-        hint="name a file that lorair-bench wrote with --report",
-    )
+    hint = "name a file that lorair-bench wrote with --report"
+    return ResultError(f"cannot read the result {path}", wanted=wanted, found=found, hint=hint)

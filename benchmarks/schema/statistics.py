@@ -6,7 +6,7 @@ left out, and it is detected, not guessed.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +32,7 @@ and a series without any spread would call everything else an outlier."""
 def summarize(samples: Sequence[float], warmup: int = 0) -> Summary:
     """Return the percentiles, the median's interval and the outliers of what follows the warm-up.
 
-    Args:
-        samples: at least `warmup` + 1 durations, in the order they were taken.
-        warmup: how many of the first to leave out.
+    samples: at least `warmup` + 1 durations, in the order they were taken.
     """
     settled = np.asarray(samples[warmup:], float)
     p50, p90, p99 = np.percentile(settled, [50, 90, 99])
@@ -75,6 +73,19 @@ def median_interval(
     tail = (1 - confidence) / 2 * 100
     low, high = np.percentile(medians, [tail, 100 - tail])
     return float(low), float(high)
+
+
+class Estimate(NamedTuple):
+    """A median and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> "Estimate":
+        """Return the median of samples with its interval."""
+        return cls(float(np.median(samples)), *median_interval(samples))
 
 
 def is_far(

@@ -59,11 +59,8 @@ def by_column(
 ) -> Table:
     """Return a folded table with a column for each name and a row for each key.
 
-    Args:
-        caption: of the table.
-        head: what the keys are.
-        columns: the cells of each name, by key; a dash stands for a missing one.
-        order: keys that come first, in this order.
+    head: what the keys are. columns: each name's cells by key; a dash stands for a missing one.
+    order: keys that come first, in this order.
     """
     keys = dict.fromkeys([*order, *(key for cells in columns.values() for key in cells)])
     rows = tuple(

@@ -29,8 +29,6 @@ from lorair.benchmarks.tables.cells import (
 )
 from lorair.runtime.system.table import Cell, Table
 
-TIMES: Final = {"floor": "floor_ms", "fused": "fused_ms", "unfused": "unfused_ms",
-                "merged": "merged_ms"}  # fmt: skip
 NOT_TIMED: Final = (
     "Nothing was timed: floors are computed from what each operator must move and multiply, "
     "and from what the devices can do."
@@ -85,17 +83,12 @@ def commands(report: CommandsReport, labels: Sequence[str] = ()) -> Table:
     return Table("Medians of the runs", columns, rows)
 
 
-def command_sizes(report: CommandsReport) -> Table:
-    """Return the sizes of what the commands made."""
-    rows = tuple((text(path), megabytes(size)) for path, size in report.sizes.items())
-    return Table("Sizes afterwards", ("path", ">MB"), rows)
-
-
 def commands_shown(report: CommandsReport) -> Iterator[Table]:
-    """Yield what the terminal shows."""
+    """Yield what the terminal shows: the commands, and the sizes of what they made."""
     yield commands(report)
     if report.sizes:
-        yield command_sizes(report)
+        rows = tuple((text(path), megabytes(size)) for path, size in report.sizes.items())
+        yield Table("Sizes afterwards", ("path", ">MB"), rows)
 
 
 def experts(rows: Sequence[ExpertRow]) -> Table:
@@ -114,10 +107,9 @@ def experts(rows: Sequence[ExpertRow]) -> Table:
 
 def experts_shown(report: ExpertsReport) -> Iterator[Table | str]:
     """Yield what the terminal shows."""
-    yield (
-        f"{report.environment.cpu}; {report.description}; {report.preset} network, rank "
-        f"{report.rows[0].rank}; {report.settings['rounds']} rounds"
-    )
+    network = f"{report.preset} network, rank {report.rows[0].rank}"
+    rounds = f"{report.settings['rounds']} rounds"
+    yield "; ".join((report.environment.cpu, report.description, network, rounds))
     yield experts(report.rows)
     yield from report.crossover
 
@@ -145,20 +137,18 @@ def network(entry: KernelSize) -> Iterator[str]:
 def times(entry: KernelSize) -> dict[str, str]:
     """Return names and fields of the times that all layers have."""
     return {
-        name: field
-        for name, field in TIMES.items()
-        if all(getattr(layer, field) is not None for layer in entry.layers)
-    }
+        name: f"{name}_ms" for name in ("floor", "fused", "unfused", "merged")
+        if all(getattr(layer, f"{name}_ms") is not None for layer in entry.layers)
+    }  # fmt: skip
 
 
 def by_operator(entry: KernelSize) -> dict[str, KernelSize]:
     """Return the layers of each operator."""
-    return {
-        name: entry.model_copy(
-            update={"layers": tuple(x for x in entry.layers if x.operator == name)}
-        )
+    groups = {
+        name: tuple(layer for layer in entry.layers if layer.operator == name)
         for name in dict.fromkeys(layer.operator for layer in entry.layers)
     }
+    return {name: entry.model_copy(update={"layers": some}) for name, some in groups.items()}
 
 
 def operators(entry: KernelSize) -> Table:

@@ -4,13 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from lorair.benchmarks.schema.latency import Configuration, LatencyReport, Summary
-from lorair.benchmarks.tables.cells import (
-    gigabytes,
-    interval_ms,
-    milliseconds,
-    number,
-    text,
-)
+from lorair.benchmarks.tables.cells import gigabytes, interval_ms, milliseconds, number, text
 from lorair.benchmarks.timing.latency import TOTAL, whole
 from lorair.runtime.system.table import Cell, Table
 
@@ -28,34 +22,28 @@ def shown(report: LatencyReport) -> Iterator[Table | str]:
     for c in report.configurations:
         bundle = f"{c.bundle}, " if len(report.bundles) > 1 else ""
         yield f"\n{c.shape}  {bundle}{c.description}"
-        yield from _first(c)
+        memory = f"; peak memory {c.memory.host / 1e9:.2f} GB" if c.memory.host else ""
+        device = f", on the GPU {c.memory.device / 1e9:.2f} GB" if c.memory.device else ""
+        loading = c.first.get("load", 0) * 1e3
+        first = f"first run {whole(c.first) * 1e3:.0f}, including {loading:.0f} for loading"
+        yield f"{first}{memory}{device}"
+        if c.psnr_db is not None:
+            yield f"{c.psnr_db:.1f} dB against fp32 on ONNX Runtime"
         yield stages([c])
-        yield _remarks(c)
+        yield "; ".join(_remarks(c))
 
 
-def _first(c: Configuration) -> Iterator[str]:
-    memory = c.memory.host and f"; peak memory {c.memory.host / 1e9:.2f} GB"
-    device = c.memory.device and f", on the GPU {c.memory.device / 1e9:.2f} GB"
-    loading = c.first.get("load", 0) * 1e3
-    first = f"first run {whole(c.first) * 1e3:.0f}, including {loading:.0f} for loading"
-    yield f"{first}{memory or ''}{device or ''}"
-    if c.psnr_db is not None:
-        yield f"{c.psnr_db:.1f} dB against fp32 on ONNX Runtime"
-
-
-def _remarks(c: Configuration) -> str:
-    """Warm-up, outliers and cold start, in a line."""
-    remarks = []
+def _remarks(c: Configuration) -> Iterator[str]:
+    """Warm-up, outliers and cold start."""
     if (total := c.summary.get(TOTAL)) and c.batch > 1:
-        remarks.append(f"{total.p50 / c.batch * 1e3:.1f} a picture")
+        yield f"{total.p50 / c.batch * 1e3:.1f} a picture"
     if c.warmup:
-        remarks.append(f"the first {c.warmup} of {c.rounds} rounds were warm-up and do not count")
+        yield f"the first {c.warmup} of {c.rounds} rounds were warm-up and do not count"
     if total:
-        remarks.append(f"{len(total.outliers)} of {total.count} rounds are outliers, and count")
+        yield f"{len(total.outliers)} of {total.count} rounds are outliers, and count"
     if cold := c.cold_summary.get(TOTAL):
         start = c.cold_summary["start"].p50 * 1e3
-        remarks.append(f"a fresh process needs {cold.p50 * 1e3:.0f}, {start:.0f} of it to start")
-    return "; ".join(remarks)
+        yield f"a fresh process needs {cold.p50 * 1e3:.0f}, {start:.0f} of it to start"
 
 
 def comparison(report: LatencyReport, baseline: str | None) -> Table:

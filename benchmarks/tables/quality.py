@@ -6,13 +6,7 @@ from typing import Final
 
 from lorair.benchmarks.quality.datasets import DATASETS
 from lorair.benchmarks.quality.quality import means
-from lorair.benchmarks.schema.quality import (
-    Picture,
-    Published,
-    QualityReport,
-    Scores,
-    TilesReport,
-)
+from lorair.benchmarks.schema.quality import Picture, QualityReport, Scores, TilesReport
 from lorair.benchmarks.tables.cells import count, number, text
 from lorair.runtime.system.table import Cell, Table
 
@@ -88,7 +82,8 @@ def _class(
         if getattr(mean.before, psnr) is None:
             continue
         gains = [getattr(p.after, psnr) - getattr(p.before, psnr) for p in found]
-        published = _published(report, name) if ending == "_authors" else None
+        paper = DATASETS[_SETS[name]].published if name in _SETS else None
+        published = (report.published or paper) if ending == "_authors" else None
         yield (
             text(name), count(len(found)), text(protocol),
             *(_change(mean.before, mean.after, f"{score}{ending}") for score in ("psnr", "ssim")),
@@ -103,19 +98,19 @@ def _change(before: Scores, after: Scores, field: str) -> Cell:
     return text(None if a is None else f"{a:.{digits}f} → {b:.{digits}f}")
 
 
-def _published(report: QualityReport, name: str) -> Published | None:
-    of_class = DATASETS[_SETS[name]].published if name in _SETS else None
-    return report.published or of_class
-
-
 def by_class(report: QualityReport) -> dict[str, list[Picture]]:
     """Return the pictures of each data folder, or else of each class that the router chose."""
     if report.groups:
         found = {n: [p for p in report.pictures if p.name.startswith(f"{n}/")]
                  for n in report.groups}  # fmt: skip
         return {name: some for name, some in found.items() if some}
-    routes = sorted({p.route for p in report.pictures})
-    return {route: [p for p in report.pictures if p.route == route] for route in routes}
+    return by_route(report.pictures)
+
+
+def by_route(pictures: Sequence[Picture]) -> dict[str, list[Picture]]:
+    """Return the pictures of each class that the router chose."""
+    routes = sorted({p.route for p in pictures})
+    return {route: [p for p in pictures if p.route == route] for route in routes}
 
 
 def tiles(report: TilesReport) -> Table:

@@ -17,7 +17,7 @@ from lorair.benchmarks.timing.graphs import TARGETS, write_batch
 from lorair.benchmarks.timing.runner import Runner
 from lorair.exporter.graphs.inlined import GATES
 from lorair.runtime import images
-from lorair.runtime.backends import Backend, Run, RunsGraphs
+from lorair.runtime.backends import Run, RunsGraphs
 from lorair.runtime.backends.graphs import BoundGraphs
 from lorair.runtime.bundle.manifest import RESTORER
 from lorair.runtime.errors import BackendError
@@ -34,22 +34,24 @@ from lorair.runtime.restorer import Restorer
 
 
 class BatchRunner(Runner):
-    """A runner that restores a file `batch` times at once.
+    """A runner that restores a file `batch` times at once, with a backend of `graphs.TARGETS`.
 
-    Args:
-        restorer: on a backend of `graphs.TARGETS`.
-        batch: pictures in a run.
-        reuse_route: whether only the first batch is routed.
-
-    Raises:
-        BackendError: another backend.
+    reuse_route: whether only the first batch is routed. Raises BackendError for other backends.
     """
 
     def __init__(self, restorer: Restorer, batch: int, *, reuse_route: bool = False) -> None:
         self.name = restorer.backend.name
         self.description = f"{restorer.backend.description}, {batch} pictures a run"
         self.batch, self.reuse_route = batch, reuse_route
-        self._restorer, self._backend = restorer, _backend(restorer)
+        self._restorer, self._backend = restorer, restorer.backend
+        if self.name not in TARGETS or not isinstance(self._backend, RunsGraphs):
+            raise BackendError(
+                f"cannot time a batch on {self.name}",
+                wanted=f"one of {', '.join(TARGETS)}",
+                found=self.name,
+                hint="leave --batch out; engines of several pictures are for other programs",
+            )
+        self._open_graph = self._backend.open_graph
         self._manifest = restorer.bundle.manifest
         self._routed: tuple[Array, Array] | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="lorair-bench-"))
@@ -107,20 +109,7 @@ class BatchRunner(Runner):
             shutil.copy(self._restorer.bundle.path / data, self._folder / data)
         graph = self._folder / ("general.onnx" if gates is None else "bound.onnx")
         write_batch(self._restorer.bundle.path, self.name, self.batch, gates, graph)
-        assert isinstance(self._backend, RunsGraphs)
-        return self._backend.open_graph("restorer", graph)
-
-
-def _backend(restorer: Restorer) -> Backend:
-    """The backend, if it loads any graph."""
-    if restorer.backend.name in TARGETS:
-        return restorer.backend
-    raise BackendError(
-        f"cannot time a batch on {restorer.backend.name}",
-        wanted=f"one of {', '.join(TARGETS)}",
-        found=restorer.backend.name,
-        hint="leave --batch out; engines of several pictures are for other programs",
-    )
+        return self._open_graph("restorer", graph)
 
 
 class Stopwatch:

@@ -28,22 +28,17 @@ def check_budget(
     _reference(bundles)
 
 
-def measure_psnr(specs: Sequence[Spec], session: Session, bundles: dict[str, Bundle]) -> None:
+def measure_psnr(session: Session, bundles: dict[str, Bundle]) -> None:
     """Measure the PSNR of each configuration's 8-bit picture, into `session`.
 
     The reference is the first fp32 bundle on ONNX Runtime.
-
-    Args:
-        specs: one for each runner, in the order that `measure` had.
-        session: as `measure` left it.
-        bundles: by their label.
     """
     with TemporaryDirectory() as folder, ProcessRunner(_reference(bundles)) as reference:
         wanted, found = Path(folder) / "wanted.png", Path(folder) / "found.png"
-        for position, one in enumerate(session.series):
+        for one in session.series:
             source = write_photograph(one.size, Path(folder))
             reference.run(source, wanted)
-            with ProcessRunner(specs[position % len(specs)]) as runner:
+            with one.fresh() as runner:
                 runner.run(source, found)
             one.psnr_db = psnr(_pixels(found), _pixels(wanted))
 
@@ -53,15 +48,12 @@ def verdicts(
 ) -> dict[str, tuple[bool, str]]:
     """Return for each size whether its budget is met, and a sentence about the best one.
 
-    Args:
-        configurations: timed ones.
-        budget: seconds that the p90 of the whole may take.
-        min_psnr: the least dB, None for any quality.
+    budget: seconds that the p90 of the whole may take. min_psnr: in dB; None for any quality.
     """
-    sizes: dict[str, list[Configuration]] = {}
-    for c in configurations:
-        sizes.setdefault(c.size, []).append(c)
-    return {size: _verdict(found, budget, min_psnr) for size, found in sizes.items()}
+    return {
+        size: _verdict([c for c in configurations if c.size == size], budget, min_psnr)
+        for size in dict.fromkeys(c.size for c in configurations)
+    }
 
 
 def _verdict(

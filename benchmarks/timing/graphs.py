@@ -26,11 +26,8 @@ _PER_EXPERT: Final = ("lora_A_list", "lora_B_list", "lora_bias")
 def write_gates(bundle: Path, backend: str, experts: int, path: Path) -> None:
     """Write a bundle's restorer with the gates as an input and the operators' bodies inlined.
 
-    Args:
-        bundle: has at least as many experts.
-        backend: whose bodies of the operators to take.
-        experts: how many of the bundle's to keep, the first ones.
-        path: the new graph; its weights are in `PATH.data`.
+    The bodies are those that suit the backend. Of the experts the first ones are kept. The weights
+    of the new graph are in `PATH.data`.
     """
     import onnx
 
@@ -57,13 +54,8 @@ def _keep_experts(graph: Any, experts: int) -> None:
 def write_merged(graph: Path, gates: Array, path: Path) -> None:
     """Write the network that is left when the experts of a route are merged: standard ONNX.
 
-    Args:
-        graph: of `write_gates`.
-        gates: (E), the route.
-        path: the new graph, in the same folder; its weights are in `PATH.data`.
-
-    Raises:
-        InternalError: ONNX Runtime could not fold the graph.
+    graph: of `write_gates`. gates: (E), the route. path: in the same folder; the weights are in
+    `PATH.data`. Raises InternalError if ONNX Runtime cannot fold the graph.
     """
     import onnx
 
@@ -92,12 +84,8 @@ def write_merged(graph: Path, gates: Array, path: Path) -> None:
 def write_batch(bundle: Path, backend: str, batch: int, gates: Array | None, path: Path) -> None:
     """Write a bundle's restorer for `batch` pictures at once, which share the gates.
 
-    Args:
-        bundle: any.
-        backend: whose bodies of the operators to take.
-        batch: how many. A free number would cost OpenVINO a part of its speed.
-        gates: (E) to bind; None for gates as an input.
-        path: the new graph; its weights are read from beside it, by the bundle's name.
+    A free number of pictures would cost OpenVINO a part of its speed. gates: (E) to bind; None for
+    gates as an input. The new graph reads its weights from beside it, by the bundle's name.
     """
     import onnx
 

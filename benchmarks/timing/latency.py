@@ -16,7 +16,7 @@ from PIL import Image
 from lorair.benchmarks.schema import nvml
 from lorair.benchmarks.schema.latency import Configuration, GpuState, Memory
 from lorair.benchmarks.schema.statistics import count_warmup, summarize_all
-from lorair.benchmarks.timing.runner import ProcessRunner, Runner, Spec
+from lorair.benchmarks.timing.runner import ProcessRunner, Runner
 from lorair.exporter import photos
 from lorair.exporter.engines.sizes import Size
 
@@ -47,24 +47,24 @@ class Series:
     memory: Memory = field(default_factory=Memory)
     psnr_db: float | None = None
 
+    def fresh(self) -> ProcessRunner:
+        """Start another process like that of the runner."""
+        assert self.runner.spec is not None
+        return ProcessRunner(self.runner.spec)
+
     def to_configuration(self) -> Configuration:
         """Return the samples and what follows from them."""
         warmup = count_warmup(self.samples.get(TOTAL, []))
-        return Configuration(
-            bundle=self.bundle,
-            backend=self.runner.name,
-            description=self.runner.description,
-            height=self.size.height,
-            width=self.size.width,
-            batch=self.runner.batch,
-            first=self.first,
-            samples={stage: tuple(values) for stage, values in self.samples.items()},
-            warmup=warmup,
-            summary=summarize_all(self.samples, warmup),
-            cold={stage: tuple(values) for stage, values in self.cold.items()},
-            cold_summary=summarize_all(self.cold),
-            memory=self.memory,
-            psnr_db=self.psnr_db,
+        runner = self.runner
+        of_runner = {"backend": runner.name, "description": runner.description,
+                     "batch": runner.batch}  # fmt: skip
+        summaries = {
+            "warmup": warmup,
+            "summary": summarize_all(self.samples, warmup),
+            "cold_summary": summarize_all(self.cold),
+        }
+        return Configuration.model_validate(
+            {**vars(self), **vars(self.size), **of_runner, **summaries}
         )
 
 
@@ -94,18 +94,11 @@ def measure(
     session: Session,
     on_run: Callable[[], None] = lambda: None,
 ) -> None:
-    """Time each backend at each size, into `session`.
+    """Time each backend at each size, into `session`, which gets every run's durations at once.
 
     One untimed run of each backend and size comes first: it loads graphs, allocates, and is
-    reported as `first`.
-
-    Args:
-        runners: bundle's label and what runs it.
-        sizes: a shipped photograph is resized to each; memory is known for each if they
-            come in ascending order.
-        iterations: timed rounds, at least 1.
-        session: gets every run's durations at once.
-        on_run: called after each run.
+    reported as `first`. A shipped photograph is resized to each size; memory is known for each if
+    they come in ascending order. runners: with their bundles' labels. on_run: called after each.
     """
     with tempfile.TemporaryDirectory() as folder:
         for size in sizes:
@@ -124,31 +117,20 @@ def measure(
                 one.memory = one.runner.peak_memory()
 
 
-def measure_cold(
-    specs: Sequence[Spec],
-    runs: int,
-    session: Session,
-    on_run: Callable[[], None] = lambda: None,
-) -> None:
+def measure_cold(runs: int, session: Session, on_run: Callable[[], None] = lambda: None) -> None:
     """Time the first picture of fresh processes, for every size in `session`, into it.
 
     `start` is from the process's creation until it can take a picture: Python, imports, the
     bundle's check. What is kept between processes (compiled graphs, the system's file cache)
     is warm.
-
-    Args:
-        specs: one for each runner, in the order that `measure` had.
-        runs: processes for each configuration.
-        session: as `measure` left it.
-        on_run: called after each process.
     """
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "restored.png"
         for _ in range(runs):
-            for position, one in enumerate(session.series):
+            for one in session.series:
                 source = write_photograph(one.size, Path(folder))
                 begin = time.perf_counter()
-                with ProcessRunner(specs[position % len(specs)]) as runner:
+                with one.fresh() as runner:
                     start = time.perf_counter() - begin
                     seconds = {START: start, **runner.run(source, target)}
                 append(one.cold, seconds, (START, "load", *STAGES))

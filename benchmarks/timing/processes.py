@@ -5,8 +5,10 @@ turns within each round, so that a noisy machine hurts them alike.
 """
 
 import os
+import resource
 import shutil
 import signal
+import statistics
 import subprocess
 import tempfile
 import time
@@ -14,10 +16,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from lorair.benchmarks.schema.costs import CommandRun
-from lorair.benchmarks.schema.statistics import summarize
 from lorair.runtime.errors import OptionError, VerificationError
 from lorair.runtime.system.machine import peak_memory
 
@@ -42,39 +43,39 @@ class TimedCommand:
         """Run it once more. Raises VerificationError if it fails."""
         with tempfile.TemporaryFile() as output:
             start = time.perf_counter()
-            process = subprocess.Popen(
-                self.argv,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-            try:
-                _, status, usage = os.wait4(process.pid, 0)
-            except BaseException:
-                _end(process)
-                raise
+            code, usage = self._wait(output)
             seconds = time.perf_counter() - start
-            process.returncode = os.waitstatus_to_exitcode(status)
             output.seek(0)
             self.output = output.read().decode(errors="replace")[-_OUTPUT:]
-        if process.returncode != 0:
-            raise _failed(self.argv, process.returncode, self.output)
+        if code != 0:
+            raise VerificationError(
+                f"cannot time {' '.join(self.argv)}", wanted="exit code 0",
+                found=f"{code}: {' '.join(self.output.split())[-_ERROR:]}",
+                hint="run it by itself first",
+            )  # fmt: skip
         self.seconds.append(seconds)
         self.cpu.append(usage.ru_utime + usage.ru_stime)
         self.memory = max(self.memory, usage.ru_maxrss * 1024)
 
+    def _wait(self, output: IO[bytes]) -> "tuple[int, resource.struct_rusage]":
+        process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=output,
+                                   stderr=output, start_new_session=True)  # fmt: skip
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            _end(process)
+            raise
+        process.returncode = os.waitstatus_to_exitcode(status)
+        return process.returncode, usage
+
     def result(self) -> CommandRun:
         """Return the result of the runs so far."""
+        # Linux begins a child's peak with its parent's: below that nothing is known.
+        held = self.memory if self.memory > (peak_memory() or 0) else None
         return CommandRun(
-            command=self.argv,
-            seconds=tuple(self.seconds),
-            cpu_seconds=tuple(self.cpu),
-            p50=summarize(self.seconds).p50,
-            # Linux begins a child's peak with its parent's: below that nothing is known.
-            peak_memory=self.memory if self.memory > (peak_memory() or 0) else None,
-            output=self.output,
-        )
+            command=self.argv, seconds=tuple(self.seconds), cpu_seconds=tuple(self.cpu),
+            p50=statistics.median(self.seconds), peak_memory=held, output=self.output,
+        )  # fmt: skip
 
 
 def check(commands: list[tuple[str, ...]]) -> list[TimedCommand]:
@@ -90,9 +91,7 @@ def check(commands: list[tuple[str, ...]]) -> list[TimedCommand]:
     return [TimedCommand(argv) for argv in commands]
 
 
-def measure(
-    timed: list[TimedCommand], rounds: int, done: Callable[[], None] = lambda: None
-) -> None:
+def measure(timed: list[TimedCommand], rounds: int, done: Callable[[], None]) -> None:
     """Run each command once in each round."""
     for _ in range(rounds):
         for command in timed:
@@ -121,12 +120,3 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(10)
             return
-
-
-def _failed(argv: tuple[str, ...], code: int, output: str) -> VerificationError:
-    return VerificationError(
-        f"cannot time {' '.join(argv)}",
-        wanted="exit code 0",
-        found=f"{code}: {' '.join(output.split())[-_ERROR:]}",
-        hint="run it by itself first",
-    )

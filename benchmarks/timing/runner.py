@@ -12,8 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from lorair.benchmarks.schema import nvml
 from lorair.benchmarks.schema.latency import Memory
@@ -30,12 +29,11 @@ TORCH_EAGER: Final = "torch-eager"
 
 @dataclass(frozen=True)
 class Spec:
-    """A backend to time.
+    """A backend to time, as `--backend` takes it, or `torch-eager`.
 
-    backend: as `--backend` takes it, or `torch-eager`.
-    ir, router: weights for torch-eager; None for random ones of the same shapes.
-    reuse_route: whether only the first picture is routed, and the others take its route.
-    batch: pictures in one run.
+    ir, router: weights for torch-eager; None for random ones of the same shapes. reuse_route:
+    whether only the first picture is routed, and the others take its route. batch: pictures at
+    once.
     """
 
     bundle: Path
@@ -66,34 +64,20 @@ class Spec:
         return Restorer(bundle, TorchEagerBackend(weights, self.threads))
 
 
-class Opens(Protocol):
-    """What a child process is told to open: a `Spec`, or a form of a mixture of experts."""
-
-    @property
-    def backend(self) -> str:
-        """Return the name that errors use."""
-
-    def runner(self) -> "Runner":
-        """Open it in the process that runs it."""
-
-
 class Runner:
     """Something that restores a file and says how long each stage took.
 
     name: of the backend; `auto` is resolved. description: library, version, device and
-    threads. batch: pictures in one run.
+    threads. batch: pictures in one run. spec: where it runs in a process of its own.
     """
 
     name: str
     description: str
     batch = 1
+    spec: Spec | None = None
 
     def run(self, source: Path, target: Path) -> dict[str, float]:
-        """Restore one file.
-
-        Returns:
-            seconds of each stage, and `cpu`, the CPU time of all threads.
-        """
+        """Restore one file; return the seconds of each stage, and of `cpu`, over all threads."""
         raise NotImplementedError
 
     def peak_memory(self) -> Memory:
@@ -105,35 +89,30 @@ class LocalRunner(Runner):
     """A restorer in this process."""
 
     def __init__(self, restorer: Restorer, *, reuse_route: bool = False) -> None:
-        self.restorer = restorer
-        self.reuse_route = reuse_route
+        self.name, self.description = restorer.backend.name, restorer.backend.description
+        self.restorer, self.reuse_route = restorer, reuse_route
         self._route: Route | None = None
-        self.name = restorer.backend.name
-        self.description = restorer.backend.description
 
     def run(self, source: Path, target: Path) -> dict[str, float]:
         """Restore one file; return the seconds of each stage."""
-        start, cpu = time.perf_counter(), time.process_time()
+        cpu, start = time.process_time(), time.perf_counter()
         picture = images.read(source)
-        decoded = time.perf_counter()
+        decoded = time.perf_counter() - start
         restored = self.restorer.restore(picture.pixels, self._route)
         if self.reuse_route:
             self._route = restored.route
-        encoding = time.perf_counter()
+        start = time.perf_counter()
         images.write(target, picture.with_pixels(restored.image))
-        end = time.perf_counter()
-        return {
-            "decode": decoded - start,
-            **restored.seconds,
-            "encode": end - encoding,
-            "cpu": time.process_time() - cpu,
-        }
+        encoded = time.perf_counter() - start
+        stages = {"decode": decoded, **restored.seconds, "encode": encoded}
+        return {**stages, "cpu": time.process_time() - cpu}
 
 
 class ProcessRunner(Runner):
     """A runner in a child process, which ends with the block."""
 
-    def __init__(self, spec: Opens) -> None:
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, spec), daemon=True)
@@ -144,12 +123,7 @@ class ProcessRunner(Runner):
     def __enter__(self) -> "ProcessRunner":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
         self._process.join(5)
         if self._process.is_alive():
@@ -187,7 +161,7 @@ class ProcessRunner(Runner):
         return answer
 
 
-def _serve(connection: Connection, spec: Opens) -> None:
+def _serve(connection: Connection, spec: Spec) -> None:
     """Answer, in the child, until the parent closes the connection."""
     # Ctrl-C reaches the whole process group; it is the parent that ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -20,13 +21,8 @@ from lorair.runtime.folders.guidance import Guidance
 from lorair.runtime.folders.run import FolderRun
 from lorair.runtime.restorer import Restorer
 
-PARTS: Final = {
-    "decode": "decoding",
-    "route": "routing",
-    "views": "routing",
-    "router": "routing",
-    "encode": "encoding",
-}
+PARTS: Final = {"decode": "decoding", "encode": "encoding", "route": "routing",
+                "views": "routing", "router": "routing"}  # fmt: skip
 """What a stage counts to when the bottleneck is named; all others are restoring."""
 
 
@@ -43,20 +39,13 @@ class Rounds:
     cpu: list[float] = field(default_factory=list)
     stages: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
-    @property
-    def bottleneck(self) -> str:
-        """Return the part on which pictures spend most of their time."""
-        return max(self.stages, key=lambda part: self.stages[part])
-
     def to_run(self) -> ThroughputRun:
         """Return the result of the rounds so far; at least one."""
+        stages = {part: spent / len(self.seconds) for part, spent in self.stages.items()}
         return ThroughputRun(
-            jobs=self.jobs,
-            seconds=tuple(self.seconds),
-            cpu_seconds=tuple(self.cpu),
-            stages={part: spent / len(self.seconds) for part, spent in self.stages.items()},
-            bottleneck=self.bottleneck,
-        )
+            jobs=self.jobs, seconds=tuple(self.seconds), cpu_seconds=tuple(self.cpu),
+            stages=stages, bottleneck=max(stages, key=lambda part: stages[part]),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,8 +59,7 @@ class Folder:
     def of(cls, sources: Sequence[Path]) -> "Folder":
         """Read each picture once, so that all later reads come from the system's cache.
 
-        Raises:
-            PictureError: one cannot be read.
+        Raises PictureError: one cannot be read.
         """
         shapes = [images.read(source).pixels.shape for source in sources]
         return cls(tuple(sources), sum(height * width for height, width, *_ in shapes) / 1e6)
@@ -84,27 +72,20 @@ def measure(
     keep: list[Rounds],
     report: Callable[[float, str], None] = lambda done, what: None,
 ) -> None:
-    """Restore the folder with each restorer in each round.
+    """Restore the folder with each restorer in each round, after one that is not counted.
 
-    Args:
-        restorers: of one bundle, each opened for another number of pictures at once.
-        folder: the pictures.
-        rounds: timed ones; one more before them is not counted.
-        keep: gets the rounds of each restorer, and is filled as they end.
-        report: takes the fraction done, and what is being done.
-
-    Raises:
-        PictureError: a picture failed.
+    restorers: of one bundle, each opened for another number of pictures at once. keep: gets the
+    rounds of each restorer, and is filled as they end. report: takes the fraction done, and what is
+    being done. Raises PictureError: a picture failed.
     """
     keep.extend(Rounds(restorer.jobs) for restorer in restorers)
     total = (rounds + 1) * len(restorers)
     for number in range(rounds + 1):
         # In a fixed order the later ones would always meet the same leftovers.
-        order = range(len(restorers)) if number % 2 == 0 else reversed(range(len(restorers)))
-        for place, index in enumerate(order):
-            sweep = keep[index]
+        pairs = list(zip(restorers, keep, strict=True))[:: -1 if number % 2 else 1]
+        for place, (restorer, sweep) in enumerate(pairs):
             report((number * len(restorers) + place) / total, f"{sweep.jobs} at once")
-            seconds, cpu, stages = _round(restorers[index], folder)
+            seconds, cpu, stages = _round(restorer, folder)
             if number > 0:
                 sweep.seconds.append(seconds)
                 sweep.cpu.append(cpu)
@@ -115,10 +96,8 @@ def measure(
 def _round(restorer: Restorer, folder: Folder) -> tuple[float, float, dict[str, float]]:
     stages: dict[str, float] = defaultdict(float)
     with tempfile.TemporaryDirectory(prefix="lorair-bench-") as output:
-        planned = [
-            tasks.Task(source, Path(output) / f"{index}.png")
-            for index, source in enumerate(folder.sources)
-        ]
+        targets = (Path(output) / f"{index}.png" for index in count())
+        planned = list(map(tasks.Task, folder.sources, targets))
         batch = FolderRun(planned, skip_existing=False)
         guidance = Guidance(restorer, list(folder.sources), lambda path: images.read(path).pixels)
         start, cpu = time.perf_counter(), time.process_time()

@@ -4,7 +4,7 @@ Everything but top_k and the classes' names follows from the tensors' names and 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from lorair.exporter.model.config import (
     RouterConfig,
     default_classes,
 )
-from lorair.runtime.errors import CheckpointError
+from lorair.runtime.errors import CheckpointError, OptionError
 
 StateDict = Mapping[str, Tensor]
 
@@ -55,6 +55,29 @@ class Pair:
             restorer=_filled(RestorationNet, self.ir, self.config.restoration),
         )
 
+    def only(self, expert: str) -> "Pair":
+        """Return the pair that is left for one expert: every picture gets it.
+
+        Raises:
+            OptionError: there is no such class.
+        """
+        config = self.config
+        if expert not in config.classes:
+            wanted = f"one of {', '.join(config.classes)}"
+            raise OptionError("--merge", wanted=wanted, found=expert)
+        one = slice(config.classes.index(expert), config.classes.index(expert) + 1)
+        config = replace(
+            config,
+            restoration=replace(config.restoration, num_experts=1),
+            router=replace(config.router, num_classes=1),
+            top_k=1,
+            classes=(expert,),
+        )
+        is_experts = (".lora_A_list", ".lora_B_list")
+        ir = {k: t[one] if k.endswith(is_experts) else t for k, t in self.ir.items()}
+        router = {k: t[one] if k.startswith("cls_head.") else t for k, t in self.router.items()}
+        return Pair(config, ir, router)
+
 
 def load_pair(
     ir_path: Path,
@@ -77,9 +100,7 @@ def load_pair(
         CheckpointError: a file that is missing, damaged, unsafe or not this network's.
         ConfigError: files or options that contradict each other.
     """
-    ir = read_tensors(ir_path)
-    restoration = infer_restoration(ir, ir_path)
-    check_tensors(RestorationNet, ir, ir_path, restoration)
+    restoration, ir = _read_restorer(ir_path)
     router_tensors = read_tensors(router_path)
     router = infer_router(router_tensors, router_path)
     check_tensors(Router, router_tensors, router_path, router, 1)
@@ -93,13 +114,29 @@ def load_pair(
     return Pair(ModelConfig(restoration, router, top_k, classes), ir, router_tensors)
 
 
+def load_restorer(path: Path) -> tuple[RestorationConfig, RestorationNet]:
+    """Read and check the restoration network alone, in float32.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, unsafe or not this network's.
+    """
+    config, tensors = _read_restorer(path)
+    return config, _filled(RestorationNet, tensors, config)
+
+
+def _read_restorer(path: Path) -> tuple[RestorationConfig, StateDict]:
+    tensors = read_tensors(path)
+    config = infer_restoration(tensors, path)
+    check_tensors(RestorationNet, tensors, path, config)
+    return config, tensors
+
+
 def infer_restoration(tensors: StateDict, path: Path) -> RestorationConfig:
     """The restoration network's configuration from its tensors' names and shapes."""
     if any(name.startswith(_TOWER) for name in tensors):
         raise _swapped(path, "a restoration", _RESTORATION_S, _ROUTER_S)
-    width = _shape(tensors, "intro.conv.weight", 4, path)[0]
+    width, *_, kernel = _shape(tensors, "intro.conv.weight", 4, path)
     experts, rank3, _ = _shape(tensors, "intro.lora_A_list", 3, path)
-    kernel = _shape(tensors, "intro.conv.weight", 4, path)[-1]
     return RestorationConfig(
         width=width,
         enc_blk_nums=_block_counts(tensors, "encoders", path),

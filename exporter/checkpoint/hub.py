@@ -10,14 +10,9 @@ ROUTER_NAME: Final = "setting1_router.pth"
 
 
 def download_pair(repo: str, revision: str | None = None) -> tuple[Path, Path]:
-    """Fetch the pair, or find it in the hub's local cache.
+    """Fetch the restoration and the router checkpoint, or find them in the hub's local cache.
 
-    Args:
-        repo: `owner/name` on the hub, such as `shallowdream204/LoRA-IR`.
-        revision: branch, tag or commit; None for the newest.
-
-    Returns:
-        The restoration and the router checkpoint.
+    `repo` is `owner/name` on the hub; `revision` a branch, tag or commit, None for the newest.
 
     Raises:
         CheckpointError: the repository cannot be reached or has no such pair.
@@ -26,8 +21,7 @@ def download_pair(repo: str, revision: str | None = None) -> tuple[Path, Path]:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        ir = hf_hub_download(repo, IR_NAME, revision=revision)
-        router = hf_hub_download(repo, ROUTER_NAME, revision=revision)
+        ir, router = (hf_hub_download(repo, n, revision=revision) for n in (IR_NAME, ROUTER_NAME))
     # The hub's own errors and a lost connection are OSErrors.
     except (OSError, HFValidationError) as error:
         raise CheckpointError(

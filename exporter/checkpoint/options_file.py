@@ -14,32 +14,21 @@ _BRACKETS = 500
 
 
 def check_options(path: Path, restoration: RestorationConfig, router: RouterConfig) -> int | None:
-    """Compare the options with what the tensors say.
+    """Compare the options with what the tensors say, and return their top_k; None without one.
 
-    Args:
-        path: a YAML file with `network_g` and, optionally, `network_clip`.
-        restoration: inferred from the tensors.
-        router: inferred from the tensors.
-
-    Returns:
-        The options' top_k, None if they have none.
+    The YAML file has `network_g` and, optionally, `network_clip`.
 
     Raises:
         ConfigError: not such a file, or one that contradicts the tensors.
     """
     options = _read(path)
     network, clip = (options.get(section) or {} for section in _SECTIONS)
-    actual = {
-        "network_g.width": restoration.width,
-        "network_g.enc_blk_nums": list(restoration.enc_blk_nums),
-        "network_g.middle_blk_num": restoration.middle_blk_num,
-        "network_g.dec_blk_nums": list(restoration.dec_blk_nums),
-        "network_g.r": restoration.r,
-        "network_g.num_experts": restoration.num_experts,
-        "network_clip.cls_num": router.num_classes,
-    }
+    names = ("width", "enc_blk_nums", "middle_blk_num", "dec_blk_nums", "r", "num_experts")
+    actual = {f"network_g.{name}": getattr(restoration, name) for name in names}
+    actual["network_clip.cls_num"] = router.num_classes
     for name, value in actual.items():
         section, _, key = name.partition(".")
+        value = list(value) if isinstance(value, tuple) else value
         claimed = (network if section == "network_g" else clip).get(key, value)
         if claimed != value:
             raise ConfigError(

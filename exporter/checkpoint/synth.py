@@ -38,10 +38,8 @@ def draw_pair(config: ModelConfig, seed: int = 0) -> Pair:
     with torch.device("meta"):
         net, router = RestorationNet(config.restoration), Router(config.router, config.top_k)
     ir = {k: _restoration_tensor(k, v, generator) for k, v in net.state_dict().items()}
-    tower = {
-        k: _router_tensor(k, v, generator).to(torch.bfloat16)
-        for k, v in router.state_dict().items()
-    }
+    drawn = {k: _router_tensor(k, v, generator) for k, v in router.state_dict().items()}
+    tower = {k: v.to(torch.bfloat16) for k, v in drawn.items()}
     return Pair(config, ir, tower)
 
 

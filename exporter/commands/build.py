@@ -42,6 +42,14 @@ def build(
     classes: Annotated[
         str | None, typer.Option(help="Names of the experts, separated by commas.")
     ] = None,
+    merge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EXPERT",
+            help="Keep this expert alone, so that every picture is restored by it; `merge` "
+            "writes one for other programs.",
+        ),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle.")] = Path(
         "lorair-bundle"
     ),
@@ -93,6 +101,9 @@ def build(
     photographs = options.pictures_in(images) if images is not None else None
     files = (ir_weights, router_weights)
     pair, source = load_weights(*files, from_hub, revision, config, top_k, classes)
+    if merge is not None:
+        pair = pair.only(merge)
+        source = source.model_copy(update={"detail": f"{source.detail}; {merge} alone"})
     manifest = build_bundle(
         pair,
         source,
@@ -109,7 +120,7 @@ def build(
         console.print_json(manifest.model_dump(mode="json"))
     else:
         _print_built(output, manifest)
-        print_engines(built)
+        print_engines(built, manifest.model.classes)
 
 
 def load_weights(

@@ -1,7 +1,7 @@
 """The command `lorair-export engine`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -49,6 +49,14 @@ def engine(
             show_default="RTX cards from Ampere on",
         ),
     ] = None,
+    routes: Annotated[
+        Literal["each", "any"] | None,
+        typer.Option(
+            help="One restorer of constant weights for each expert, the fastest, or one for any "
+            "mixture. Both can be in a bundle.",
+            show_default="each, or any with --plugin or a top_k above 1",
+        ),
+    ] = None,
     plugin: Annotated[
         bool,
         typer.Option(
@@ -78,11 +86,13 @@ def engine(
 
     options = {"min": minimum, "opt": optimum, "max": maximum}
     given = {name: Size.parse(f"--{name}", text) for name, text in options.items() if text}
+    opened = Bundle.open(bundle)
     built = build_engines(
-        Bundle.open(bundle),
+        opened,
         flavour=flavour,
         sizes=Sizes(**given, batch=batch),
         sms=tuple(sms or ()),
+        routes=routes,
         plugin=plugin,
         timing_cache=timing_cache,
         timeout=timeout,
@@ -90,4 +100,4 @@ def engine(
     if as_json:
         console.print_json([one.to_dict() for one in built])
     else:
-        print_engines(built)
+        print_engines(built, opened.manifest.model.classes)

@@ -123,18 +123,23 @@ def _print_engines_in(bundle: Bundle) -> None:
     out = console.stdout()
     for engine in read_engines(bundle):
         record = engine.record
-        needs = f"needs {record.depends.needs}" if record else str(engine.error)
-        out.print(f"{ENGINES}/{engine.path.name}\n  {needs}", soft_wrap=True)
+        out.print(f"{ENGINES}/{engine.path.name}", soft_wrap=True)
+        if record is None:
+            out.print(f"  {engine.error}", soft_wrap=True)
+        else:
+            out.print(f"  for {record.depends.serves(bundle.manifest.model.classes)}")
+            out.print(f"  needs {record.depends.needs}", soft_wrap=True)
 
 
-def print_engines(engines: "list[Built]") -> None:
-    """Print what was built, or was there already, and in which types it computes."""
+def print_engines(engines: "list[Built]", classes: tuple[str, ...]) -> None:
+    """Print what was built, or was there already, for what, and in which types it computes."""
     out = console.stdout()
     for engine in engines:
         record = engine.record
         peak = f", peak memory {record.peak_memory / 1e9:.1f} GB" if record.peak_memory else ""
         built = f"built in {record.seconds:.1f} s{peak}"
         out.print(f"{engine.path}", soft_wrap=True)
+        out.print(f"  serves     {record.depends.serves(classes)}")
         out.print(f"  needs      {record.depends.needs}", soft_wrap=True)
         out.print(f"  products   {record.proof.summary()}", soft_wrap=True)
         out.print(f"  size       {record.size / 1e6:.1f} MB")

@@ -2,7 +2,9 @@
 
 TensorRT-RTX builds on any machine and for several GPUs at once; TensorRT builds on the GPU
 that is to run the engine, and for no other. Both take the same graphs: bodies for compilers
-with good reductions of their own written out, gates an input, precision in the types.
+with good reductions of their own written out, precision in the types. With top_k 1 a picture
+gets one expert, so the restorer becomes an engine of constant weights for each of them; an
+engine with the gates as an input serves any route.
 """
 
 import hashlib
@@ -10,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from lorair.exporter.engines import AUTO, TIMEOUT
@@ -20,6 +23,7 @@ from lorair.exporter.engines.process import run_worker
 from lorair.exporter.engines.sizes import Sizes
 from lorair.exporter.engines.worker import Job
 from lorair.exporter.graphs.inlined import give_batch, inlined
+from lorair.exporter.graphs.merged import merged
 from lorair.kernels.onnx_functions import Target, bodies
 from lorair.runtime.bundle.engines import (
     GRAPHS,
@@ -33,11 +37,16 @@ from lorair.runtime.bundle.files import ENGINES, sha256
 from lorair.runtime.bundle.kernels import INDEX
 from lorair.runtime.bundle.manifest import KERNELS, Bundle
 from lorair.runtime.errors import BundleError, OptionError
+from lorair.runtime.routing.gates import one_expert
 from lorair.runtime.system import console
 from lorair.runtime.system.atomic import atomic_file, check_writable, check_writable_file
 
 _TARGET: Final[Target] = "reduce"
-_RECIPE: Final = 1
+
+Routes = Literal["each", "any"]
+"""Of the restorer's engines: one for each expert alone, or one for all mixtures."""
+
+_RECIPE: Final = 2
 """Raise it with every change in how engines are built, so that none is taken for another."""
 
 
@@ -61,6 +70,7 @@ def build_engines(
     flavour: str = AUTO,
     sizes: Sizes | None = None,
     sms: tuple[int, ...] = (),
+    routes: Routes | None = None,
     plugin: bool = False,
     timing_cache: Path | None = None,
     timeout: float = TIMEOUT,
@@ -72,8 +82,10 @@ def build_engines(
         flavour: `tensorrt`, `tensorrt-rtx`, or `auto` for what is installed.
         sizes: of pictures or tiles that the engines take; None for the default.
         sms: compute capabilities (86 is 8.6), TensorRT-RTX only; empty for its own choice.
+        routes: that the restorer's engines serve; None for each expert where a picture gets
+            one (top_k 1), else for any.
         plugin: whether the restorer's engine launches the bundle's compiled kernels,
-            TensorRT only.
+            TensorRT only, for any route.
         timing_cache: a file of timings, read if it is there and written, TensorRT only.
         timeout: of each build, in seconds.
 
@@ -87,7 +99,7 @@ def build_engines(
     if timing_cache is not None:
         _require_tensorrt(chosen, "--timing-cache", "it times nothing at the build")
         check_writable_file(timing_cache)
-    wanted = dependencies(bundle, chosen, sizes or Sizes(), sms, plugin=plugin)
+    wanted = dependencies(bundle, chosen, sizes or Sizes(), sms, routes=routes, plugin=plugin)
     with _one_at_a_time(bundle):
         return [_ensure(bundle, depends, timeout, timing_cache) for depends in wanted]
 
@@ -98,9 +110,10 @@ def dependencies(
     sizes: Sizes,
     sms: tuple[int, ...],
     *,
+    routes: Routes | None = None,
     plugin: bool = False,
 ) -> list[Depends]:
-    """Return what the engines of both branches depend on.
+    """Return what the engines of both branches depend on, the router's first.
 
     Raises:
         OptionError: sizes, compute capabilities or plugins that cannot be.
@@ -118,23 +131,43 @@ def dependencies(
     profiles = sizes.profiles(manifest.model)
     kernels = _kernels(bundle, flavour) if plugin else None
     library = load(flavour)
-    return [
-        Depends(
+    shared: dict[str, Any] = {
+        "precision": manifest.precision,
+        "flavour": flavour,
+        "version": library.__version__,
+        "recipe": _RECIPE,
+        "sms": checked_sms(library, flavour, sms),
+        "device": device() if flavour == "tensorrt" else None,
+    }
+    branches = {
+        branch: Depends(
             branch=branch,
             graph=manifest.files[graph].sha256,
             weights=manifest.files[f"{graph}.data"].sha256,
             bodies=_bodies(bundle) if branch == "restorer" else None,
-            precision=manifest.precision,
-            flavour=flavour,
-            version=library.__version__,
-            recipe=_RECIPE,
-            sms=checked_sms(library, flavour, sms),
-            device=device() if flavour == "tensorrt" else None,
             profile=profiles[branch],
             kernels=kernels if branch == "restorer" else None,
+            **shared,
         )
         for branch, graph in GRAPHS.items()
+    }
+    restorer = branches["restorer"]
+    return [
+        branches["router"],
+        *(restorer.model_copy(update={"gates": gates}) for gates in _gates(bundle, routes, plugin)),
     ]
+
+
+def _gates(bundle: Bundle, routes: Routes | None, plugin: bool) -> list[tuple[float, ...] | None]:
+    """Those that engines are merged for; None stands for one with the gates as an input."""
+    model = bundle.manifest.model
+    if routes is None:
+        routes = "each" if model.top_k == 1 and not plugin else "any"
+    if routes == "any":
+        return [None]
+    if plugin:
+        raise OptionError("--plugin", wanted="--routes any", found="--routes each")
+    return [tuple(map(float, one_expert(name, model.classes))) for name in model.classes]
 
 
 def _bodies(bundle: Bundle) -> str:
@@ -205,7 +238,8 @@ def _build(
     bundle: Bundle, depends: Depends, output: Path, timeout: float, timing_cache: Path | None
 ) -> EngineRecord:
     model = bundle.path / GRAPHS[depends.branch]
-    text = f"build the {depends.branch}'s engine ({depends.precision}, {depends.flavour})"
+    serves = depends.serves(bundle.manifest.model.classes)
+    text = f"build the engine for {serves} ({depends.precision}, {depends.flavour})"
     graph, log = output.with_suffix(".onnx"), engine_path(bundle, depends.name).with_suffix(".log")
     job = Job(
         depends=depends,
@@ -231,7 +265,10 @@ def _build(
 
 
 def _graph(model: Path, depends: Depends) -> Any:
-    graph = inlined(model, _TARGET, plugin=depends.kernels is not None)
+    if depends.gates is None:
+        graph = inlined(model, _TARGET, plugin=depends.kernels is not None)
+    else:
+        graph = merged(model, np.array(depends.gates, np.float32))
     if depends.branch == "restorer" and depends.batch > 1:
         give_batch(graph)
     return graph

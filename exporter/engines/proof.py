@@ -8,6 +8,8 @@ build. The rule:
   kernel is of its tensors' type, but for the gates. Float32 by design are
   the restorer's products that only merge experts (they depend on weights and gates, never on
   the picture or its prior) and the router's extractor and head, which decide the route.
+- A merged network has nothing left to merge: no product that the picture does not run through,
+  and no convolution whose weights come from another layer than a constant.
 """
 
 from collections.abc import Iterable, Iterator
@@ -31,13 +33,14 @@ _NODE_OF: Final = "node_of_"
 """What the parser puts before an output's name to name a node that has none."""
 
 
-def prove(network: Any, branch: Branch, precision: Precision) -> Proof:
+def prove(network: Any, branch: Branch, precision: Precision, *, merged: bool = False) -> Proof:
     """Return the types of a network's products.
 
     Args:
         network: an `INetworkDefinition`, parsed and strongly typed.
         branch: that it is of.
         precision: of the bundle.
+        merged: whether the gates are constant.
 
     Raises:
         EngineError: a product is not in the type that the rule above asks for.
@@ -47,7 +50,20 @@ def prove(network: Any, branch: Branch, precision: Precision) -> Proof:
         products=tuple(_products(network, branch)),
     )
     _check(proof.products, branch, precision)
+    if merged and (left := [p.name for p in proof.products if _is_made_as_it_runs(p)]):
+        raise EngineError(
+            f"the {branch}'s network is not merged",
+            wanted="constant weights",
+            found=f"{len(left)} made as it runs, the first for {left[0]}",
+            hint="nothing was written; build the bundle again with this version of lorair",
+        )
     return proof
+
+
+def _is_made_as_it_runs(product: Product) -> bool:
+    # A convolution of constant weights has one input and one output.
+    is_fed = product.kind == "convolution" and len(product.types) > 2
+    return is_fed or product.role == "merging"
 
 
 def _products(network: Any, branch: Branch) -> Iterator[Product]:

@@ -88,7 +88,7 @@ def build(job: Job, report: Any) -> dict[str, Any]:
     builder = trt.Builder(trt.Logger(trt.Logger.INFO))
     # The parser holds the weights: it has to live as long as the network.
     network, _parser = parse(trt, builder, job.graph.read_bytes(), job.model, depends.branch)
-    proof = prove(network, depends.branch, depends.precision)
+    proof = prove(network, depends.branch, depends.precision, merged=depends.gates is not None)
     config = make_config(trt, builder, depends)
     config.progress_monitor = _monitor(trt, report)
     with timings(config, job.timing_cache):
@@ -128,6 +128,9 @@ def make_config(trt: Any, builder: Any, depends: Depends) -> Any:
     config = builder.create_builder_config()
     # On by default: float32 products of 10-bit mantissas. An fp32 bundle promises more.
     config.clear_flag(trt.BuilderFlag.TF32)
+    # Without it TensorRT-RTX may allocate as it runs, which no captured graph can do.
+    if depends.flavour == "tensorrt-rtx":
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if depends.sms:
         config.num_compute_capabilities = len(depends.sms)
         for i, sm in enumerate(depends.sms):

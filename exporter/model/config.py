@@ -1,6 +1,6 @@
 """The network's configuration: frozen, checked, inferred from the weights."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from lorair.runtime.errors import ConfigError
@@ -200,21 +200,10 @@ SETTING1: Final = ModelConfig(
     classes=SETTING1_CLASSES,
 )
 
-TINY: Final = ModelConfig(
-    restoration=RestorationConfig(
-        width=16,
-        enc_blk_nums=(1, 1, 1, 2),
-        middle_blk_num=1,
-        dec_blk_nums=(1, 1, 1, 1),
-        prior=384,
-        r=4,
-        num_experts=3,
-    ),
-    router=RouterConfig(
-        hidden=128, layers=2, mlp=256, side=56, patch=14, projection=768, num_classes=3
-    ),
-    top_k=1,
-    classes=SETTING1_CLASSES,
+TINY: Final = replace(
+    SETTING1,
+    restoration=replace(SETTING1.restoration, width=16, enc_blk_nums=(1, 1, 1, 2), r=4),
+    router=replace(SETTING1.router, hidden=128, layers=2, mlp=256, side=56),
 )
 
 PRESETS: Final = {"setting1": SETTING1, "tiny": TINY}

@@ -27,13 +27,9 @@ def render(message: Message) -> str:
 def tensor(
     name: str, kind: str, shape: tuple[int, ...], inner: tuple[int, ...] | None = None
 ) -> Message:
-    """Return an input or output.
+    """Return an input or output, by its name in the graph and Triton's name of its type.
 
-    Args:
-        name: as the graph has it.
-        kind: Triton's name of its type, without `TYPE_`.
-        shape: as requests have it.
-        inner: as the graph has it, if that differs.
+    `shape` is as requests have it, `inner` as the graph has it, if that differs.
     """
     found = {"name": name, "data_type": Constant(f"TYPE_{kind}"), "dims": shape}
     return found if inner is None else {**found, "reshape": {"shape": inner}}

@@ -51,10 +51,7 @@ class Part:
 def parts(bundle: Bundle, name: str = "lorair", backend: Backend = "onnxruntime") -> list[Part]:
     """Return the models of a bundle; the ensemble, which needs the others, comes last.
 
-    Args:
-        bundle: that the server runs.
-        name: of the ensemble, with which the others' names begin.
-        backend: of router and restorer.
+    The others' names begin with the ensemble's. Router and restorer run on the backend.
 
     Raises:
         OptionError: no name for a folder.
@@ -67,11 +64,8 @@ def parts(bundle: Bundle, name: str = "lorair", backend: Backend = "onnxruntime"
     side, experts, prior = info.clip_side, info.experts, info.prior
     image, size = tensor("image", "UINT8", (ANY, ANY, 3)), tensor("size", "INT64", (2,))
     views = tensor("views", "FP32", (1, 5, 3, side, side))
-    route = [
-        tensor("logits", "FP32", (1, experts)),
-        tensor("prior", "FP32", (1, prior)),
-        tensor("gates", "FP32", (1, experts)),
-    ]
+    logits, gates = (tensor(name, "FP32", (1, experts)) for name in ("logits", "gates"))
+    route = [logits, tensor("prior", "FP32", (1, prior)), gates]
     guidance = [route[1], tensor("gates", "FP32", (1, experts), inner=(experts,))]
     picture = [tensor("restored", "UINT8", (ANY, ANY, 3)), tensor("is_finite", "BOOL", (1,))]
     networks = _runs_on(backend, "GPU" if backend == "tensorrt" else "AUTO")
@@ -82,19 +76,14 @@ def parts(bundle: Bundle, name: str = "lorair", backend: Backend = "onnxruntime"
         model(f"{name}_restorer", [_planes("image"), *guidance], [_planes("restored")], **networks),
         model(f"{name}_finish", [_planes("planes"), size], picture, **pictures),
     )
+    padded = "restored_planes"
     steps = [
         step(prepare["name"], _same("image"), _same("views", "planes", "size")),
         step(router["name"], _same("views"), _same("logits", "prior", "gates")),
         step(
-            restorer["name"],
-            {"image": "planes", **_same("prior", "gates")},
-            {"restored": "restored_planes"},
+            restorer["name"], {"image": "planes", **_same("prior", "gates")}, {"restored": padded}
         ),
-        step(
-            finish["name"],
-            {"planes": "restored_planes", **_same("size")},
-            _same("restored", "is_finite"),
-        ),
+        step(finish["name"], {"planes": padded, **_same("size")}, _same("restored", "is_finite")),
     ]
     ensemble = model(
         name,
@@ -138,12 +127,9 @@ def _parameters(manifest: Manifest) -> list[Message]:
 
 
 def write(repository: list[Part], output: Path, *, force: bool = False) -> list[Path]:
-    """Write the models' folders; on any error none of them has changed.
+    """Write the models' folders into a model repository, which may hold other models.
 
-    Args:
-        repository: from `parts`.
-        output: the model repository's folder, which may hold other models.
-        force: whether models of these names are replaced.
+    On any error none of them has changed. With `force` models of these names are replaced.
 
     Returns:
         the folders, the ensemble's last.
@@ -206,7 +192,8 @@ def _write_ensemble(
 def find_engine(bundle: Bundle, branch: Branch) -> Engine:
     """Return the branch's engine for Triton's tensorrt backend.
 
-    TensorRT's, not TensorRT-RTX's; of one picture; without plugins, which would need Python.
+    TensorRT's, not TensorRT-RTX's; of one picture and any route; without plugins, which would
+    need Python.
 
     Raises:
         BundleError: there is none, or there are several.
@@ -219,13 +206,14 @@ def find_engine(bundle: Bundle, branch: Branch) -> Engine:
         and engine.record.depends.flavour == "tensorrt"
         and engine.record.depends.batch == 1
         and engine.record.depends.kernels is None
+        and engine.record.depends.gates is None
     ]
     if len(fitting) != 1:
         raise BundleError(
             f"cannot serve {bundle.path} with Triton's tensorrt backend",
-            wanted=f"one TensorRT engine of the {branch}, for one picture and without plugins",
+            wanted=f"one TensorRT engine of the {branch}, for any route, without plugins",
             found=", ".join(engine.path.name for engine in fitting) or "none",
-            hint="build it with `lorair-export engine --flavour tensorrt`"
+            hint="build it with `lorair-export engine --flavour tensorrt --routes any`"
             if not fitting
             else "move the others out of the bundle's engines/",
         )

@@ -8,14 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from lorair.exporter.graphs.float32 import float32_bundle
-from lorair.exporter.verify.compare import (
-    Compared,
-    Limits,
-    Reference,
-    compare,
-    run,
-    violation,
-)
+from lorair.exporter.verify.compare import Compared, Limits, Reference, compare, run, violation
 from lorair.exporter.verify.ranges import Range, audit, magnitude
 from lorair.exporter.verify.report import Report, Verdict
 from lorair.exporter.verify.search import Bisection, differences
@@ -98,13 +91,8 @@ class _Verification:
             references = self._references(reference)
         verdicts = tuple(self._judge(kind, reference, references) for kind in self._plan.kinds)
         ranges = self._ranges(references) if self._plan.ranges else None
-        return Report(
-            bundle=str(self._bundle.path),
-            precision=self._bundle.manifest.precision,
-            reference=self._describe(reference),
-            verdicts=verdicts,
-            ranges=ranges,
-        )
+        precision, described = self._bundle.manifest.precision, self._describe(reference)
+        return Report(str(self._bundle.path), precision, described, verdicts, ranges)
 
     def _reference(self) -> _Side:
         """What inner values are compared with. PyTorch has none that are named alike."""
@@ -165,7 +153,7 @@ class _Verification:
             if not isinstance(backend, RunsGraphs):
                 return replace(verdict, notes=(f"{name} cannot show a graph's inner values",))
         wanted, compared = _to_search(references, pictures, limits)
-        return replace(verdict, searches=self._search(kind, side, reference, wanted, compared))
+        return replace(verdict, searches=self._search(kind, (side, reference), wanted, compared))
 
     def _arithmetic(self, kind: BackendKind) -> str:
         """A key of `_TOLERANCES`."""
@@ -174,12 +162,7 @@ class _Verification:
         return self._bundle.manifest.precision
 
     def _search(
-        self,
-        kind: BackendKind,
-        side: _Side,
-        reference: _Side,
-        wanted: Reference,
-        compared: Compared,
+        self, kind: BackendKind, sides: tuple[_Side, _Side], wanted: Reference, compared: Compared
     ) -> tuple[Bisection, ...]:
         tolerance = _TOLERANCES[self._arithmetic(kind)]
         relative = compared.parity.prior_error / max(float(np.abs(wanted.prior).max()), 1e-12)
@@ -188,8 +171,8 @@ class _Verification:
         for branch in BRANCHES:
             if branch == "router" and not (is_misrouted or self._plan.search):
                 continue
-            right = self._watch(reference, branch, "wanted")
-            other = self._watch(side, branch, "found")
+            other = self._watch(sides[0], branch, "found")
+            right = self._watch(sides[1], branch, "wanted")
             inputs = self._inputs(branch, wanted)
             with progress(f"search the {branch} of {kind.name}") as report:
                 steps = differences(right, other, self._values(branch), inputs, report)

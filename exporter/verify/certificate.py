@@ -9,7 +9,14 @@ import torch
 
 from lorair.exporter.checkpoint.checkpoint import Modules
 from lorair.exporter.model import Router
-from lorair.exporter.verify.compare import Limits, Reference, compare, cosine, violation
+from lorair.exporter.verify.compare import (
+    Limits,
+    Reference,
+    compare,
+    cosine,
+    reference_of,
+    violation,
+)
 from lorair.runtime import images
 from lorair.runtime.backends import Backend
 from lorair.runtime.bundle.manifest import Certificate, Manifest, RouteParity
@@ -30,15 +37,10 @@ def certify(
     limits: Limits,
     routes: RouteParity | None = None,
 ) -> Certificate:
-    """Compare a backend with the references and check the limits.
+    """Compare the backend of a bundle with the references, and check the bundle's limits.
 
-    Args:
-        backend: that runs the bundle.
-        references: what it should come to.
-        manifest: of the bundle.
-        limits: which the bundle must keep.
-        routes: from `check_routes` if the router is quantized; the pictures are then
-            measured by PSNR whatever the precision.
+    With `routes`, from `check_routes`, the router is quantized: pictures are then measured by
+    PSNR whatever the precision.
 
     Raises:
         VerificationError: outside the limits, saying by how much and on which picture.
@@ -69,12 +71,7 @@ def certify(
 def check_routes(
     backend: Backend, router: Router, pictures: Iterable[npt.NDArray[np.uint8]]
 ) -> RouteParity:
-    """Compare a backend's routes with the float32 router's.
-
-    Args:
-        backend: whose router is checked.
-        router: in float32.
-        pictures: (H, W, 3).
+    """Compare a backend's routes of pictures (H, W, 3) with the float32 router's.
 
     Raises:
         VerificationError: another expert is chosen for some picture.
@@ -106,6 +103,4 @@ def _reference(modules: Modules, path: Path) -> Reference:
     with torch.inference_mode():
         logits, prior, gates = router(torch.from_numpy(make_views(pixels, router.side)))
         restored = net(torch.from_numpy(planes), prior, gates[0])
-    height, width = pixels.shape[:2]
-    cropped = restored[:, :, :height, :width].numpy()
-    return Reference(path.name, pixels, logits.numpy(), prior.numpy(), gates.numpy(), cropped)
+    return reference_of(path.name, pixels, *(t.numpy() for t in (logits, prior, gates, restored)))

@@ -85,6 +85,12 @@ def run(backend: Backend, name: str, pixels: npt.NDArray[np.uint8], model: Model
     termination.check()
     logits, prior, gates = backend.route(make_views(pixels, model.clip_side))
     restored = backend.restore(to_planes(pixels, model.stride), prior, gates[0])
+    return reference_of(name, pixels, logits, prior, gates, restored)
+
+
+def reference_of(name: str, pixels: npt.NDArray[np.uint8], *results: Array) -> Reference:
+    """Return a picture (H, W, 3) with its logits, prior, gates and restored planes, cropped."""
+    logits, prior, gates, restored = results
     height, width = pixels.shape[:2]
     return Reference(name, pixels, logits, prior, gates, restored[:, :, :height, :width])
 
@@ -108,12 +114,7 @@ def compare(backend: Backend, wanted: Reference, model: ModelInfo) -> Compared:
 
 
 def violation(pictures: Sequence[PictureParity], limits: dict[str, float]) -> Violation | None:
-    """Return the first limit that a picture breaks; None if all are kept.
-
-    Args:
-        pictures: at least one.
-        limits: of `Limits.active`.
-    """
+    """Return the first limit of `Limits.active` that a picture breaks; None if all are kept."""
     worst = max(pictures, key=lambda p: p.restored_error)
     if worst.restored_error > limits.get("max_error", math.inf):
         wanted, found = f"{limits['max_error']:g}", f"{worst.restored_error:.2g}"
@@ -129,15 +130,9 @@ def violation(pictures: Sequence[PictureParity], limits: dict[str, float]) -> Vi
 
 
 def psnr(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating], peak: float = 1.0) -> float:
-    """Return the peak signal-to-noise ratio in dB, over all values together.
+    """Return the peak signal-to-noise ratio in dB, over all values (from 0 to `peak`) together.
 
-    Args:
-        a: values from 0 to `peak`.
-        b: the same shape.
-        peak: the largest value that there can be.
-
-    Returns:
-        at most 160, which stands for equal pictures, as JSON has no infinity; 0 for NaN.
+    It is at most 160, which stands for equal arrays, as JSON has no infinity; 0 for NaN.
     """
     error = float(np.mean(np.square(a.astype(np.float64) - b))) / peak**2
     if not np.isfinite(error):

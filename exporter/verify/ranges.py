@@ -62,26 +62,18 @@ def audit(
 ) -> list[Range]:
     """Return the range of every node of a branch, the largest first.
 
-    Args:
-        branch: of the bundle.
-        values: to look at.
-        measure: gives their statistics, in float32 arithmetic.
-        inputs: of each picture, with its name.
+    `measure` gives the values' statistics in float32 arithmetic; `inputs` are each picture's,
+    with its name.
     """
     found: dict[str, Range] = {}
     for picture, given in inputs:
         statistics = measure(given)
         for position, value in enumerate(values):
-            one = _range(branch, position, value, statistics[value.name], picture)
+            numbers = statistics[value.name]
+            largest = None if numbers.not_finite else numbers.largest
+            one = Range(branch, position, value.node, value.operator, largest, picture)
             found[value.node] = max(found.get(value.node, one), one, key=magnitude)
     return sorted(found.values(), key=magnitude, reverse=True)
-
-
-def _range(
-    branch: Branch, position: int, value: Value, statistics: Statistics, picture: str
-) -> Range:
-    largest = None if statistics.not_finite else statistics.largest
-    return Range(branch, position, value.node, value.operator, largest, picture)
 
 
 def magnitude(one: Range) -> float:

@@ -1,7 +1,6 @@
 """What a verification found: as data, as JSON, and printed in sentences and tables."""
 
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from lorair.exporter.verify.compare import Compared, Violation
@@ -94,7 +93,11 @@ class Report:
 def explain(search: Bisection) -> str:
     """Return what a search found, in one sentence."""
     bad, wrong = search.first_not_finite_in_reference, search.first_not_finite
-    first, place = search.first, partial(_place, search)
+    first = search.first
+
+    def place(step: Difference) -> str:
+        return f"{search.branch}, {step.node}, on {search.picture}"
+
     if bad is not None:
         return f"{place(bad)}: not finite in the reference either; look at the weights"
     if wrong is not None:
@@ -119,10 +122,6 @@ def explain(search: Bisection) -> str:
 def _end(step: Difference) -> str:
     is_beyond = step.largest is not None and step.largest > FLOAT16_MAX
     return f", float16 ends at {FLOAT16_MAX:.0f}: build with --fp32" if is_beyond else ""
-
-
-def _place(search: Bisection, step: Difference) -> str:
-    return f"{search.branch}, {step.node}, on {search.picture}"
 
 
 def _picture(one: Compared) -> dict[str, Any]:

@@ -62,7 +62,8 @@ class Bisection:
     @property
     def first(self) -> Difference | None:
         """The first value that differs beyond the tolerance; None if none does."""
-        return next((s for s in self.steps if _beyond(s.error, self.tolerance)), None)
+        beyond = (s for s in self.steps if s.error is None or s.error > self.tolerance)
+        return next(beyond, None)
 
     @property
     def first_not_finite(self) -> Difference | None:
@@ -92,14 +93,10 @@ def differences(
     inputs: Inputs,
     report: Callable[[float, str], None] = lambda done, what: None,
 ) -> tuple[Difference, ...]:
-    """Compare every value of a branch between two backends, some at a time.
+    """Compare every value of a branch between the reference and a backend, some at a time.
 
-    Args:
-        wanted: the reference.
-        found: the backend in question.
-        values: in the network's order; those that `found` lacks are left out.
-        inputs: of the branch, for both.
-        report: takes the fraction done and what is being done.
+    `values` are in the network's order; those that `found` lacks are left out. `inputs` are the
+    branch's, for both. `report` takes the fraction done and what is being done.
     """
     known = [value for value in values if value.name in found.names]
     statistics = wanted.statistics(known)(inputs)
@@ -138,17 +135,13 @@ def _chunks(values: Sequence[Value], statistics: dict[str, Statistics]) -> Itera
 def _difference(
     value: Value, statistics: Statistics, wanted: npt.NDArray[Any], found: npt.NDArray[Any]
 ) -> Difference:
-    not_finite = found.size - int(np.count_nonzero(np.isfinite(found)))
-    largest: float | None = None
-    error: float | None = None
-    if not statistics.not_finite:
-        largest = statistics.largest
-        if not not_finite:
-            difference = np.subtract(wanted, found, dtype=np.float32)
-            error = float(np.abs(difference, out=difference).max()) / max(largest, _SMALLEST)
-    return Difference(
-        value.name, value.node, value.operator, error, not_finite, statistics.not_finite, largest
-    )
+    bad, other_bad = found.size - int(np.isfinite(found).sum()), statistics.not_finite
+    largest = None if other_bad else statistics.largest
+    error = None
+    if largest is not None and not bad:
+        difference = np.subtract(wanted, found, dtype=np.float32)
+        error = float(np.abs(difference, out=difference).max()) / max(largest, _SMALLEST)
+    return Difference(value.name, value.node, value.operator, error, bad, other_bad, largest)
 
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
@@ -157,7 +150,3 @@ _SMALLEST = float(np.finfo(np.float32).tiny)
 def _block(name: str, errors: list[float | None]) -> Block:
     largest = max(math.inf if error is None else error for error in errors)
     return Block(name, None if math.isinf(largest) else largest, errors[-1])
-
-
-def _beyond(error: float | None, tolerance: float) -> bool:
-    return error is None or error > tolerance

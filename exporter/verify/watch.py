@@ -73,15 +73,9 @@ class Watched:
     """A branch's graph on one backend, run with inner values as outputs.
 
     Outputs keep a value from being fused away, and what nobody asks for is not computed: a
-    backend may round otherwise than when it runs the bundle.
-
-    Args:
-        backend: that runs it.
-        branch: of the graph.
-        graph: of the bundle, its weights beside it; gates that are bound there are set to
-            the inputs' when it runs.
-        folder: takes a copy of the weights, unless they are there, and the changed graphs.
-        name: of the backend, for the changed graphs.
+    backend may round otherwise than when it runs the bundle. The graph is a bundle's, its weights
+    beside it; gates that are bound there are set to the inputs' when it runs. The folder takes a
+    copy of the weights, unless they are there, and the changed graphs, which are named by `name`.
     """
 
     def __init__(

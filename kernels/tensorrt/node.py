@@ -5,7 +5,7 @@ runs: TensorRT calls `enqueue` while the graph is captured, and `enqueue` only l
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -25,43 +25,16 @@ from lorair.kernels.spec import FORMS, GATES, output_shapes
 from lorair.kernels.tiles import ALIGNMENT
 from lorair.runtime.bundle.kernels import Compiled
 from lorair.runtime.errors import EngineError
+from lorair.runtime.gpu.cuda import Launcher
 
 _TYPES: Final[dict[str, DType]] = {"HALF": "fp16", "BF16": "bf16", "FLOAT": "fp32"}
 _LINEAR: Final = "LINEAR"
 
 
-class Launcher(Protocol):
-    """Runs compiled kernels on the current device."""
-
-    def load(self, kernel: Compiled) -> None:
-        """Make a kernel ready; does nothing if it is."""
-
-    def launch(
-        self,
-        kernel: Compiled,
-        grid: tuple[int, int, int],
-        arguments: Sequence[int | float],
-        stream: int,
-    ) -> None:
-        """Launch a loaded kernel; neither allocates nor waits.
-
-        Args:
-            kernel: to launch.
-            grid: programs.
-            arguments: in the order of `kernel.arguments`, pointers as addresses; the two
-                scratch pointers behind them are added here.
-            stream: a CUDA stream's handle.
-        """
-
-
 class Node:
     """A node of the network: what TensorRT asks of it and tells it, in plain Python.
 
-    Args:
-        operator: of `FORMS`.
-        scale: alpha / rank; 0 for NormScaleAdd, which has none.
-        kernels: of this GPU, by name.
-        launcher: of them.
+    scale: alpha / rank; 0 for NormScaleAdd, which has none. kernels: of this GPU, by name.
     """
 
     trt: Any

@@ -14,9 +14,10 @@ import numpy as np
 
 from lorair.kernels import spec
 from lorair.kernels.spec import FORMS
-from lorair.kernels.tensorrt.node import Launcher, Node, dtypes_of
+from lorair.kernels.tensorrt.node import Node, dtypes_of
 from lorair.runtime.bundle.kernels import Compiled, for_gpu, read_index
 from lorair.runtime.errors import BackendError, BundleError, EngineError
+from lorair.runtime.gpu.cuda import Launcher
 
 NAMESPACE: Final = spec.DOMAIN
 VERSION: Final = "1"
@@ -27,11 +28,8 @@ def make_creator(
 ) -> Any:
     """An `IPluginCreatorV3One` of one operator.
 
-    Args:
-        trt: the module `tensorrt`; another with its types will do for tests.
-        operator: of `FORMS`.
-        kernels: of the GPU, by name.
-        launcher: of them.
+    trt: the module `tensorrt`; another with its types will do for tests. kernels: of the GPU, by
+    name.
     """
     plugin = make_plugin_class(trt)
 
@@ -64,27 +62,23 @@ def make_plugin_class(trt: Any) -> Any:
     return Plugin
 
 
-_FIELDS: Final = {"scale": "FLOAT32", "strides": "INT32", "pads": "INT32", "group": "INT32"}
 _POINTWISE: Final = {"strides": 1, "pads": 0, "group": 1}
 
 
 def _field_names(trt: Any, operator: str) -> Any:
     """The attributes that the parser shall hand over."""
-    names = ["scale"] if operator != spec.NORM_SCALE_ADD else []
-    names += list(_POINTWISE) if operator == spec.LORA_MOE_CONV else []
+    kinds = trt.PluginFieldType
+    fields = {"scale": kinds.FLOAT32} if operator != spec.NORM_SCALE_ADD else {}
+    fields |= dict.fromkeys(_POINTWISE if operator == spec.LORA_MOE_CONV else (), kinds.INT32)
     return trt.PluginFieldCollection(
-        [
-            trt.PluginField(name, np.array([]), getattr(trt.PluginFieldType, _FIELDS[name]))
-            for name in names
-        ]
+        [trt.PluginField(name, np.array([]), kind) for name, kind in fields.items()]
     )
 
 
 def scale_of(operator: str, fields: Any) -> float:
     """The attribute of a node, or of its serialized form; 0 for NormScaleAdd, which has none.
 
-    Raises:
-        EngineError: it is missing, or the node is a convolution that has no kernel.
+    Raises EngineError: it is missing, or the node is a convolution that has no kernel.
     """
     found = {field.name: np.asarray(field.data) for field in fields}
     for name, only in _POINTWISE.items():
@@ -105,13 +99,8 @@ def scale_of(operator: str, fields: Any) -> float:
 def register(trt: Any, folder: Path, sm: int, launcher: Launcher) -> None:
     """Register a creator for each operator; again for the same kernels does nothing.
 
-    The registry is the process's: all its engines with plugins are of one bundle.
-
-    Args:
-        trt: the module `tensorrt`.
-        folder: a bundle's `kernels/`.
-        sm: the GPU's compute capability, 89 for 8.9.
-        launcher: of the kernels in the folder.
+    The registry is the process's: all its engines with plugins are of one bundle. trt: the module
+    `tensorrt`. folder: a bundle's `kernels/`. sm: the GPU's compute capability, 89 for 8.9.
 
     Raises:
         BackendError: the library has no plugins.

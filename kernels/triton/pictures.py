@@ -59,14 +59,7 @@ def _resize_rows_kernel(
 
 @triton.jit
 def _resize_columns_kernel(
-    resized,
-    first,
-    counts,
-    coefficients,
-    views,
-    side,
-    tiles,
-    BLOCK: tl.constexpr,
+    resized, first, counts, coefficients, views, side, tiles, BLOCK: tl.constexpr
 ):
     """Grid (tiles * side, 3 * tiles * side / BLOCK)."""
     # A value is read once for each tap and written once, so lanes follow the reads.
@@ -136,14 +129,7 @@ def _unpack_kernel(
 
 @triton.jit
 def _pack_kernel(
-    planes,
-    pixels,
-    bad,
-    width,
-    padded_height,
-    padded_width,
-    PEAK: tl.constexpr,
-    BLOCK: tl.constexpr,
+    planes, pixels, bad, width, padded_height, padded_width, PEAK: tl.constexpr, BLOCK: tl.constexpr
 ):
     """Grid (height, 3 * width / BLOCK)."""
     row = tl.program_id(0).to(tl.int64)

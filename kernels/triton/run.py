@@ -27,7 +27,7 @@ _DTYPES: Final[dict[torch.dtype, DType]] = {
 def run(
     operator: str, tensors: Mapping[str, Tensor], scale: float = 0.0, tactic: int = HEURISTIC
 ) -> list[Tensor]:
-    """Compute an operator on the device of its inputs.
+    """Compute an operator on the device of its inputs, accumulated in float32, in x's type.
 
     Args:
         operator: one of `spec.OPERATORS`.
@@ -36,9 +36,6 @@ def run(
             LoRAMoEConv is 1x1 here, and may have a bias.
         scale: alpha / rank; NormScaleAdd has none.
         tactic: which tiling of a 1x1 convolution; by default the one that suits the shapes.
-
-    Returns:
-        its results, accumulated in float32, in x's type.
 
     Raises:
         EngineError: planes are too large for the kernels.

@@ -1,26 +1,15 @@
 """Backends: what runs a bundle's two graphs. One file each; `select` picks one."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
-from lorair.runtime.backends.backend import Backend, BackendKind, Branch, Run, RunsGraphs
+from lorair.runtime.backends.backend import Backend as Backend
+from lorair.runtime.backends.backend import BackendKind as BackendKind
+from lorair.runtime.backends.backend import Branch as Branch
+from lorair.runtime.backends.backend import Run as Run
+from lorair.runtime.backends.backend import RunsGraphs as RunsGraphs
 from lorair.runtime.bundle.manifest import Bundle, Precision
 from lorair.runtime.errors import BackendError, BundleError, DependencyError
-
-__all__ = [
-    "AUTO",
-    "BACKENDS",
-    "Backend",
-    "BackendKind",
-    "Branch",
-    "Run",
-    "RunsGraphs",
-    "Selected",
-    "choose",
-    "select",
-    "select_auto",
-]
 
 _HALF: Final[frozenset[Precision]] = frozenset({"fp16"})
 
@@ -49,21 +38,13 @@ _LAST: Final = BACKENDS["onnxruntime"]
 """What fails there fails everywhere."""
 
 
-@dataclass(frozen=True)
-class Selected:
-    """What `auto` came to. skipped: why not the backends that the bundle was made for."""
-
-    kind: BackendKind
-    skipped: tuple[str, ...] = ()
-
-
-def choose(bundle: Bundle) -> Selected:
-    """What `auto` stands for: the fastest backend that is here and keeps the precision.
+def choose(bundle: Bundle) -> BackendKind:
+    """Return what `auto` stands for: the fastest backend that is here and keeps the precision.
 
     Raises:
         DependencyError: none is installed.
     """
-    return next(_candidates(bundle))
+    return next(_candidates(bundle))[0]
 
 
 def select(name: str, bundle: Bundle, threads: int | None = None, jobs: int = 1) -> Backend:
@@ -98,20 +79,22 @@ def select_auto(
         UserError: of the last backend, if none opens.
     """
     failed: list[str] = []
-    for candidate in _candidates(bundle):
+    for kind, skipped in _candidates(bundle):
         try:
-            backend = candidate.kind.open(bundle, threads, jobs)
+            return kind.open(bundle, threads, jobs), (*skipped, *failed)
         except (BackendError, BundleError, DependencyError) as error:
-            if candidate.kind is _LAST:
+            if kind is _LAST:
                 raise
-            failed.append(f"{candidate.kind.name} is not used: {error.line()}")
-        else:
-            return backend, (*candidate.skipped, *failed)
+            failed.append(f"{kind.name} is not used: {error.line()}")
     raise AssertionError("the candidates end with an error")
 
 
-def _candidates(bundle: Bundle) -> Iterator[Selected]:
-    """Backends that should run a bundle here, the fastest first; ends with DependencyError."""
+def _candidates(bundle: Bundle) -> Iterator[tuple[BackendKind, tuple[str, ...]]]:
+    """Yield backends that should run a bundle here, the fastest first.
+
+    With each comes why those before it that the bundle was made for cannot. Ends with
+    DependencyError.
+    """
     precision = bundle.manifest.precision
     skipped: list[str] = []
     for kind in BACKENDS.values():
@@ -119,7 +102,7 @@ def _candidates(bundle: Bundle) -> Iterator[Selected]:
             continue
         reason = kind.missing() or kind.unfit(bundle)
         if reason is None:
-            yield Selected(kind, tuple(skipped))
+            yield kind, tuple(skipped)
         elif kind.is_expected(bundle):
             skipped.append(f"{kind.name} is not used: {reason}")
     raise DependencyError(

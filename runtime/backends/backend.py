@@ -63,6 +63,9 @@ class Backend(Protocol):
     def largest_tile(self) -> tuple[int, int] | None:
         """Height and width of the largest picture that it takes; None if memory is the limit."""
 
+    def bytes_a_pixel(self) -> float | None:
+        """Memory of a run for each pixel; None if only an estimate is known."""
+
     def free_memory(self) -> int | None:
         """Bytes that a run may still take, on the host or the GPU; None if unknown."""
 

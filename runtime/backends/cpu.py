@@ -19,15 +19,15 @@ from lorair.runtime.backends.graphs import (
     run_failure,
     tiled_shapes,
 )
-from lorair.runtime.backends.tiles import Means, Size, TileInputs
+from lorair.runtime.backends.tiles import Means, PlainTiles, TileInputs
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.pixels import Array
-from lorair.runtime.system.machine import available_memory, threads_each
+from lorair.runtime.system.machine import threads_each
 
 Part = Literal["router", "restorer", "tiles"]
 
 
-class Graph(Protocol):
+class LoadedGraph(Protocol):
     """A graph that a library has loaded."""
 
     def run(self, inputs: dict[str, Any]) -> list[Array]:
@@ -40,7 +40,7 @@ class Graph(Protocol):
         """
 
 
-class CpuBackend(ABC):
+class CpuBackend(PlainTiles, ABC):
     """Runs a bundle on the CPU with one library.
 
     Args:
@@ -61,10 +61,11 @@ class CpuBackend(ABC):
         self._bundle, self._model = bundle, bundle.manifest.model
         self.threads, self.jobs = threads_each(threads, jobs), jobs
         self._lock = threading.Lock()
-        self._router: Graph | None = None
-        self._tiles: Graph | None = None
-        self._tiled_graph = bundle.tiles_for(self.library)
-        self._restorers: BoundGraphs[Graph] = BoundGraphs(
+        self._router: LoadedGraph | None = None
+        self._tiles: LoadedGraph | None = None
+        self._tiled_graph = bundle.restorer_for(self.library, tiled=True)
+        self.shares_means = self._tiled_graph is not None
+        self._restorers: BoundGraphs[LoadedGraph] = BoundGraphs(
             None if graph is None else lambda gates: self._load_bound(graph, gates),
             lambda: self._load_bound(self._general_graph(), None),
         )
@@ -75,7 +76,7 @@ class CpuBackend(ABC):
         """Library, version, device and threads."""
 
     @abstractmethod
-    def _load(self, part: Part, path: Path, gates: Array | None = None) -> Graph:
+    def _load(self, part: Part, path: Path, gates: Array | None = None) -> LoadedGraph:
         """Load a graph, with these gates (E) as constants, or with None as an input."""
 
     def _general_graph(self) -> Path:
@@ -111,11 +112,6 @@ class CpuBackend(ABC):
         with self._failing_on(f"a picture of {width}x{height}"):
             return graph.run(inputs)[0]
 
-    @property
-    def shares_means(self) -> bool:
-        """As `Backend` says."""
-        return self._tiled_graph is not None
-
     def restore_tile(self, tile: TileInputs, means: Means | None) -> tuple[Array, Means]:
         """As `Backend` says."""
         graph = self._open_tiles()
@@ -123,7 +119,7 @@ class CpuBackend(ABC):
             restored, pooled = graph.run(tile.feed(means, _means(graph)))
         return restored, pooled
 
-    def _run_inner(self, branch: Branch, graph: Graph) -> Run:
+    def _run_inner(self, branch: Branch, graph: LoadedGraph) -> Run:
         """A branch's graph with inner values as outputs, to be run; see `RunsGraphs`."""
 
         def run(inputs: dict[str, Array]) -> list[npt.NDArray[Any]]:
@@ -132,15 +128,7 @@ class CpuBackend(ABC):
 
         return run
 
-    def largest_tile(self) -> Size | None:
-        """As `Backend` says: only memory limits it."""
-        return None
-
-    def free_memory(self) -> int | None:
-        """As `Backend` says."""
-        return available_memory()
-
-    def _open_tiles(self) -> Graph:
+    def _open_tiles(self) -> LoadedGraph:
         with self._lock:
             if self._tiles is None:
                 assert self._tiled_graph is not None
@@ -149,11 +137,11 @@ class CpuBackend(ABC):
                 self._tiles = self._checked(self._tiled_graph, graph, wanted)
             return self._tiles
 
-    def _load_bound(self, path: Path, gates: Array | None) -> Graph:
+    def _load_bound(self, path: Path, gates: Array | None) -> LoadedGraph:
         wanted = restorer_shapes(self._model, bound=gates is not None)
         return self._checked(path, self._load("restorer", path, gates), wanted)
 
-    def _checked(self, path: Path, graph: Graph, wanted: Shapes) -> Graph:
+    def _checked(self, path: Path, graph: LoadedGraph, wanted: Shapes) -> LoadedGraph:
         check_shapes(path, graph.shapes(wanted), wanted)
         return graph
 
@@ -166,7 +154,7 @@ class CpuBackend(ABC):
             raise run_failure(self.library, what, error) from error
 
 
-def _means(graph: Graph) -> int:
+def _means(graph: LoadedGraph) -> int:
     """How many means a graph for tiles has; 0 if it has none and is no such graph."""
     count = graph.shapes({"pooled": []}).get("pooled", [1, 0])[1]
     return count if isinstance(count, int) else 0

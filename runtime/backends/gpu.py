@@ -1,8 +1,9 @@
 """What the GPU backends share: where pictures and guidance meet the two networks."""
 
 import threading
-from collections.abc import Mapping
-from typing import Final, Protocol
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
 
 import numpy as np
 
@@ -11,31 +12,14 @@ from lorair.runtime.bundle.kernels import for_gpu, read_index
 from lorair.runtime.bundle.manifest import KERNELS, Bundle
 from lorair.runtime.gpu.cuda import Gpu
 from lorair.runtime.gpu.kernels import PictureKernels, has_picture_kernels
-from lorair.runtime.gpu.memory import DeviceBlock, Layout, Shape
+from lorair.runtime.gpu.memory import DeviceBlock, Held, Layout, Shape
 from lorair.runtime.gpu.network import Branch, Tensor
 from lorair.runtime.gpu.plan import Size
-from lorair.runtime.gpu.walk import GpuWalk
+from lorair.runtime.gpu.walk import GpuWalk, Networks
 from lorair.runtime.pixels import Array
 
 _SHARE: Final = 0.5
-"""Of the memory that is free at the beginning, for plans: the rest is for weights, and others."""
-
-
-class Networks(Protocol):
-    """A bundle's two networks on a GPU, each loaded when it is first asked for."""
-
-    def router(self) -> Branch:
-        """Views (1, 5, 3, S, S) to logits (1, E), prior (1, P) and gates (1, E)."""
-
-    def restorer(self, size: Size) -> Branch:
-        """Image (1, 3, H, W), prior (1, P) and gates (E) to restored, for this H and W.
-
-        Raises:
-            PictureError: none takes pictures of this size.
-        """
-
-    def largest(self) -> Size | None:
-        """The largest picture that a restorer takes; None if memory is the limit."""
+"""Of the memory that is free at the beginning, for what is kept for the next picture."""
 
 
 class GpuBackend(PlainTiles):
@@ -55,83 +39,86 @@ class GpuBackend(PlainTiles):
         self.name = name
         self.gpu = gpu
         self._model, self._networks = bundle.manifest.model, networks
-        self._lock = threading.Lock()
-        self._runs: dict[str, _Run] = {}
+        self._lock = threading.RLock()
+        self._held = Held(networks.scratch, int(_SHARE * gpu.free_memory()))
         self.walk = self._open_walk(bundle)
         ends = "the whole walk" if self.walk else "the networks"
         self.description = f"{library}, {ends} on {gpu.info.name}"
 
     def load_router(self) -> None:
         """Load the router, unless it is loaded. `route` does it too."""
-        self._networks.router()
+        with self._on_gpu():
+            self._networks.router()
 
     def load_restorer(self, gates: Array) -> None:
-        """Nothing: which restorer it is depends on the picture's size."""
+        """Nothing: which restorer it is depends on the picture's size, too."""
 
     def route(self, views: Array) -> tuple[Array, Array, Array]:
         """Views (B, 5, 3, S, S) -> logits (B, E), prior (B, P), gates (B, E)."""
         model = self._model
         names = {"logits": (1, model.experts), "prior": (1, model.prior)}
         names["gates"] = (1, model.experts)
-        made = [
-            self._run("router", self._networks.router(), {"views": one[None]}, names)
-            for one in views
-        ]
+        with self._on_gpu():
+            router = self._networks.router()
+            made = [self._run(router, {"views": one[None]}, names) for one in views]
         logits, prior, gates = (np.concatenate([m[name] for m in made]) for name in names)
         return logits, prior, gates
 
     def restore(self, image: Array, prior: Array, gates: Array) -> Array:
         """Image (1, 3, H, W), prior (1, P), gates (E) -> restored (1, 3, H, W)."""
-        restorer = self._networks.restorer((image.shape[2], image.shape[3]))
         inputs = {"image": image, "prior": prior, "gates": gates}
-        return self._run("restorer", restorer, inputs, {"restored": image.shape})["restored"]
+        with self._on_gpu():
+            restorer = self._networks.restorer((image.shape[2], image.shape[3]), gates)
+            return self._run(restorer, inputs, {"restored": image.shape})["restored"]
 
     def largest_tile(self) -> Size | None:
         """As `Backend` says."""
         return self._networks.largest()
 
-    def free_memory(self) -> int:
+    def bytes_a_pixel(self) -> float | None:
         """As `Backend` says."""
+        return self._networks.bytes_a_pixel()
+
+    def free_memory(self) -> int:
+        """As `Backend` says: what is kept for the next picture would go for this one.
+
+        So it is the same before a picture and after it.
+        """
+        with self._on_gpu():
+            free = self.gpu.free_memory() + self._held.size
+            return max(0, free - self._networks.reserved())
+
+    @contextmanager
+    def _on_gpu(self) -> Iterator[None]:
+        """All work on the GPU, loading included, one thread at a time."""
         with self._lock:
             self.gpu.activate()
-            return self.gpu.free_memory()
+            yield
 
     def _run(
-        self, name: str, branch: Branch, inputs: dict[str, Array], outputs: Mapping[str, Shape]
+        self, branch: Branch, inputs: dict[str, Array], outputs: Mapping[str, Shape]
     ) -> dict[str, Array]:
         shapes = {**{key: value.shape for key, value in inputs.items()}, **outputs}
-        with self._lock:
-            self.gpu.activate()
-            run = self._runs.get(name)
-            if run is None or run.shapes != shapes:
-                if run is not None:
-                    self._runs.pop(name).close()
-                run = self._runs[name] = _Run(self.gpu, branch, shapes)
-            return run(inputs, outputs)
+        key = branch, tuple(shapes.items())
+        return self._held.get(key, lambda: _Run(self.gpu, branch, shapes))(inputs, outputs)
 
     def _open_walk(self, bundle: Bundle) -> GpuWalk | None:
         """The walk, if the bundle has the picture ends' kernels for this GPU."""
         folder = bundle.path / KERNELS
         if not folder.is_dir():
             return None
-        kernels = for_gpu(read_index(folder), self.gpu.info.sm)
-        if not has_picture_kernels(kernels):
+        found = for_gpu(read_index(folder), self.gpu.info.sm)
+        if not has_picture_kernels(found):
             return None
-        return GpuWalk(
-            self.gpu,
-            PictureKernels(self.gpu, self.gpu.launcher(folder), kernels),
-            self._model,
-            self._networks.router,
-            self._networks.restorer,
-            int(_SHARE * self.gpu.free_memory()),
-        )
+        kernels = PictureKernels(self.gpu, self.gpu.launcher(folder), found)
+        return GpuWalk(self.gpu, kernels, self._model, self._networks, self._held, self._lock)
 
 
 class _Run:
     """One network between arrays of the host, for one set of shapes."""
 
     def __init__(self, gpu: Gpu, branch: Branch, shapes: dict[str, Shape]) -> None:
-        self.shapes, self._gpu = shapes, gpu
+        self.branch, self._gpu = branch, gpu
         fields = {name: (shape, np.float32) for name, shape in shapes.items()}
         self._block = DeviceBlock(gpu, Layout(fields))
         places = {n: Tensor(self._block.address(n), shape) for n, shape in shapes.items()}
@@ -145,11 +132,16 @@ class _Run:
         for name, value in inputs.items():
             self._block.array(name)[...] = value
             self._block.upload(name)
+        self._bound.prepare()
         self._bound.enqueue()
         for name in outputs:
             self._block.download(name)
         self._gpu.synchronize()
         return {name: self._block.array(name).astype(np.float32) for name in outputs}
+
+    @property
+    def size(self) -> int:
+        return self._block.size + self._bound.size
 
     def close(self) -> None:
         self._bound.close()

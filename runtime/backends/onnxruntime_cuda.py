@@ -1,6 +1,5 @@
 """ONNX Runtime's CUDA provider: a GPU without TensorRT. Weights and activations stay there."""
 
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,12 +15,14 @@ from lorair.runtime.backends.graphs import (
     run_failure,
 )
 from lorair.runtime.backends.onnxruntime import import_onnxruntime, shapes_of
-from lorair.runtime.bundle.manifest import Bundle
+from lorair.runtime.bundle.manifest import ROUTER, Bundle
 from lorair.runtime.errors import BackendError, BundleError
 from lorair.runtime.gpu.cuda import Gpu
 from lorair.runtime.gpu.driver import no_gpu
+from lorair.runtime.gpu.memory import Scratch
 from lorair.runtime.gpu.network import Branch, Tensor
 from lorair.runtime.gpu.plan import Size
+from lorair.runtime.pixels import Array
 
 PROVIDER: Final = "CUDAExecutionProvider"
 _DEVICE: Final = "cuda"
@@ -57,6 +58,9 @@ def open_onnxruntime_cuda(bundle: Bundle, gpu: Gpu | None = None) -> GpuBackend:
             found=", ".join(library.get_available_providers()),
             hint="pip uninstall onnxruntime, then pip install 'lorair[cuda]'",
         )
+    # It finds CUDA's libraries in their packages only if it is told to before the first session.
+    if hasattr(library, "preload_dlls"):  # 1.21
+        library.preload_dlls()
     gpu = gpu or Gpu()
     networks = SessionNetworks(library, bundle, gpu)
     name = f"onnxruntime {library.__version__}"
@@ -69,32 +73,40 @@ class SessionNetworks:
     def __init__(self, library: Any, bundle: Bundle, gpu: Gpu) -> None:
         self._library, self._bundle, self._gpu = library, bundle, gpu
         self._sessions: dict[Path, SessionBranch] = {}
-        self._lock = threading.Lock()
+        self.scratch = Scratch(gpu)
 
     def largest(self) -> None:
         """As `Networks` says."""
+
+    def bytes_a_pixel(self) -> None:
+        """As `Networks` says."""
+
+    def reserved(self) -> int:
+        """As `Networks` says."""
+        is_loaded = self._bundle.router in self._sessions
+        return 0 if is_loaded else self._bundle.manifest.files[f"{ROUTER}.data"].size
 
     def router(self) -> Branch:
         """As `Networks` says."""
         return self._branch(self._bundle.router, router_shapes(self._bundle.manifest.model))
 
-    def restorer(self, size: Size) -> Branch:
-        """As `Networks` says; one takes every size."""
+    def restorer(self, size: Size, gates: Array) -> Branch:
+        """As `Networks` says; one takes every size and all gates."""
         shapes = restorer_shapes(self._bundle.manifest.model, bound=False)
         return self._branch(self._bundle.restorer, shapes)
 
     def _branch(self, graph: Path, shapes: Shapes) -> "SessionBranch":
-        with self._lock:
-            if graph not in self._sessions:
-                session = self._open(graph)
-                check_shapes(graph, shapes_of(session), shapes)
-                self._sessions[graph] = SessionBranch(self._library, session)
-            return self._sessions[graph]
+        if graph not in self._sessions:
+            session = self._open(graph)
+            check_shapes(graph, shapes_of(session), shapes)
+            self._sessions[graph] = SessionBranch(self._library, session, self._gpu.ordinal)
+        return self._sessions[graph]
 
     def _open(self, graph: Path) -> Any:
         options = self._library.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
         provider = {
+            "device_id": str(self._gpu.ordinal),
             "user_compute_stream": str(self._gpu.stream),
             "use_tf32": "0",  # products of 10-bit mantissas; an fp32 bundle promises more
             # The default tries every algorithm for every new size, which takes seconds.
@@ -121,12 +133,12 @@ class SessionNetworks:
 
 
 class SessionBranch:
-    """A session. Its work allocates as it runs, so it is never part of a captured graph."""
+    """A session. Its weights stay once they are there, so no bytes can be had back."""
 
-    capturable = False
+    size = 0
 
-    def __init__(self, library: Any, session: Any) -> None:
-        self._library, self._session = library, session
+    def __init__(self, library: Any, session: Any, ordinal: int) -> None:
+        self._library, self._session, self._ordinal = library, session, ordinal
 
     def bind(self, tensors: Mapping[str, Tensor]) -> "SessionRun":
         """Inputs and outputs where they are: nothing is copied to the host and back."""
@@ -134,20 +146,28 @@ class SessionBranch:
         inputs = {value.name for value in self._session.get_inputs()}
         for name, (address, shape) in tensors.items():
             bind = binding.bind_input if name in inputs else binding.bind_output
-            bind(name, _DEVICE, 0, np.float32, shape, address)
+            bind(name, _DEVICE, self._ordinal, np.float32, shape, address)
         return SessionRun(self._library, self._session, binding)
 
 
 class SessionRun:
-    """A session with its places. What it needs in between is the provider's arena's."""
+    """A session with its places. What it needs in between is the provider's arena's.
+
+    It allocates as it runs, so it is never part of a captured graph.
+    """
 
     size = 0
+    capturable = False
 
     def __init__(self, library: Any, session: Any, binding: Any) -> None:
         self._session, self._binding = session, binding
         self._options = library.RunOptions()
         # Our stream orders what comes after; nobody has to wait here.
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+
+    def prepare(self) -> int:
+        """As `Bound` says."""
+        return 0
 
     def enqueue(self) -> None:
         """As `Bound` says."""

@@ -1,16 +1,19 @@
 """TensorRT and TensorRT-RTX: engines of the bundle, on a GPU. One API, two modules."""
 
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 from lorair.runtime.backends.gpu import GpuBackend
-from lorair.runtime.bundle.engines import Engine, Flavour
+from lorair.runtime.bundle.engines import Depends, Engine, Flavour
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import (
+    BackendError,
     BundleError,
     DependencyError,
     InternalError,
@@ -20,11 +23,17 @@ from lorair.runtime.errors import (
 from lorair.runtime.gpu.cuda import Gpu, Memory
 from lorair.runtime.gpu.driver import no_gpu
 from lorair.runtime.gpu.engine_fit import MODULES, area, fitting, image_range, misfit_of, takes
+from lorair.runtime.gpu.memory import Scratch
 from lorair.runtime.gpu.network import Branch, Tensor
 from lorair.runtime.gpu.plan import Size
+from lorair.runtime.pixels import Array
 from lorair.runtime.system.atomic import atomic_file
 
 _CACHE: Final = ".runtime-cache"
+_ENDS: Final = 40
+"""Bytes a pixel beside the network's: the picture and its planes, up and down."""
+
+_logger = logging.getLogger(__name__)
 
 
 def open_backend(name: str, bundle: Bundle, threads: int | None, jobs: int) -> GpuBackend:
@@ -77,34 +86,43 @@ def open_tensorrt(
 class EngineNetworks:
     """The bundle's engines of one flavour that fit here, each loaded when it is needed.
 
-    The router's and the most capable restorer's are read at once: a damaged engine should
-    show before the first picture.
+    For a picture's gates the first form that serves them is taken: an engine with just these
+    gates merged, else one with plugins, else one that merges as it runs; of one form, the one
+    with the least reach. A damaged engine is passed over, and the log says so.
+
+    One restorer is loaded at once: damage should show before the first picture.
     """
 
     def __init__(
         self, library: Any, flavour: Flavour, bundle: Bundle, gpu: Gpu, *, plugins: bool
     ) -> None:
-        self._gpu, self._bundle, self._flavour = gpu, bundle, flavour
+        self._bundle, self._flavour = bundle, flavour
         found = fitting(bundle, flavour, library.__version__, gpu.info, plugins=plugins)
-        self._log = _log(library)
-        self._runtime = library.Runtime(self._log)
-        self._library = library
-        self._restorers = sorted(found["restorer"], key=area)
-        self._router = found["router"][0]
-        self._loaded: dict[Path, EngineBranch] = {}
-        self._load(self._restorers[-1])
+        self.scratch = Scratch(gpu)
+        log = _log(library)
+        loader = _Loader(library, library.Runtime(log), gpu, self.scratch, log)
+        engines = sorted(found["restorer"], key=lambda engine: (_form(engine), area(engine)))
+        self._restorers = [EngineBranch(engine, loader) for engine in engines]
+        self._router = EngineBranch(found["router"][0], loader)
+        gpu.activate()
+        first = self._first_that_loads(sorted(self._restorers, key=lambda b: -area(b.engine)))
+        self._bytes_a_pixel = first.workspace / area(first.engine) + _ENDS
 
     def router(self) -> Branch:
         """As `Networks` says."""
-        return self._load(self._router)
+        self._router.load()
+        return self._router
 
-    def restorer(self, size: Size) -> Branch:
-        """The engine with the least reach of those that take the size."""
-        for engine in self._restorers:
-            if takes(engine, *size):
-                return self._load(engine)
+    def restorer(self, size: Size, gates: Array) -> Branch:
+        """As `Networks` says."""
+        serving = [branch for branch in self._restorers if _serves(branch.engine, gates)]
+        if not serving:
+            raise self._no_engine_for(gates)
+        fitting = [branch for branch in serving if takes(branch.engine, *size)]
+        if fitting:
+            return self._first_that_loads(fitting)
         height, width = size
-        least, most = _reach(self._restorers)
+        least, most = _reach([branch.engine for branch in serving])
         raise PictureError(
             f"no engine in {self._bundle.path} takes a picture of {width}x{height} pixels",
             wanted=f"{least} to {most} (height x width)",
@@ -113,90 +131,207 @@ class EngineNetworks:
             f"--flavour {self._flavour} --max {height}x{width}`, or restore it in tiles",
         )
 
-    def largest(self) -> Size:
+    def largest(self) -> Size | None:
         """As `Networks` says."""
-        _, _, height, width = max((image_range(e).max for e in self._restorers), key=math.prod)
+        _, _, height, width = max(
+            (image_range(branch.engine).max for branch in self._restorers), key=math.prod
+        )
         return height, width
 
-    def _load(self, engine: Engine) -> "EngineBranch":
-        if engine.path not in self._loaded:
-            content = engine.read()
-            made = self._runtime.deserialize_cuda_engine(content)
-            if made is None:
-                raise BundleError(
-                    f"{self._flavour} does not load the engine {engine.path}",
-                    found=self._log.last,
-                    hint="build it again with `lorair-export engine`",
-                )
-            self._loaded[engine.path] = EngineBranch(
-                self._library, made, self._gpu, engine.path.with_suffix(_CACHE), self._log
+    def bytes_a_pixel(self) -> float:
+        """As `Networks` says."""
+        return self._bytes_a_pixel
+
+    def reserved(self) -> int:
+        """As `Networks` says."""
+        router = 0 if self._router.is_loaded else self._router.size
+        return router - sum(branch.size for branch in self._restorers if branch.is_idle)
+
+    def _first_that_loads(self, branches: Sequence["EngineBranch"]) -> "EngineBranch":
+        for branch in branches:
+            try:
+                branch.load()
+            except BundleError as error:
+                if branch is branches[-1]:
+                    raise
+                _logger.warning("%s", error.line())
+                self._restorers.remove(branch)
+            else:
+                for idle in self._restorers:
+                    if idle is not branch and idle.is_idle:
+                        idle.unload()
+                return branch
+        raise AssertionError("the last one loads or raises")
+
+    def _no_engine_for(self, gates: Array) -> BackendError:
+        model = self._bundle.manifest.model
+        there = {_depends(branch.engine).serves(model.classes) for branch in self._restorers}
+        shares = zip(model.classes, map(float, gates), strict=True)
+        return BackendError(
+            f"no engine of {self._bundle.path} serves these gates",
+            wanted=", ".join(f"{name}={share:g}" for name, share in shares if share),
+            found=f"engines for {', '.join(sorted(there))}",
+            hint=f"`lorair-export engine {self._bundle.path} --flavour {self._flavour} "
+            "--routes any` builds one",
+        )
+
+
+def _depends(engine: Engine) -> Depends:
+    assert engine.record is not None
+    return engine.record.depends
+
+
+def _serves(engine: Engine, gates: Array) -> bool:
+    merged = _depends(engine).gates
+    return merged is None or merged == tuple(map(float, gates))
+
+
+def _form(engine: Engine) -> int:
+    """Merged, plugin, bodies."""
+    depends = _depends(engine)
+    return 0 if depends.gates is not None else 1 if depends.kernels is not None else 2
+
+
+@dataclass(frozen=True)
+class _Loader:
+    """What turns an engine's file into networks, the same for all of a bundle.
+
+    library: the module. log: what it says.
+    """
+
+    library: Any
+    runtime: Any
+    gpu: Gpu
+    scratch: Scratch
+    log: Any
+
+    def load(self, engine: Engine) -> Any:
+        """Return an `ICudaEngine`. Raises BundleError."""
+        made = self.runtime.deserialize_cuda_engine(engine.read())
+        if made is None:
+            raise BundleError(
+                f"the engine {engine.path} does not load",
+                found=self.log.last,
+                hint="build it again with `lorair-export engine`",
             )
-        return self._loaded[engine.path]
+        return made
 
 
 class EngineBranch:
-    """An engine, loaded.
+    """An engine, on the GPU from its first use until nothing is bound to it any more.
 
-    Args:
-        library: the module.
-        engine: an `ICudaEngine`.
-        gpu: that it is on.
-        cache: file in which TensorRT-RTX keeps the kernels that it compiles here.
-        log: what the library says.
+    engine: its file. size: of its weights, about.
     """
 
-    capturable = True
-
-    def __init__(self, library: Any, engine: Any, gpu: Gpu, cache: Path, log: Any) -> None:
-        self._library, self._engine, self._gpu, self._log = library, engine, gpu, log
+    def __init__(self, engine: Engine, loader: _Loader) -> None:
+        self.engine, self._loader = engine, loader
+        assert engine.record is not None
+        self.size = engine.record.size
+        self._loaded: Any = None
+        self._bound = 0
+        library = loader.library
+        cache = engine.path.with_suffix(_CACHE)
         self._cache = _RuntimeCache(cache) if hasattr(library, "IRuntimeCache") else None
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it is on the GPU."""
+        return self._loaded is not None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is on the GPU and nothing is bound to it."""
+        return self.is_loaded and not self._bound
+
+    def unload(self) -> None:
+        """Take it off the GPU."""
+        self._loaded = None
+
+    def load(self) -> None:
+        """Put it on the GPU, unless it is there. Raises BundleError if it is damaged."""
+        if self._loaded is None:
+            self._loaded = self._loader.load(self.engine)
+
+    @property
+    def workspace(self) -> int:
+        """Bytes that the largest picture needs while it is restored."""
+        return int(self._loaded.device_memory_size_v2)
+
     def bind(self, tensors: Mapping[str, Tensor]) -> "EngineRun":
-        """An execution context of its own, its memory sized for these shapes."""
+        """An execution context of its own for these shapes."""
+        self.load()
+        engine, log = self._loaded, self._loader.log
         context = self._context()
         if context is None:
-            raise InternalError("no execution context", found=self._log.last)
-        mode = self._library.TensorIOMode.INPUT
-        done = all(
-            context.set_input_shape(name, tensor.shape)
-            for name, tensor in tensors.items()
-            if self._engine.get_tensor_mode(name) == mode
-        )
-        done = done and all(context.set_tensor_address(n, t.address) for n, t in tensors.items())
-        if not done:
-            raise InternalError("the engine does not take its tensors", found=self._log.last)
-        size = context.update_device_memory_size_for_shapes()
-        memory = self._gpu.allocate(max(size, 1))
-        context.set_device_memory(memory.address, memory.size)
-        return EngineRun(context, memory, self._gpu, self._cache, self._log)
+            raise InternalError("no execution context", found=log.last)
+        mode = self._loader.library.TensorIOMode.INPUT
+        names = map(engine.get_tensor_name, range(engine.num_io_tensors))
+        for name in names:
+            tensor = tensors[name]
+            done = context.set_tensor_address(name, tensor.address)
+            if engine.get_tensor_mode(name) == mode:
+                done = done and context.set_input_shape(name, tensor.shape)
+            if not done:
+                raise InternalError(f"the engine does not take its {name}", found=log.last)
+        needs = max(context.update_device_memory_size_for_shapes(), 1)
+        self._loader.scratch.reserve(needs)
+        self._bound += 1
+        return EngineRun(context, needs, self, self._loader, self._cache)
+
+    def release(self) -> None:
+        """Take it off the GPU if this was the last that was bound."""
+        self._bound -= 1
+        if not self._bound:
+            self.unload()
 
     def _context(self) -> Any:
-        strategy = self._library.ExecutionContextAllocationStrategy.USER_MANAGED
+        strategy = self._loader.library.ExecutionContextAllocationStrategy.USER_MANAGED
         if self._cache is None:
-            return self._engine.create_execution_context(strategy)
-        config = self._engine.create_runtime_config()
+            return self._loaded.create_execution_context(strategy)
+        config = self._loaded.create_runtime_config()
         config.set_execution_context_allocation_strategy(strategy)
         # Lazily compiled kernels would come after the graph's capture, and never be used.
-        kinds = self._library.DynamicShapesKernelSpecializationStrategy
+        kinds = self._loader.library.DynamicShapesKernelSpecializationStrategy
         config.dynamic_shapes_kernel_specialization_strategy = kinds.EAGER
         config.set_runtime_cache(self._cache.open(config))
-        return self._engine.create_execution_context(config)
+        return self._loaded.create_execution_context(config)
 
 
 class EngineRun:
-    """An execution context with its addresses set."""
+    """An execution context with its addresses set. What it computes in is everybody's."""
+
+    size = 0
 
     def __init__(
-        self, context: Any, memory: Memory, gpu: Gpu, cache: "_RuntimeCache | None", log: Any
+        self,
+        context: Any,
+        needs: int,
+        branch: EngineBranch,
+        loader: _Loader,
+        cache: "_RuntimeCache | None",
     ) -> None:
-        self._context, self._memory, self._gpu = context, memory, gpu
-        self._cache, self._log = cache, log
-        self.size = memory.size
+        self._context, self._needs, self._branch = context, needs, branch
+        self._loader, self._cache = loader, cache
+        self._memory: Memory | None = None
+
+    @property
+    def capturable(self) -> bool:
+        """As `Bound` says; TensorRT-RTX knows, TensorRT's engines always are."""
+        ask = getattr(self._context, "is_stream_capturable", None)
+        return ask is None or bool(ask(self._loader.gpu.stream))
+
+    def prepare(self) -> int:
+        """As `Bound` says."""
+        memory = self._loader.scratch.reserve(self._needs)
+        if memory is not self._memory:
+            self._context.set_device_memory(memory.address, memory.size)
+            self._memory = memory
+        return self._loader.scratch.moves
 
     def enqueue(self) -> None:
         """As `Bound` says."""
-        if not self._context.execute_async_v3(self._gpu.stream):
-            raise InternalError("the engine failed", found=self._log.last)
+        if not self._context.execute_async_v3(self._loader.gpu.stream):
+            raise InternalError("the engine failed", found=self._loader.log.last)
         if self._cache is not None:
             self._cache.save()
             self._cache = None  # all is compiled now, and a capture must not write files
@@ -204,7 +339,7 @@ class EngineRun:
     def close(self) -> None:
         """As `Bound` says."""
         self._context = None
-        self._memory.close()
+        self._branch.release()
 
 
 class _RuntimeCache:

@@ -70,6 +70,10 @@ class PlainTiles:
         """As `Backend` says: only memory limits it."""
         return None
 
+    def bytes_a_pixel(self) -> float | None:
+        """As `Backend` says."""
+        return None
+
     def free_memory(self) -> int | None:
         """As `Backend` says: the host's."""
         return available_memory()

@@ -52,7 +52,8 @@ class Depends(_Part):
     engines are built. sms: compute capabilities that it is for (86 is 8.6); empty for the
     library's own choice. device: the GPU and system that it was built on and for; None if
     for any. profile: of each input with a dynamic shape. kernels: sha256 of the index of the
-    compiled kernels that its plugins launch; None where it has no plugins.
+    compiled kernels that its plugins launch; None where it has no plugins. gates: (E,), those
+    that are merged into its weights; None where they are an input, or it is the router's.
     """
 
     branch: Branch
@@ -67,6 +68,7 @@ class Depends(_Part):
     device: str | None = None
     profile: dict[str, Range]
     kernels: Sha256 | None = None
+    gates: tuple[float, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -87,6 +89,16 @@ class Depends(_Part):
         )
         plugins = ", the bundle's kernels" if self.kernels else ""
         return f"{self.flavour} {self.version}{plugins}, {where}; {', '.join(self._shapes())}"
+
+    def serves(self, classes: tuple[str, ...]) -> str:
+        """Return which pictures' networks it is, for people: `rain`, `any route`, `router`."""
+        if self.branch == "router":
+            return "router"
+        if self.gates is None:
+            return "any route"
+        shares = [(name, g) for name, g in zip(classes, self.gates, strict=False) if g]
+        is_one = len(shares) == 1
+        return ",".join(name if is_one else f"{name}={share:g}" for name, share in shares)
 
     def _shapes(self) -> Iterator[str]:
         for name, shapes in self.profile.items():
@@ -179,11 +191,9 @@ def engine_path(bundle: Bundle, name: str) -> Path:
 
 def _engine(bundle: Bundle, path: Path) -> Engine:
     try:
-        record = _read_record(path)
-        _check(bundle, path, record)
+        return Engine(path, _checked(bundle, path, _read_record(path)))
     except BundleError as error:
         return Engine(path, error=error)
-    return Engine(path, record)
 
 
 def _read_record(path: Path) -> EngineRecord:
@@ -195,7 +205,7 @@ def _read_record(path: Path) -> EngineRecord:
         raise _unusable(path, "a record as in docs/tensorrt.md", str(error)[:80]) from None
 
 
-def _check(bundle: Bundle, path: Path, record: EngineRecord) -> None:
+def _checked(bundle: Bundle, path: Path, record: EngineRecord) -> EngineRecord:
     depends, files = record.depends, bundle.manifest.files
     if depends.name != path.stem:
         raise _unusable(path, "the name that its record makes", depends.name)
@@ -208,6 +218,7 @@ def _check(bundle: Bundle, path: Path, record: EngineRecord) -> None:
         raise _unusable(path, "the engine that its record describes", "none")
     if size != record.size:
         raise _unusable(path, f"{record.size} bytes", f"{size} bytes")
+    return record
 
 
 def _unusable(path: Path, wanted: str, found: str) -> BundleError:

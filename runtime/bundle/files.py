@@ -70,10 +70,7 @@ def sha256(path: Path) -> str:
 def check_files(folder: Path, listed: Mapping[str, FileInfo], limit: int | None) -> None:
     """Check that the listed files are there, as they were built, and the only ones.
 
-    Args:
-        folder: the bundle.
-        listed: by relative path.
-        limit: files of as many bytes or more are not hashed; None for none.
+    Files of `limit` bytes or more are not hashed; with None all are.
 
     Raises:
         BundleError: naming the first file that is wrong.

@@ -58,11 +58,13 @@ class Compiled:
     def runs_on(self, sm: int) -> bool:
         """Whether a GPU of this compute capability (89 is 8.9) can load it.
 
-        A cubin runs on its own generation from its own minor version on, PTX on everything
-        newer.
+        A cubin runs on its own generation from its own minor version on, but from Hopper on
+        Triton compiles for one GPU exactly (`sm_90a`). PTX runs on everything newer.
         """
         if self.format == "ptx":
             return sm >= self.sm
+        if self.sm >= 90:
+            return sm == self.sm
         return sm // 10 == self.sm // 10 and sm >= self.sm
 
 

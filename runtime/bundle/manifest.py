@@ -207,14 +207,12 @@ class Bundle:
         """The restoration network's graph."""
         return self.path / RESTORER
 
-    def restorer_for(self, runtime: str) -> Path | None:
-        """The restorer's graph in one runtime's own form, gates bound; None if it has none."""
-        name = bound_restorer(runtime)
-        return self.path / name if name in self.manifest.files else None
+    def restorer_for(self, runtime: str, *, tiled: bool = False) -> Path | None:
+        """Return the restorer's graph in one runtime's own form; None if the bundle has none.
 
-    def tiles_for(self, runtime: str) -> Path | None:
-        """The same for tiles, gates an input; None if the bundle has none."""
-        name = tiled_restorer(runtime)
+        Its gates are bound; with `tiled` it is the graph for tiles, which takes them as an input.
+        """
+        name = restorer_name(runtime, tiled=tiled)
         return self.path / name if name in self.manifest.files else None
 
     def content(self, graph: Path) -> str:
@@ -228,14 +226,9 @@ class Bundle:
         return self.manifest.files[f"{RESTORER}.data"].size
 
 
-def bound_restorer(runtime: str) -> str:
-    """The file name of the restorer's graph in one runtime's own form."""
-    return f"restorer.{runtime}.onnx"
-
-
-def tiled_restorer(runtime: str) -> str:
-    """The file name of the restorer's graph for tiles in one runtime's own form."""
-    return f"restorer.{runtime}.tiled.onnx"
+def restorer_name(runtime: str, *, tiled: bool = False) -> str:
+    """Return the file name of the restorer's graph in one runtime's own form."""
+    return f"restorer.{runtime}{'.tiled' * tiled}.onnx"
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

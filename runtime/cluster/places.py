@@ -20,15 +20,8 @@ from lorair.runtime.errors import (
     OutputError,
     PictureError,
 )
-from lorair.runtime.folders.plan import (
-    COMPARED,
-    RESTORED,
-    Task,
-    check_distinct,
-    has_folder,
-    is_wanted,
-)
-from lorair.runtime.folders.plan import plan as plan_files
+from lorair.runtime.folders import plan as folders
+from lorair.runtime.folders.plan import COMPARED, RESTORED, Task, has_folder, is_wanted, nothing_in
 from lorair.runtime.folders.run import is_current as files_are_current
 from lorair.runtime.images import Encoding
 from lorair.runtime.system.atomic import owned_folder
@@ -168,22 +161,14 @@ def plan(
     encoding: Encoding,
     compare: bool = False,
 ) -> RemotePlan:
-    """Where each restored picture goes, by the rules of `folders.plan`.
+    """Decide where each restored picture goes, by the rules of `folders.plan`, which it raises as.
 
-    Args:
-        inputs: pictures and folders, as paths or URIs; of either all become URIs.
-        output: as for `folders.plan`, like all that follows.
-        recursive: whether folders in folders are entered.
-        pattern: of the files taken from folders.
-        encoding: of the results.
-        compare: whether before and after are written too.
-
-    Raises:
-        as `folders.plan`.
+    `inputs` are pictures and folders, as paths or URIs; if one of them or the output is a URI,
+    all become URIs. The rest is as for `folders.plan`.
     """
     if not any(map(is_uri, (*inputs, output))):
         paths = [Path(name) for name in inputs]
-        local = plan_files(
+        local = folders.plan(
             paths, Path(output), recursive=recursive, pattern=pattern, encoding=encoding,
             compare=compare,
         )  # fmt: skip
@@ -195,7 +180,7 @@ def plan(
         for sources, _ in listings
         for source, place in sources
     ]
-    check_distinct(planned, str)
+    folders.check_distinct(planned, str)
     return RemotePlan(planned, any(is_folder for _, is_folder in listings), is_remote=True)
 
 
@@ -234,21 +219,14 @@ def _list(
     found = [file for file in sorted(files) if is_wanted(file, pattern)]
     found = [file for file in found if not any(part.startswith(".") for part in file.parts)]
     if not found:
-        raise PictureError(
-            f"nothing to restore in {name}",
-            wanted=pattern or "pictures",
-            found="none" if recursive else "none, folders in it left out",
-            hint="check the URI and --glob",
-        )
+        raise nothing_in(name, pattern, recursive=recursive)
     return [(_join(name, str(file)), file) for file in found], True
 
 
 def _task(source: str, place: str, ending: str, compare: bool) -> Task[str]:
     """`place` is where the picture itself would be in the output."""
     parts = urlsplit(place)
-    stem = PurePosixPath(parts.path).stem
     path = PurePosixPath(parts.path)
-    target = path.with_name(f"{stem}{RESTORED}{ending}")
-    comparison = path.with_name(f"{stem}{COMPARED}.png")
-    names = [urlunsplit(parts._replace(path=str(p))) for p in (target, comparison)]
-    return Task(source, names[0], names[1] if compare else None)
+    endings = (f"{RESTORED}{ending}", f"{COMPARED}.png")[: 1 + compare]
+    paths = (path.with_name(f"{path.stem}{end}") for end in endings)
+    return Task(source, *(urlunsplit(parts._replace(path=str(p))) for p in paths))

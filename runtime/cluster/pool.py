@@ -24,14 +24,10 @@ class Pool:
     def fitting(
         cls, found: Resources, actors: int | None, threads: int, gpus: float, bundle: Bundle
     ) -> "Pool":
-        """As many actors as are asked for, or as many as CPUs, GPUs and memory allow.
+        """Return as many actors as are asked for, or as many as CPUs, GPUs and memory allow.
 
-        Args:
-            found: what the cluster has.
-            actors: None for as many as fit.
-            threads: of each.
-            gpus: of each.
-            bundle: that each opens.
+        `actors` is None for as many as fit; `threads` and `gpus` are of each, and each opens the
+        bundle.
 
         Raises:
             OptionError: not even one fits.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorair.runtime.cluster.places import is_current, source_file, target_file
 from lorair.runtime.errors import LorairError, as_lorair_error
-from lorair.runtime.files import Handling, RestoredFile, read, restore_file
+from lorair.runtime.files import Handling, RestoredFile, restore_file
 from lorair.runtime.folders.guidance import Every
 from lorair.runtime.folders.plan import Task
 from lorair.runtime.folders.run import Outcome, Status
@@ -100,7 +100,7 @@ class RestoreFiles:
 
     def _read(self, source: str) -> "Pixels":
         with source_file(source) as path:
-            return read(path, self._work.handling.max_pixels).pixels
+            return self._work.handling.read(path).pixels
 
     def _row(self, index: int) -> Row:
         task = self._work.tasks[index]

@@ -34,10 +34,7 @@ class RayRun(Outcomes[str]):
         self.work = work
 
     def run(self, pool: Pool) -> Generator[Outcome[str], None, None]:
-        """Do what is pending; outcomes come as their tasks end, in any order.
-
-        Args:
-            pool: that does it.
+        """Do what is pending with a pool; yield outcomes as their tasks end, in any order.
 
         Raises:
             LorairError: no actor could begin.

@@ -33,19 +33,10 @@ def serve_on_ray(
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; on a cluster: deploy, or update what runs there.
 
-    Args:
-        bundle: to be served.
-        backend: of each replica, like threads and jobs.
-        threads: for all of a replica's pictures.
-        jobs: pictures at once.
-        settings: of each replica: `queue` pictures may wait in each.
-        host: to listen on.
-        port: to listen on.
-        grace: seconds that a replica has to end in.
-        address: of a cluster; None for Ray of our own.
-        replicas: None for as many as fit.
-        most: replicas under load; None for no more than that.
-        gpus: of each replica.
+    `backend`, `threads`, `jobs`, `settings` and `gpus` are each replica's: `threads` are for all
+    of its pictures, and `queue` pictures may wait in each. `grace` is in seconds. Without an
+    `address` Ray is started here. `replicas` is None for as many as fit, and `most`, if it is
+    not None, how many there may be under load.
 
     Raises:
         OptionError: port 0, or fewer replicas under load than without.
@@ -61,9 +52,8 @@ def serve_on_ray(
     with session(address, cpus) as found:
         pool = Pool.fitting(found, replicas, threads, gpus, opened)
         replica = serving.Replica(str(bundle.resolve()), backend, threads, jobs, settings)
-        scale = serving.Scale(pool.actors, most or pool.actors)
         serving.start(host, port)
-        serving.deploy(replica, scale, pool, grace)
+        serving.deploy(replica, most or pool.actors, pool, grace)
         _announce(host, port, found, pool)
         if address is None:
             with suppress(KeyboardInterrupt, SystemExit):  # what was taken is answered

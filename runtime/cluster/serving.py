@@ -26,14 +26,6 @@ class Replica:
     settings: Settings
 
 
-@dataclass(frozen=True)
-class Scale:
-    """How many replicas. most: above `least` they come and go with the load."""
-
-    least: int
-    most: int
-
-
 def start(host: str, port: int) -> None:
     """Let Ray Serve listen on every node that has a replica; a running one stays as it is."""
     from ray import serve
@@ -42,13 +34,13 @@ def start(host: str, port: int) -> None:
     serve.start(http_options={"host": host, "port": port}, logging_config=_logs())
 
 
-def deploy(replica: Replica, scale: Scale, pool: Pool, grace: float) -> None:
+def deploy(replica: Replica, most: int, pool: Pool, grace: float) -> None:
     """Deploy the app, or roll what is running over to it; returns when it takes requests.
 
     Args:
         replica: what each of them is told.
-        scale: how many.
-        pool: `cpus` and `gpus` of each.
+        most: replicas under load; above `pool.actors` they come and go with it.
+        pool: how many there are, with `cpus` and `gpus` of each.
         grace: seconds that a replica which goes may take for what it has taken.
 
     Raises:
@@ -58,10 +50,10 @@ def deploy(replica: Replica, scale: Scale, pool: Pool, grace: float) -> None:
     from ray.serve.exceptions import RayServeException
 
     room = replica.jobs + replica.settings.queue
-    many = {"num_replicas": scale.least} if scale.most == scale.least else {
+    many = {"num_replicas": most} if most == pool.actors else {
         "autoscaling_config": {
-            "min_replicas": scale.least,
-            "max_replicas": scale.most,
+            "min_replicas": pool.actors,
+            "max_replicas": most,
             "target_ongoing_requests": replica.jobs,
         }
     }  # fmt: skip

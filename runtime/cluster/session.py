@@ -61,12 +61,9 @@ def require_ray(what: str, *packages: str) -> None:
 
 @contextmanager
 def session(address: str | None, cpus: int | None = None) -> Iterator[Resources]:
-    """Ray for the time of the block.
+    """Join the cluster at an address, or start Ray on this machine for the time of the block.
 
-    Args:
-        address: of a cluster to join; None to begin one on this machine, which ends with
-            the block.
-        cpus: that a Ray of our own shall count; None for its cores.
+    A Ray of our own counts as many CPUs as it is told; None for its cores.
 
     Raises:
         BackendError: there is no cluster at the address, or Ray does not start.
@@ -83,12 +80,13 @@ def session(address: str | None, cpus: int | None = None) -> Iterator[Resources]
     try:
         _init(ray, address or _LOCAL, options)
     except Exception as error:  # Ray raises whatever it meets on the way
+        here = address is None
         raise BackendError(
-            "cannot start Ray" if address is None else f"cannot join Ray at {address}",
+            "cannot start Ray" if here else f"cannot join Ray at {address}",
             found=str(error) or type(error).__name__,
-            hint="`ray status` shows whether a cluster runs"
-            if address is not None
-            else "look into /tmp/ray/session_latest/logs",
+            hint="look into /tmp/ray/session_latest/logs"
+            if here
+            else "`ray status` shows whether a cluster runs",
         ) from error
     try:
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in the place

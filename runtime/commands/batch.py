@@ -2,23 +2,19 @@
 
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lorair.runtime.cluster.session import AddressOption, require_ray
 from lorair.runtime.commands import options
-from lorair.runtime.commands.options import conclude, exit_code
 from lorair.runtime.system import console
 
 if TYPE_CHECKING:
     from lorair.runtime.bundle.manifest import Bundle
     from lorair.runtime.cluster.pool import Pool
     from lorair.runtime.cluster.run import RayRun
-
-_INTERRUPTED: Final = 130
 
 
 def batch(
@@ -81,7 +77,7 @@ def batch(
     from lorair.runtime.tiles import parse_tile
 
     start = time.perf_counter()
-    every = options.check_guidance(route, route_from, expert, gates)
+    every = options.check_guidance(route, route_from)
     handling = Handling(max_pixels, Encoding(format_, quality), parse_tile(tile))
     opened = Bundle.open(bundle)
     given, own_gates = options.guidance_of(opened, route, expert, gates)
@@ -89,74 +85,47 @@ def batch(
         inputs, output, recursive=recursive, pattern=pattern,
         encoding=handling.encoding, compare=compare,
     )  # fmt: skip
-    if report is not None:
-        used = [name for task in planned.tasks for name in (task.source, *task.written)]
-        console.check_outputs([report], [*map(Path, used), *bundle.glob("*")])
+    used = [Path(name) for task in planned.tasks for name in (task.source, *task.written)]
+    console.check_outputs([report], [*used, *bundle.glob("*")])
     skip = planned.is_folder if skip_existing is None else skip_existing
     work = Assignment(
         planned.tasks, str(bundle.resolve()), backend, threads, handling, skip,
         planned.is_remote, given, every, own_gates,
     )  # fmt: skip
     run = RayRun(work)
-    ray = _run(run, address, num_actors, num_gpus, opened, quiet=as_json)
-    document = {
-        "lorair": console.lorair_version(),
-        "bundle": str(bundle),
-        "ray": ray.document,
-        "seconds": time.perf_counter() - start,
-        "counts": run.counts,
-        "pictures": [outcome.to_dict() for outcome in run.outcomes],
-    }
-    if report is not None:
-        console.write_json(report, document)
-    if as_json:
-        console.print_json(document)
-    conclude(run.counts, run.errors, time.perf_counter() - start)
-    if code := ray.code or exit_code(run.errors, len(run.outcomes)):
-        raise typer.Exit(code)
-
-
-@dataclass
-class _Ended:
-    """How Ray ended. code: an exit code if it was interrupted, else 0. document: for reports."""
-
-    code: int = 0
-    document: dict[str, Any] = field(default_factory=dict)
+    ray: dict[str, Any] = {}
+    with options.Interruptible() as ended:
+        if run.pending:
+            _run(run, ray, address, num_actors, num_gpus, opened, quiet=as_json)
+    about = {"bundle": str(bundle), "ray": ray}
+    options.conclude(run, about, start, report, as_json=as_json, code=ended.code)
 
 
 def _run(
     run: "RayRun",
+    ray: dict[str, Any],
     address: str | None,
     num_actors: int | None,
     num_gpus: float,
     bundle: "Bundle",
     *,
     quiet: bool,
-) -> _Ended:
-    """Do what is pending, on Ray if anything is."""
+) -> None:
+    """Do what is pending; `ray` is told about the cluster, for the report."""
     from lorair.runtime.cluster.pool import Pool
     from lorair.runtime.cluster.session import session
     from lorair.runtime.system.machine import default_threads
 
-    ended, threads = _Ended(), run.work.threads
-    if not run.pending:
-        return ended
-    start = time.perf_counter()
+    start, threads = time.perf_counter(), run.work.threads
     cpus = max(default_threads(), (num_actors or 1) * threads)
-    try:
-        with session(address, cpus) as found:
-            seconds = time.perf_counter() - start
-            pool = Pool.fitting(found, num_actors, threads, num_gpus, bundle)
-            where = f"a cluster of {found.nodes}" if address else "this machine"
-            if not quiet:
-                console.note(f"Ray on {where}, {pool.actors} actors; started in {seconds:.1f} s")
-            ended.document = {"nodes": found.nodes, "actors": pool.actors, "start": seconds}
-            _restore(run, pool, quiet=quiet)
-    except KeyboardInterrupt:
-        ended.code = _INTERRUPTED
-    except SystemExit as stop:  # SIGTERM
-        ended.code = int(stop.code or 0)
-    return ended
+    with session(address, cpus) as found:
+        seconds = time.perf_counter() - start
+        pool = Pool.fitting(found, num_actors, threads, num_gpus, bundle)
+        where = f"a cluster of {found.nodes}" if address else "this machine"
+        if not quiet:
+            console.note(f"Ray on {where}, {pool.actors} actors; started in {seconds:.1f} s")
+        ray |= {"nodes": found.nodes, "actors": pool.actors, "start": seconds}
+        _restore(run, pool, quiet=quiet)
 
 
 def _restore(run: "RayRun", pool: "Pool", *, quiet: bool) -> None:

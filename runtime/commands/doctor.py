@@ -37,8 +37,8 @@ def doctor(
         table.add_row(row["name"], row["version"] or "no", row["lacks"] or "", row["fix"] or "")
     out.print(table)
     if report["engines"]:
-        table = console.table("engine", "for", "lacks here", title="\nEngines")
+        table = console.table("engine", "serves", "for", "lacks here", title="\nEngines")
         for row in report["engines"]:
-            table.add_row(row["file"][:16], row["needs"] or "", row["lacks"] or "")
+            table.add_row(*(row[key] or "" for key in ("file", "serves", "needs", "lacks")))
         out.print(table)
     out.print(f"{report['auto']}", soft_wrap=True)

@@ -4,12 +4,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lorair.runtime.commands import options
-from lorair.runtime.commands.options import conclude, exit_code
 from lorair.runtime.system import console
 
 if TYPE_CHECKING:
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from lorair.runtime.folders.run import FolderRun
     from lorair.runtime.restorer import Restorer
     from lorair.runtime.tiles import Progress
-
-_INTERRUPTED: Final = 130
 
 
 def infer(
@@ -81,7 +78,7 @@ def infer(
     from lorair.runtime.tiles import parse_tile
 
     start = time.perf_counter()
-    every = options.check_guidance(route, route_from, expert, gates)
+    every = options.check_guidance(route, route_from)
     is_folder = tasks.has_folder(inputs)
     decoders = None if timeout is None else _decoders(timeout)
     decode = images.read if decoders is None else decoders.read
@@ -90,9 +87,8 @@ def infer(
         inputs, output, recursive=recursive, pattern=pattern,
         encoding=handling.encoding, compare=compare,
     )  # fmt: skip
-    if report is not None:
-        used = [path for task in planned for path in (task.source, *task.written)]
-        console.check_outputs([report], [*used, *bundle.glob("*")])
+    used = [path for task in planned for path in (task.source, *task.written)]
+    console.check_outputs([report], [*used, *bundle.glob("*")])
     skip = is_folder if skip_existing is None else skip_existing
     run = FolderRun(planned, skip_existing=skip, handling=handling)
     restorer = _open(bundle, backend, threads, jobs, len(planned))
@@ -103,19 +99,18 @@ def infer(
     guidance = Guidance(
         restorer, sources, lambda source: handling.read(source).pixels, given, every, own_gates
     )
-    with decoders or nullcontext():
-        code = _run(run, restorer, guidance, in_full=not is_folder, quiet=as_json)
-    document = _document(run, restorer, start)
-    if report is not None:
-        console.write_json(report, document)
-    if as_json:
-        console.print_json(document)
-    if len(planned) > 1 or is_folder or code:
-        conclude(run.counts, run.errors, time.perf_counter() - start)
-    elif run.errors:
-        raise run.errors[0]
-    if code := code or exit_code(run.errors, len(run.outcomes)):
-        raise typer.Exit(code)
+    alone = len(planned) == 1 and not is_folder
+    with decoders or nullcontext(), options.Interruptible() as ended:
+        _run(run, restorer, guidance, in_full=not is_folder, quiet=as_json)
+    about = {
+        "bundle": str(bundle),
+        "backend": restorer.backend.description,
+        "jobs": restorer.jobs,
+    }
+    options.conclude(
+        run, about, start, report,
+        as_json=as_json, code=ended.code, alone=alone and not ended.code,
+    )  # fmt: skip
 
 
 def _decoders(timeout: float) -> "Decoders":
@@ -136,28 +131,16 @@ def _open(
 
 
 def _run(
-    run: "FolderRun",
-    restorer: "Restorer",
-    guidance: "Guidance",
-    *,
-    in_full: bool,
-    quiet: bool,
-) -> int:
-    """Do it all; an exit code if it was interrupted, else 0."""
-    try:
-        with (
-            _shown(run) as (advance, progress),
-            closing(run.run(restorer, guidance, restorer.jobs, progress)) as outcomes,
-        ):
-            for outcome in outcomes:
-                advance()
-                if outcome.result is not None and not quiet:
-                    _print_result(outcome.result, in_full=in_full)
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except SystemExit as stop:  # SIGTERM
-        return int(stop.code or 0)
-    return 0
+    run: "FolderRun", restorer: "Restorer", guidance: "Guidance", *, in_full: bool, quiet: bool
+) -> None:
+    with (
+        _shown(run) as (advance, progress),
+        closing(run.run(restorer, guidance, restorer.jobs, progress)) as outcomes,
+    ):
+        for outcome in outcomes:
+            advance()
+            if outcome.result is not None and not quiet:
+                _print_result(outcome.result, in_full=in_full)
 
 
 @contextmanager
@@ -169,18 +152,6 @@ def _shown(run: "FolderRun") -> "Iterator[tuple[Callable[[], object], Progress |
     else:
         with console.counter(len(run.pending)) as advance:
             yield advance, None
-
-
-def _document(run: "FolderRun", restorer: "Restorer", start: float) -> dict[str, Any]:
-    return {
-        "lorair": console.lorair_version(),
-        "bundle": str(restorer.bundle.path),
-        "backend": restorer.backend.description,
-        "jobs": restorer.jobs,
-        "seconds": time.perf_counter() - start,
-        "counts": run.counts,
-        "pictures": [outcome.to_dict() for outcome in run.outcomes],
-    }
 
 
 def _print_result(result: "RestoredFile", *, in_full: bool) -> None:

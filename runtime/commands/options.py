@@ -1,8 +1,10 @@
 """Options that several of lorair-run's commands take."""
 
-from collections.abc import Mapping, Sequence
+import signal
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +15,7 @@ from lorair.runtime.system.limits import DEFAULT_MAX_PIXELS
 if TYPE_CHECKING:
     from lorair.runtime.bundle.manifest import Bundle
     from lorair.runtime.folders.guidance import Every
+    from lorair.runtime.folders.run import Outcomes
     from lorair.runtime.restorer import Restorer
     from lorair.runtime.routing.gates import Gates
     from lorair.runtime.routing.route import Route
@@ -25,11 +28,7 @@ def _backend_names() -> list[str]:
 
 
 def input_path(text: str) -> Path:
-    """A path; an empty text, of an unset variable say, is not the current folder.
-
-    Raises:
-        OptionError: the text is empty.
-    """
+    """Return a path; raise OptionError for an empty text, which an unset variable leaves."""
     if not text:
         raise OptionError("INPUT", wanted="a path", found="an empty text", hint="check the command")
     return Path(text)
@@ -130,20 +129,12 @@ def backend_note(restorer: "Restorer") -> str:
     return f"{text} ({'; '.join((fastest, *restorer.skipped))})"
 
 
-def check_guidance(
-    route: Path | None, route_from: str | None, expert: str | None, gates: str | None
-) -> "Every":
-    """What `--route-from` says, checked before anything is opened.
-
-    Raises:
-        OptionError: it is no such thing, or two options contradict each other.
-    """
+def check_guidance(route: Path | None, route_from: str | None) -> "Every":
+    """Return what `--route-from` says, checked before anything is opened. Raises OptionError."""
     from lorair.runtime.folders.guidance import parse_every
 
     if route is not None and route_from is not None:
         raise OptionError("--route-from", wanted="no --route beside it", found=str(route))
-    if expert is not None and gates is not None:
-        raise OptionError("--expert", wanted="no --gates beside it", found=gates)
     return parse_every(route_from) if route_from is not None else "each"
 
 
@@ -157,36 +148,80 @@ def guidance_of(
         OptionError: the bundle has no such class, or the gates are none.
     """
     from lorair.runtime.routing.file import load
-    from lorair.runtime.routing.gates import one_expert, parse_gates
+    from lorair.runtime.routing.gates import chosen_gates
 
-    classes = bundle.manifest.model.classes
     given = load(route, bundle) if route is not None else None
-    if expert is not None:
-        return given, one_expert(expert, classes)
-    return given, parse_gates(gates, classes) if gates is not None else None
+    return given, chosen_gates(expert, gates, bundle.manifest.model.classes)
 
 
-def conclude(counts: Mapping[str, int], errors: Sequence[LorairError], seconds: float) -> None:
-    """What became of the pictures, and every error, on stderr.
+class Interruptible:
+    """A block that Ctrl-C and SIGTERM end early; `code` is the exit code then, and 0 if not."""
 
-    Args:
-        counts: pictures by the name of their `batch.Status`.
-        errors: of those that failed.
-        seconds: that the run took.
+    code = 0
+
+    def __enter__(self) -> "Interruptible":
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        if isinstance(error, KeyboardInterrupt):
+            self.code = 128 + signal.SIGINT
+        elif isinstance(error, SystemExit):  # SIGTERM
+            self.code = int(error.code or 0)
+        return self.code != 0
+
+
+def conclude(
+    run: "Outcomes[Any]",
+    about: Mapping[str, Any],
+    start: float,
+    report: Path | None,
+    *,
+    as_json: bool,
+    code: int,
+    alone: bool = False,
+) -> None:
+    """Report what became of the pictures, and leave with an exit code if it is not 0.
+
+    The code is that of an interruption, else 1 if some pictures failed, and the first error's own
+    if all did. `about` and the time since `start` (of `perf_counter`) go into the report. With
+    `alone`, the run had one picture: nothing is counted, and its error is raised.
     """
-    from lorair.runtime.folders.run import Status
+    document = {
+        "lorair": console.lorair_version(),
+        **about,
+        "seconds": time.perf_counter() - start,
+        "counts": run.counts,
+        "pictures": [outcome.to_dict() for outcome in run.outcomes],
+    }
+    if report is not None:
+        console.write_json(report, document)
+    if as_json:
+        console.print_json(document)
+    if not alone:
+        _summarise(run, time.perf_counter() - start)
+    elif run.errors:
+        raise run.errors[0]
+    if code := code or exit_code(run.errors, len(run.outcomes)):
+        raise typer.Exit(code)
 
-    done = counts[Status.RESTORED]
-    parts = (f"{n} {status}" for status, n in counts.items() if n or status == Status.RESTORED)
+
+def _summarise(run: "Outcomes[Any]", seconds: float) -> None:
+    done, skipped = run.counts["restored"], run.counts["skipped"]
+    parts = (f"{n} {status}" for status, n in run.counts.items() if n or status == "restored")
     console.note(f"{', '.join(parts)}; {seconds:.1f} s, {done / seconds:.2f} a second")
-    if counts[Status.SKIPPED]:
+    if skipped:
         console.note("skipped ones have a result already; --overwrite does them again")
+    print_errors(run.errors)
+
+
+def print_errors(errors: Iterable[LorairError]) -> None:
+    """Print each error's line on stderr."""
     for error in errors:
         console.stderr().print(f"error: {error.line()}", soft_wrap=True)
 
 
 def exit_code(errors: Sequence[LorairError], pictures: int) -> int:
-    """0 if none failed, 1 if some did, the first error's own if all did."""
+    """Return 0 if no picture failed, 1 if some did, and the first error's own code if all did."""
     if not errors:
         return 0
     return errors[0].exit_code if len(errors) == pictures else 1

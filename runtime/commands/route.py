@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorair.runtime.commands import options
-from lorair.runtime.errors import LorairError, OptionError, OutputError, as_lorair_error
+from lorair.runtime.errors import LorairError, OptionError, as_lorair_error
 from lorair.runtime.system import console
 
 if TYPE_CHECKING:
@@ -59,16 +59,14 @@ def route(
             _show(source, target, found)
     if as_json:
         console.print_json({"bundle": str(bundle), "pictures": entries})
-    for failure in errors:
-        console.stderr().print(f"error: {failure.line()}", soft_wrap=True)
-    if errors:
-        raise typer.Exit(errors[0].exit_code if len(errors) == len(inputs) else 1)
+    options.print_errors(errors)
+    if code := options.exit_code(errors, len(inputs)):
+        raise typer.Exit(code)
 
 
 def _targets(inputs: list[Path], output: Path | None) -> list[Path | None]:
     """Where each route is saved, checked before any work."""
     from lorair.runtime.routing.file import ENDING
-    from lorair.runtime.system.atomic import check_writable_file
 
     if output is None:
         return [None] * len(inputs)
@@ -78,42 +76,29 @@ def _targets(inputs: list[Path], output: Path | None) -> list[Path | None]:
         raise OptionError("--output", wanted="a folder", found=f"the file {output}")
     else:
         targets = [output / f"{source.stem}{ENDING}" for source in inputs]
-    taken = {source.resolve() for source in inputs}
-    for target in targets:
-        check_writable_file(target)
-        if target.resolve() in taken:
-            raise OutputError(
-                f"cannot write {target}",
-                wanted="a file for each route, and no input",
-                found="an input, or two pictures of one name",
-                hint="choose another with -o, or route them one by one",
-            )
-        taken.add(target.resolve())
+    console.check_outputs(targets, inputs)
     return list(targets)
 
 
 def _route_file(
     restorer: "Restorer", source: Path, target: Path | None, max_pixels: int
 ) -> "Route":
-    from lorair.runtime.files import read
+    from lorair.runtime.files import Handling
     from lorair.runtime.routing import file as route_file
 
     with console.status(f"routing {source.name}"):
-        found = restorer.route(read(source, max_pixels).pixels)
+        found = restorer.route(Handling(max_pixels).read(source).pixels)
     if target is not None:
         route_file.save(target, found, restorer.bundle, source.name)
     return found
 
 
 def _entry(source: Path, target: Path | None, found: "Route") -> dict[str, Any]:
-    probabilities = dict(zip(found.classes, map(float, found.probabilities), strict=True))
     return {
         "input": str(source),
         "output": None if target is None else str(target),
         **found.to_dict(),
-        "probabilities": probabilities,
-        "margin": found.margin,
-        "unsure": found.is_unsure,
+        **found.confidence(),
     }
 
 

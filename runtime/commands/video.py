@@ -74,7 +74,8 @@ def video(
     from lorair.runtime.restorer import Restorer
 
     encoding = VideoEncoding(codec, _quality(codec, crf), _pairs(options or []))
-    target = output or source.with_name(f"{source.stem}.restored{_container(source)}")
+    container = ".mkv" if source.suffix.lower() in (".mkv", ".webm") else ".mp4"
+    target = output or source.with_name(f"{source.stem}.restored{container}")
     restorer = Restorer.open(bundle, backend, threads)
     guide = RouteGuide(restorer.route, every, ease, cut)
     if not as_json:
@@ -95,10 +96,6 @@ def video(
 def _quality(codec: str, crf: int | None) -> int | None:
     """The default is x264's; other encoders count differently and have defaults of their own."""
     return DEFAULT_CRF if crf is None and codec == DEFAULT_CODEC else crf
-
-
-def _container(source: Path) -> str:
-    return ".mkv" if source.suffix.lower() in (".mkv", ".webm") else ".mp4"
 
 
 def _pairs(options: list[str]) -> tuple[tuple[str, str], ...]:

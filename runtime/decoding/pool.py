@@ -72,9 +72,7 @@ class Decoders:
     def read(self, source: str | Path, max_pixels: int) -> Picture:
         """Decode a picture as `images.read` does, and raise what it raises.
 
-        Args:
-            source: the file; a relative path is taken from where the process was started.
-            max_pixels: larger pictures are refused.
+        A relative path is taken from where the process was started.
 
         Raises:
             PictureError: also if the picture takes too long or too much memory to decode, or

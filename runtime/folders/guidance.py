@@ -99,11 +99,7 @@ class Guidance:
 
 
 def parse_every(text: str) -> Every:
-    """`first`, `each`, or a number of pictures.
-
-    Raises:
-        OptionError: none of these.
-    """
+    """Return `first`, `each`, or a number of pictures; raise OptionError for anything else."""
     if text == "first":
         return "first"
     if text in ("each", "1"):

@@ -37,14 +37,6 @@ class Task(Generic[Place]):
         return [self.target] if self.comparison is None else [self.target, self.comparison]
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A picture, and the folder in the output that mirrors its own."""
-
-    source: Path
-    folder: Path = Path()
-
-
 def plan(
     inputs: list[Path],
     output: Path | None,
@@ -54,7 +46,7 @@ def plan(
     encoding: Encoding | None = None,
     compare: bool = False,
 ) -> list[Task[Path]]:
-    """Where each restored picture goes.
+    """Decide where each restored picture goes.
 
     Args:
         inputs: pictures and folders of pictures.
@@ -70,25 +62,23 @@ def plan(
 
     Raises:
         PictureError: a folder has no pictures, or cannot be listed.
-        OptionError: several pictures, and the output is a file; or the encoding is for
-            another format.
+        OptionError: several pictures, and the output is a file; or the encoding does not fit.
         OutputError: unwritable, over an input, or two pictures to one file.
     """
     found = list(_expand(inputs, output, recursive=recursive, pattern=pattern))
     several = len(found) > 1 or has_folder(inputs)
     encoding = encoding or Encoding()
-    targets = [_target(f, output, encoding.ending, several=several) for f in found]
-    tasks = [
-        Task(f.source, target, comparison_of(target) if compare else None)
-        for f, target in zip(found, targets, strict=True)
-    ]
-    _check(tasks, encoding)
+    tasks = []
+    for source, folder in found:
+        target = _target(source, folder, output, encoding.ending, several=several)
+        beside = target.with_name(f"{target.stem.removesuffix(RESTORED)}{COMPARED}.png")
+        tasks.append(Task(source, target, beside if compare else None))
+    for task in tasks:
+        check_format(task.target, encoding)
+        for file in task.written:
+            check_writable_file(file)
+    check_distinct(tasks, Path.resolve)
     return tasks
-
-
-def comparison_of(target: Path) -> Path:
-    """Where before and after go: beside the restored picture."""
-    return target.with_name(f"{target.stem.removesuffix(RESTORED)}{COMPARED}.png")
 
 
 def has_folder(inputs: list[Path]) -> bool:
@@ -98,21 +88,26 @@ def has_folder(inputs: list[Path]) -> bool:
 
 def _expand(
     inputs: list[Path], output: Path | None, *, recursive: bool, pattern: str | None
-) -> Iterator[_Found]:
+) -> Iterator[tuple[Path, Path]]:
+    """Yield each picture, and the folder in the output that mirrors its own."""
     for source in inputs:
         if not source.is_dir():
-            yield _Found(source)
+            yield source, Path()
             continue
         files = sorted(_pictures(source, output, recursive=recursive, pattern=pattern))
         if not files:
-            raise PictureError(
-                f"nothing to restore in {source}",
-                wanted=pattern or "pictures",
-                found="none" if recursive else "none, folders in it left out",
-                hint="check the path and --glob" + ("" if recursive else ", or add --recursive"),
-            )
-        for file in files:
-            yield _Found(source / file, file.parent)
+            raise nothing_in(source, pattern, recursive=recursive)
+        yield from ((source / file, file.parent) for file in files)
+
+
+def nothing_in(folder: object, pattern: str | None, *, recursive: bool) -> PictureError:
+    """Return the error of a folder without pictures to restore."""
+    return PictureError(
+        f"nothing to restore in {folder}",
+        wanted=pattern or "pictures",
+        found="none" if recursive else "none, folders in it left out",
+        hint="check the path and --glob" + ("" if recursive else ", or add --recursive"),
+    )
 
 
 def _pictures(
@@ -147,10 +142,10 @@ def _raise_unlisted(error: OSError) -> None:
     ) from error
 
 
-def _target(found: _Found, output: Path | None, ending: str, *, several: bool) -> Path:
-    name = f"{found.source.stem}{RESTORED}{ending}"
+def _target(source: Path, folder: Path, output: Path | None, ending: str, *, several: bool) -> Path:
+    name = f"{source.stem}{RESTORED}{ending}"
     if output is None:
-        return found.source.with_name(name)
+        return source.with_name(name)
     # A name without an ending can only be meant as a folder.
     if not several and not output.is_dir() and output.suffix:
         return output
@@ -161,23 +156,13 @@ def _target(found: _Found, output: Path | None, ending: str, *, several: bool) -
             found=f"the file {output}",
             hint="several pictures need a folder",
         )
-    return output / found.folder / name
-
-
-def _check(tasks: list[Task[Path]], encoding: Encoding) -> None:
-    for task in tasks:
-        check_format(task.target, encoding)
-        for file in task.written:
-            check_writable_file(file)
-    check_distinct(tasks, Path.resolve)
+    return output / folder / name
 
 
 def check_distinct(tasks: Sequence[Task[Place]], identity: Callable[[Place], Hashable]) -> None:
     """Raise OutputError if a place to write to is an input or another picture's.
 
-    Args:
-        tasks: of a run.
-        identity: what two names of the same place have in common.
+    `identity` gives what two names of the same place have in common.
     """
     taken = {identity(task.source): task.source for task in tasks}
     for task in tasks:

@@ -47,14 +47,14 @@ class Outcome(Generic[Place]):
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""
-        names = {"input": str(self.task.source), "status": str(self.status)}
+        task, restored = self.task, self.result
+        names = {"input": str(task.source), "status": str(self.status)}
         if self.error is not None:
             return {**names, "error": self.error.line()}
-        result = {} if self.result is None else self.result.to_dict()
-        written = {"output": str(self.task.target)}
-        if self.result is not None and self.task.comparison is not None:
-            written["compare"] = str(self.task.comparison)
-        return {**names, **result, **names, **written}
+        written = {"output": str(task.target)}
+        if restored is not None and task.comparison is not None:
+            written["compare"] = str(task.comparison)
+        return {**names, **({} if restored is None else restored.to_dict()), **names, **written}
 
 
 class Outcomes(Generic[Place]):

@@ -34,6 +34,9 @@ _SCALARS: Final[dict[str, Any]] = {
 _SCRATCH: Final = (0, 0)
 """Two pointers that every kernel of Triton takes at the end; ours use neither."""
 
+_LEGACY: Final = (0, 1)
+"""Handles of the stream that waits for all others: PyTorch's default, and its other name."""
+
 _DEFAULT_SHARED: Final = 48 * 1024
 """Bytes of shared memory that a kernel may use without asking for more."""
 
@@ -151,20 +154,27 @@ class Gpu:
             )
         driver = examine()
         assert isinstance(driver, DriverInfo)
-        self.info = driver.gpus[ordinal]
+        self.info, self.ordinal = driver.gpus[ordinal], ordinal
 
     @property
     def stream(self) -> int:
         """The stream's handle."""
         return int(self._stream.handle)
 
+    @property
+    def can_capture(self) -> bool:
+        """Whether graphs can be captured in the stream: not in the legacy one."""
+        return self.stream not in _LEGACY
+
     def activate(self) -> None:
         """Make this GPU the calling thread's; needed once a thread."""
         self._device.set_current()
 
     def free_memory(self) -> int:
-        """Bytes of device memory that nobody uses."""
-        return int(_driver("cuMemGetInfo")[0])
+        """Bytes of device memory that nobody uses; what the pool keeps for us is among them."""
+        pool = self._device.memory_resource.attributes
+        kept = pool.reserved_mem_current - pool.used_mem_current
+        return int(_driver("cuMemGetInfo")[0]) + int(kept)
 
     def allocate(self, size: int) -> Memory:
         """Device memory. Raises OutOfMemoryError."""
@@ -242,17 +252,21 @@ def from_pycuda(stream: Any) -> Gpu:
             `import pycuda.autoprimaryctx` makes it do. Keep the stream alive.
 
     Raises:
-        OptionError: PyCUDA's context is not the primary one.
+        OptionError: PyCUDA's context is not the primary one; it is current again.
     """
     before = int(_driver("cuCtxGetCurrent"))
-    gpu = Gpu(int(stream.handle))
-    if before and before != int(_driver("cuCtxGetCurrent")):
-        raise OptionError(
-            "from_pycuda",
-            wanted="PyCUDA in the GPU's primary context",
-            found="a context of its own",
-            hint="import pycuda.autoprimaryctx instead of pycuda.autoinit",
-        )
+    try:
+        gpu = Gpu(int(stream.handle))
+        if before and before != int(_driver("cuCtxGetCurrent")):
+            raise OptionError(
+                "from_pycuda",
+                wanted="PyCUDA in the GPU's primary context",
+                found="a context of its own",
+                hint="import pycuda.autoprimaryctx instead of pycuda.autoinit",
+            )
+    except BaseException:
+        _driver("cuCtxSetCurrent", before)
+        raise
     return gpu
 
 

@@ -5,12 +5,20 @@ import platform
 import sys
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from typing import Any, Final
 
 from lorair.runtime.system.machine import is_installed
 
 _LIBRARY: Final = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 NO_DRIVER: Final = "there is no NVIDIA driver"
+NO_GPU: Final = "the NVIDIA driver sees no GPU"
+_STARTS: Final = {
+    100: NO_GPU,
+    803: "the NVIDIA driver's library is not the one that is loaded; restart the machine",
+}
+"""Of cuInit's errors, those that say what to do: no device, another version in the kernel."""
+
 _MAJOR, _MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*"""
 
@@ -46,14 +54,27 @@ def missing_gpu() -> str | None:
     found = examine()
     if isinstance(found, str):
         return found
-    return None if found.gpus else "the NVIDIA driver sees no GPU"
+    return None if found.gpus else NO_GPU
 
 
 def no_gpu() -> str | None:
     """Why nothing can be run on a GPU here, in a few words; None if it can."""
     if not is_installed("cuda.core"):
         return "the package cuda-core is not installed"
-    return missing_gpu()
+    return missing_gpu() or _too_old()
+
+
+def _too_old() -> str | None:
+    """Why the driver cannot serve the installed bindings: they need one of their CUDA's major."""
+    found, needed = examine(), version("cuda-bindings")
+    assert isinstance(found, DriverInfo)
+    if int(found.cuda.partition(".")[0]) >= int(needed.partition(".")[0]):
+        return None
+    major = needed.partition(".")[0]
+    return (
+        f"the NVIDIA driver is too old: it serves CUDA {found.cuda}, "
+        f"the package cuda-bindings {needed} needs {major}.0"
+    )
 
 
 @cache
@@ -64,7 +85,7 @@ def examine() -> DriverInfo | str:
     except OSError:
         return NO_DRIVER
     if code := library.cuInit(0):
-        return f"the NVIDIA driver does not start (error {code})"
+        return _STARTS.get(code) or f"the NVIDIA driver does not start (error {code})"
     version, count = ctypes.c_int(), ctypes.c_int()
     library.cuDriverGetVersion(ctypes.byref(version))
     library.cuDeviceGetCount(ctypes.byref(count))

@@ -1,16 +1,23 @@
-"""Several arrays in one piece of memory, so that one copy moves them all.
+"""The device memory of a backend: what lies where, and who has to go when it is full.
 
-`Layout` says where each lies, `DeviceBlock` is the memory, on the device and on the host.
+`Layout` says where arrays lie side by side, so that one copy moves them all; `DeviceBlock` is
+their memory, on the device and on the host. `Scratch` is what all networks compute in, and
+`Held` all that is kept for the next picture.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from lorair.runtime.gpu.cuda import Gpu
+from lorair.runtime.errors import OutOfMemoryError
+from lorair.runtime.gpu.cuda import Gpu, Memory
+
+if TYPE_CHECKING:
+    from lorair.runtime.gpu.network import Branch
 
 Shape = tuple[int, ...]
 
@@ -91,3 +98,116 @@ class DeviceBlock:
         self._device.close()
         if self._host is not None:
             self._host.close()
+
+
+class Scratch:
+    """Device memory that networks compute in, one after the other in the GPU's stream.
+
+    It has the size that the largest of them needs. moves: counts its changes of place, after
+    which graphs that were captured do not hold.
+    """
+
+    def __init__(self, gpu: Gpu) -> None:
+        self._gpu = gpu
+        self.memory: Memory | None = None
+        self.moves = 0
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return 0 if self.memory is None else self.memory.size
+
+    def reserve(self, size: int) -> Memory:
+        """Return memory of at least this size. Raises OutOfMemoryError."""
+        if self.memory is None or self.memory.size < size:
+            self.close()
+            self.memory = self._gpu.allocate(size)
+        return self.memory
+
+    def close(self) -> None:
+        """Give it back, until it is asked for again."""
+        if self.memory is not None:
+            self.memory.close()
+            self.memory = None
+            self.moves += 1
+
+
+class Entry(Protocol):
+    """Something in device memory that can be made again.
+
+    size: in bytes. branch: whose weights it needs, beside that.
+    """
+
+    @property
+    def size(self) -> int: ...  # noqa: D102
+
+    @property
+    def branch(self) -> "Branch | None": ...  # noqa: D102
+
+    def close(self) -> None: ...  # noqa: D102
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Held:
+    """What is kept in device memory for the next picture.
+
+    Args:
+        scratch: goes too when memory runs out.
+        budget: bytes that all entries and the weights that they need may take. Beyond it the
+            least recently used go; those in use stay.
+    """
+
+    def __init__(self, scratch: Scratch, budget: int) -> None:
+        self._scratch, self._budget = scratch, budget
+        self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
+
+    @property
+    def keys(self) -> list[Hashable]:
+        """Of all entries, the least recently used first."""
+        return list(self._entries)
+
+    @property
+    def size(self) -> int:
+        """Bytes that are held and could be given back, scratch memory included."""
+        return self._kept() + self._scratch.size
+
+    def get(self, key: Hashable, make: Callable[[], E], *users: Hashable) -> E:
+        """Return the entry of a key, made first if it is not there.
+
+        Args:
+            key: of the entry.
+            make: makes it; everything but `users` goes if that finds no memory.
+            users: keys of entries that are in use with it, and stay.
+
+        Raises:
+            OutOfMemoryError: even with everything else gone.
+        """
+        if key not in self._entries:
+            try:
+                entry = make()
+            except OutOfMemoryError:
+                if not self._drop(users):
+                    raise
+                entry = make()
+            self._entries[key] = entry
+        for used in (key, *users):
+            self._entries.move_to_end(used)
+        while len(self._entries) > 1 + len(users) and self._kept() > self._budget:
+            self._entries.popitem(last=False)[1].close()
+        return cast("E", self._entries[key])
+
+    def _kept(self) -> int:
+        branches = {entry.branch for entry in self._entries.values()} - {None}
+        weights = sum(branch.size for branch in branches if branch is not None)
+        return weights + sum(entry.size for entry in self._entries.values())
+
+    def _drop(self, users: Sequence[Hashable]) -> bool:
+        """Give all back but the users; whether there was anything."""
+        others = [key for key in self._entries if key not in users]
+        for key in others:
+            self._entries.pop(key).close()
+        has_scratch = self._scratch.memory is not None
+        self._scratch.close()
+        return bool(others) or has_scratch

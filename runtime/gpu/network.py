@@ -18,7 +18,18 @@ class Bound(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes of device memory that it holds."""
+        """Bytes of device memory that it holds for itself."""
+
+    @property
+    def capturable(self) -> bool:
+        """Whether `enqueue` may run while a graph is captured; asked after a first run."""
+
+    def prepare(self) -> int:
+        """Make room for a run, outside of any capture.
+
+        Returns:
+            a number; while it stays the same, graphs that were captured hold.
+        """
 
     def enqueue(self) -> None:
         """Put one run into the GPU's stream. The first may load and compile."""
@@ -28,11 +39,11 @@ class Bound(Protocol):
 
 
 class Branch(Protocol):
-    """The router or the restorer on a GPU, loaded."""
+    """The router or a restorer on a GPU."""
 
     @property
-    def capturable(self) -> bool:
-        """Whether `Bound.enqueue` may run while a graph is captured."""
+    def size(self) -> int:
+        """Bytes of its weights, which are on the GPU while anything is bound."""
 
     def bind(self, tensors: Mapping[str, Tensor]) -> Bound:
-        """Give every input and output, by name, its place."""
+        """Give every input and output, by name, its place; others are not looked at."""

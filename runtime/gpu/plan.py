@@ -3,15 +3,19 @@
 Pictures come padded (their rows are as long as the padded ones, zero beyond the picture), so
 nothing here depends on the exact size but the content of the views' tables. That is why one
 captured graph serves every picture of the size.
+
+The walk has two steps. The first ends at the router's gates, which the host reads: they say
+which network restores the picture. The second is that network's.
 """
 
+from functools import partial
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from lorair.runtime.bundle.manifest import ModelInfo
-from lorair.runtime.gpu.cuda import Gpu, Graph
+from lorair.runtime.gpu.cuda import Gpu
 from lorair.runtime.gpu.kernels import (
     DevicePicture,
     DeviceTable,
@@ -20,9 +24,10 @@ from lorair.runtime.gpu.kernels import (
     most_taps,
 )
 from lorair.runtime.gpu.memory import DeviceBlock, Layout, Shape
-from lorair.runtime.gpu.network import Bound, Branch, Tensor
+from lorair.runtime.gpu.network import Branch, Tensor
 from lorair.runtime.gpu.resampling import bicubic_table
 from lorair.runtime.gpu.routing import Routing
+from lorair.runtime.gpu.step import Step
 
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]
@@ -33,30 +38,22 @@ _TILES: Final = (1, 2)
 
 
 class Plan:
-    """Everything for one padded size.
+    """The memory of one padded size, and the step that routes a picture.
 
     Args:
         gpu: to walk on.
         kernels: of the picture's ends.
-        model: of the bundle.
         padded: the size, multiples of the model's stride.
-        restorer: that takes pictures of that size.
         routing: shared by all plans.
 
     Raises:
         OutOfMemoryError: nothing is held then.
     """
 
-    def __init__(
-        self,
-        gpu: Gpu,
-        kernels: PictureKernels,
-        model: ModelInfo,
-        padded: Size,
-        restorer: Branch,
-        routing: Routing,
-    ) -> None:
-        self._gpu, self._kernels, self._routing, self.padded = gpu, kernels, routing, padded
+    branch = None
+
+    def __init__(self, gpu: Gpu, kernels: PictureKernels, padded: Size, routing: Routing) -> None:
+        self.gpu, self.kernels, self.routing, self.padded = gpu, kernels, routing, padded
         pixels: tuple[Shape, type] = ((*padded, 3), np.uint8)
         tables = _table_fields(padded, routing.side)
         self._tables = tuple(tables)
@@ -65,119 +62,163 @@ class Plan:
             (Layout({"bad": ((1,), np.int32), "pixels": pixels}), True),
             (Layout(_work_fields(padded, routing.side)), False),
         )
-        self._held: list[DeviceBlock | Bound | Graph] = []
+        blocks: list[DeviceBlock] = []
         try:
-            blocks = [self._hold(DeviceBlock(gpu, layout, on_host=h)) for layout, h in layouts]
-            self._inputs, self._outputs, self._work = blocks
-            planes = (1, 3, *padded)
-            self._restorer = restorer.bind(
-                {
-                    "image": Tensor(self._work.address("image"), planes),
-                    "prior": routing.tensor("prior", (1, model.prior)),
-                    "gates": routing.tensor("gates", (model.experts,)),
-                    "restored": Tensor(self._work.address("restored"), planes),
-                }
-            )
-            self._held.append(self._restorer)
+            for layout, on_host in layouts:
+                blocks.append(DeviceBlock(gpu, layout, on_host=on_host))
         except BaseException:
-            self.close()
+            for block in blocks:
+                block.close()
             raise
-        self._capturable = restorer.capturable
-        self._graphs: dict[bool, Graph] = {}
-        self._warm: set[bool] = set()
+        self.inputs, self.outputs, self.work = self._blocks = blocks
+        self._route: Step | None = None
 
     @property
     def size(self) -> int:
         """Bytes of device memory that it holds; of the graphs' own little is known."""
-        return self._inputs.size + self._outputs.size + self._work.size + self._restorer.size
+        return sum(block.size for block in self._blocks)
 
     def close(self) -> None:
-        """Give all of it back, graphs first."""
-        while self._held:
-            self._held.pop().close()
+        """Give all of it back."""
+        if self._route is not None:
+            self._route.close()
+        for block in self._blocks:
+            block.close()
 
     def write_tables(self, size: Size) -> None:
         """Prepare the views' tables for pictures of this exact size."""
         for axis, source in zip(("rows", "columns"), reversed(size), strict=True):
             for tiles in _TILES:
-                arrays = (self._inputs.array(name) for name in _table_names(axis, tiles))
-                fill_table(bicubic_table(source, tiles * self._routing.side), *arrays)
+                arrays = (self.inputs.array(name) for name in _table_names(axis, tiles))
+                fill_table(bicubic_table(source, tiles * self.routing.side), *arrays)
 
     def write(self, pixels: Pixels) -> None:
         """Prepare a picture (H, W, 3) for its upload."""
         height, width = pixels.shape[:2]
-        padded = self._inputs.array("pixels")
+        padded = self.inputs.array("pixels")
         padded[:height, :width] = pixels
         padded[height:], padded[:height, width:] = 0, 0
 
-    def run(self, *, routed: bool) -> None:
-        """Walk the prepared picture, with a route of its own or the given guidance; wait."""
-        if routed in self._graphs:
-            self._graphs[routed].launch()
-        elif routed in self._warm and self._capturable and self._routing.capturable:
-            graph = self._gpu.capture(lambda: self._enqueue(routed))
-            self._held.append(graph)
-            self._graphs[routed] = graph
-            graph.launch()
+    def route(self, source: DevicePicture | None = None) -> None:
+        """Route the prepared picture, or one on the device; wait for the guidance."""
+        bound = self.routing.bound
+        assert bound is not None
+        if source is not None:
+            bound.prepare()
+            self.inputs.upload(*self._tables)
+            self._look(source)
         else:
-            self._enqueue(routed)
-            self._warm.add(routed)
-        self._gpu.synchronize()
-
-    def run_between(self, source: DevicePicture, target: DevicePicture, *, routed: bool) -> None:
-        """The same between two places in device memory."""
-        self._inputs.upload(*self._tables)
-        self._walk(source, target, routed=routed)
-        self._outputs.download("bad")
-        self._gpu.synchronize()
+            self._route = self._route or Step(self.gpu, self._look_at_prepared, bound)
+            self._route.run()
+        self.gpu.synchronize()
 
     def read(self, size: Size) -> Pixels:
         """The restored picture, cropped."""
-        pixels: Pixels = self._outputs.array("pixels")[: size[0], : size[1]].astype(np.uint8)
+        pixels: Pixels = self.outputs.array("pixels")[: size[0], : size[1]].astype(np.uint8)
         return pixels
 
     @property
     def is_finite(self) -> bool:
         """Whether every value of the last result was a number."""
-        return not self._outputs.array("bad")[0]
+        return not self.outputs.array("bad")[0]
 
-    def _enqueue(self, routed: bool) -> None:
-        self._inputs.upload()
-        source = DevicePicture(self._inputs.address("pixels"), *self.padded)
-        target = DevicePicture(self._outputs.address("pixels"), *self.padded)
-        self._walk(source, target, routed=routed)
-        self._outputs.download()
+    def picture(self, block: DeviceBlock) -> DevicePicture:
+        """The padded picture in the inputs or outputs."""
+        return DevicePicture(block.address("pixels"), *self.padded)
 
-    def _walk(self, source: DevicePicture, target: DevicePicture, *, routed: bool) -> None:
-        if routed:
-            self._make_views(source)
-            self._routing.enqueue()
-            self._routing.guidance.download()
-        else:
-            self._routing.guidance.upload()
-        bad = self._outputs.address("bad")
-        self._gpu.clear(bad, 4)
-        self._kernels.unpack(source, self._work.address("image"), self.padded)
-        self._restorer.enqueue()
-        self._kernels.pack(self._work.address("restored"), target, self.padded, bad)
+    def _look_at_prepared(self) -> None:
+        self.inputs.upload()
+        self._look(self.picture(self.inputs))
 
-    def _make_views(self, source: DevicePicture) -> None:
-        side, views = self._routing.side, self._routing.views.address("views")
+    def _look(self, source: DevicePicture) -> None:
+        side, views = self.routing.side, self.routing.views.address("views")
         for tiles in _TILES:
-            resized = self._work.address(f"resized{tiles}")
+            resized = self.work.address(f"resized{tiles}")
             rows = self._table("rows", tiles, source.width)
-            self._kernels.resize_rows(source, rows, resized, tiles * side)
+            self.kernels.resize_rows(source, rows, resized, tiles * side)
             columns = self._table("columns", tiles, source.height)
-            self._kernels.resize_columns(resized, columns, views, side, tiles)
+            self.kernels.resize_columns(resized, columns, views, side, tiles)
+        self.routing.enqueue()
 
     def _table(self, axis: str, tiles: int, source: int) -> DeviceTable:
-        first, counts, coefficients = map(self._inputs.address, _table_names(axis, tiles))
-        taps = most_taps(source, tiles * self._routing.side)
+        first, counts, coefficients = map(self.inputs.address, _table_names(axis, tiles))
+        taps = most_taps(source, tiles * self.routing.side)
         return DeviceTable(first, counts, coefficients, taps)
 
-    def _hold(self, block: DeviceBlock) -> DeviceBlock:
-        self._held.append(block)
-        return block
+
+class Restoring:
+    """The step that restores: one network for the pictures of a plan.
+
+    Args:
+        plan: has to stay while this does.
+        model: of the bundle.
+        branch: a restorer that takes pictures of that size.
+
+    Raises:
+        OutOfMemoryError: nothing is held then.
+    """
+
+    def __init__(self, plan: Plan, model: ModelInfo, branch: Branch) -> None:
+        self._plan, self.branch = plan, branch
+        planes = (1, 3, *plan.padded)
+        self._bound = branch.bind(
+            {
+                "image": Tensor(plan.work.address("image"), planes),
+                "prior": plan.routing.tensor("prior", (1, model.prior)),
+                "gates": plan.routing.tensor("gates", (model.experts,)),
+                "restored": Tensor(plan.work.address("restored"), planes),
+            }
+        )
+        self._steps = {
+            given: Step(plan.gpu, partial(self._enqueue, given), self._bound)
+            for given in (False, True)
+        }
+
+    @property
+    def size(self) -> int:
+        """Bytes of device memory that it holds."""
+        return self._bound.size
+
+    def close(self) -> None:
+        """Give all of it back."""
+        for step in self._steps.values():
+            step.close()
+        self._bound.close()
+
+    def run(self, *, given: bool) -> None:
+        """Restore the prepared picture; wait.
+
+        Args:
+            given: whether the guidance is the host's, and neither it nor the picture is on
+                the device yet.
+        """
+        self._steps[given].run()
+        self._plan.gpu.synchronize()
+
+    def run_between(self, source: DevicePicture, target: DevicePicture, *, given: bool) -> None:
+        """The same between two places in device memory."""
+        self._bound.prepare()
+        if given:
+            self._plan.routing.guidance.upload()
+        self._restore(source, target)
+        self._plan.outputs.download("bad")
+        self._plan.gpu.synchronize()
+
+    def _enqueue(self, given: bool) -> None:
+        plan = self._plan
+        if given:
+            plan.inputs.upload("pixels")
+            plan.routing.guidance.upload()
+        self._restore(plan.picture(plan.inputs), plan.picture(plan.outputs))
+        plan.outputs.download()
+
+    def _restore(self, source: DevicePicture, target: DevicePicture) -> None:
+        plan = self._plan
+        bad = plan.outputs.address("bad")
+        plan.gpu.clear(bad, 4)
+        plan.kernels.unpack(source, plan.work.address("image"), plan.padded)
+        self._bound.enqueue()
+        plan.kernels.pack(plan.work.address("restored"), target, plan.padded, bad)
 
 
 def _table_names(axis: str, tiles: int) -> tuple[str, str, str]:

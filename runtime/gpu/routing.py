@@ -28,29 +28,28 @@ class Routing:
         guidance = {name: (shape, np.float32) for name, shape in self._shapes.items()}
         self.guidance = DeviceBlock(gpu, Layout(guidance))
         self._views_shape = views
-        self._bound: Bound | None = None
-        self.capturable = True
+        self.bound: Bound | None = None
 
     @property
     def is_loaded(self) -> bool:
         """Whether the router is there."""
-        return self._bound is not None
+        return self.bound is not None
 
     def load(self, router: Branch) -> None:
         """Give the router its places."""
         tensors = {name: self.tensor(name, shape) for name, shape in self._shapes.items()}
         tensors["views"] = Tensor(self.views.address("views"), self._views_shape)
-        self._bound = router.bind(tensors)
-        self.capturable = router.capturable
+        self.bound = router.bind(tensors)
 
     def tensor(self, name: str, shape: Shape) -> Tensor:
         """One of logits, prior and gates, in any shape of its size."""
         return Tensor(self.guidance.address(name), shape)
 
     def enqueue(self) -> None:
-        """Route the views that are on the device."""
-        assert self._bound is not None
-        self._bound.enqueue()
+        """Route the views that are on the device, and tell the host."""
+        assert self.bound is not None
+        self.bound.enqueue()
+        self.guidance.download()
 
     def write(self, given: Route) -> None:
         """Prepare a route for its upload."""

@@ -2,24 +2,55 @@
 
 Everything between the two copies stays on the device. The first picture of a padded size
 makes its plan and warms everything up, the second is captured, and from then on the walk is
-one launch of a graph.
+two launches of graphs: one up to the gates, which choose the restorer, and the restorer's.
 """
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from lorair.runtime.bundle.manifest import ModelInfo
-from lorair.runtime.errors import OutOfMemoryError, PictureError
+from lorair.runtime.errors import PictureError
 from lorair.runtime.gpu.cuda import Gpu, device_picture
 from lorair.runtime.gpu.kernels import DevicePicture, PictureKernels
+from lorair.runtime.gpu.memory import Held, Scratch
 from lorair.runtime.gpu.network import Branch
-from lorair.runtime.gpu.plan import Pixels, Plan, Size
+from lorair.runtime.gpu.plan import Pixels, Plan, Restoring, Size
 from lorair.runtime.gpu.routing import Routing
+from lorair.runtime.pixels import Array
 from lorair.runtime.routing.route import Route
+
+
+class Networks(Protocol):
+    """A bundle's networks on a GPU, each loaded when it is first asked for.
+
+    scratch: that they compute in.
+    """
+
+    scratch: Scratch
+
+    def router(self) -> Branch:
+        """Views (1, 5, 3, S, S) to logits (1, E), prior (1, P) and gates (1, E)."""
+
+    def restorer(self, size: Size, gates: Array) -> Branch:
+        """Image (1, 3, H, W), prior (1, P) and gates (E) to restored, for this H and W.
+
+        One that has the gates merged does not look at them.
+
+        Raises:
+            PictureError: none takes pictures of this size.
+            BackendError: none serves these gates.
+        """
+
+    def largest(self) -> Size | None:
+        """The largest picture that a restorer takes; None if memory is the limit."""
+
+    def bytes_a_pixel(self) -> float | None:
+        """Device memory of a run; None if unknown."""
+
+    def reserved(self) -> int:
+        """Bytes that the router will take, less those of a restorer that nobody uses yet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +73,10 @@ class GpuWalk:
         gpu: to walk on.
         kernels: of the picture's ends.
         model: of the bundle.
-        load_router: -> the router; called when a picture is first routed.
-        load_restorer: padded size -> a restorer that takes it; called once a plan.
-        budget: bytes of device memory that plans may hold together. Beyond it the least
-            recently used are dropped; one is always allowed.
+        networks: the router, called for when a picture is first routed, and the restorers:
+            each picture's gates choose one.
+        held: takes what is kept for the next picture.
+        lock: of everything that works on the GPU.
     """
 
     def __init__(
@@ -53,31 +84,27 @@ class GpuWalk:
         gpu: Gpu,
         kernels: PictureKernels,
         model: ModelInfo,
-        load_router: Callable[[], Branch],
-        load_restorer: Callable[[Size], Branch],
-        budget: int,
+        networks: Networks,
+        held: Held,
+        lock: AbstractContextManager[Any],
     ) -> None:
-        self._gpu, self._kernels, self._model, self._budget = gpu, kernels, model, budget
-        self._load_router, self._load_restorer = load_router, load_restorer
+        self._gpu, self._kernels, self._model = gpu, kernels, model
+        self._networks, self._held, self._lock = networks, held, lock
         self._routing = Routing(gpu, model)
-        self._plans: OrderedDict[Size, Plan] = OrderedDict()
-        self._lock = threading.Lock()
-
-    @property
-    def sizes(self) -> list[Size]:
-        """Padded sizes that have a plan, the least recently used first."""
-        return list(self._plans)
 
     def restore(self, pixels: Pixels, given: Route | None = None) -> Walked:
         """Restore a picture (H, W, 3), routing it first unless a route is given.
 
         Raises:
-            OutOfMemoryError: even with all other plans gone.
+            OutOfMemoryError: even with everything else gone.
+            PictureError: no network takes it.
         """
         height, width = pixels.shape[:2]
-        with self._plan((height, width), given) as plan:
+        with self._on_gpu():
+            plan = self._plan((height, width))
             plan.write(pixels)
-            plan.run(routed=given is None)
+            gates = self._guide(plan, (height, width), given)
+            self._restoring(plan, gates).run(given=given is not None)
             restored = plan.read((height, width))
             return Walked(restored, given or self._routing.read(), plan.is_finite)
 
@@ -100,44 +127,40 @@ class GpuWalk:
                 wanted="x".join(map(str, here[1:])),
                 found="x".join(map(str, there[1:])),
             )
-        with self._plan(here[1:], given) as plan:
-            plan.run_between(DevicePicture(*here), DevicePicture(*there), routed=given is None)
+        pictures = DevicePicture(*here), DevicePicture(*there)
+        with self._on_gpu():
+            plan = self._plan(here[1:])
+            gates = self._guide(plan, here[1:], given, pictures[0])
+            self._restoring(plan, gates).run_between(*pictures, given=given is not None)
             return Walked(None, given or self._routing.read(), plan.is_finite)
 
     @contextmanager
-    def _plan(self, size: Size, given: Route | None) -> Iterator[Plan]:
-        """The plan for pictures of a size, ready for one of them."""
-        stride = self._model.stride
-        padded = size[0] + -size[0] % stride, size[1] + -size[1] % stride
+    def _on_gpu(self) -> Iterator[None]:
         with self._lock:
             self._gpu.activate()
-            plan = self._plans.get(padded) or self._make(padded)
-            self._plans.move_to_end(padded)
-            if given is not None:
-                self._routing.write(given)
-            else:
-                if not self._routing.is_loaded:
-                    self._routing.load(self._load_router())
-                plan.write_tables(size)
-            yield plan
+            yield
 
-    def _make(self, padded: Size) -> Plan:
-        try:
-            plan = self._new_plan(padded)
-        except OutOfMemoryError:
-            if not self._plans:
-                raise
-            self._drop_all()
-            plan = self._new_plan(padded)
-        self._plans[padded] = plan
-        while len(self._plans) > 1 and sum(p.size for p in self._plans.values()) > self._budget:
-            self._plans.popitem(last=False)[1].close()
-        return plan
+    def _guide(
+        self, plan: Plan, size: Size, given: Route | None, source: DevicePicture | None = None
+    ) -> Array:
+        """Prepare the guidance, the picture's own unless it is given; its gates (E)."""
+        if given is not None:
+            self._routing.write(given)
+            return given.gates
+        if not self._routing.is_loaded:
+            self._routing.load(self._networks.router())
+        plan.write_tables(size)
+        plan.route(source)
+        return self._routing.read().gates
 
-    def _new_plan(self, padded: Size) -> Plan:
-        restorer = self._load_restorer(padded)
-        return Plan(self._gpu, self._kernels, self._model, padded, restorer, self._routing)
+    def _plan(self, size: Size) -> Plan:
+        stride = self._model.stride
+        padded = size[0] + -size[0] % stride, size[1] + -size[1] % stride
+        return self._held.get(padded, lambda: Plan(self._gpu, self._kernels, padded, self._routing))
 
-    def _drop_all(self) -> None:
-        while self._plans:
-            self._plans.popitem()[1].close()
+    def _restoring(self, plan: Plan, gates: Array) -> Restoring:
+        branch = self._networks.restorer(plan.padded, gates)
+        # The plan's key goes last: it is used after all its networks, and dropped after them.
+        return self._held.get(
+            (plan.padded, branch), lambda: Restoring(plan, self._model, branch), plan.padded
+        )

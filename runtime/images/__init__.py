@@ -1,32 +1,16 @@
 """Pictures: file to array and back. What is kept and what is lost: docs/pictures.md."""
 
-from lorair.runtime.images.formats import FORMATS, WRITABLE, Encoding, check_format
-from lorair.runtime.images.picture import (
-    MIN_PIXELS,
-    Metadata,
-    Picture,
-    Samples,
-    check_size,
-    side_by_side,
-    to_uint8,
-)
-from lorair.runtime.images.read import read
-from lorair.runtime.images.write import write
-from lorair.runtime.system.limits import DEFAULT_MAX_PIXELS
-
-__all__ = [
-    "DEFAULT_MAX_PIXELS",
-    "FORMATS",
-    "MIN_PIXELS",
-    "WRITABLE",
-    "Encoding",
-    "Metadata",
-    "Picture",
-    "Samples",
-    "check_format",
-    "check_size",
-    "read",
-    "side_by_side",
-    "to_uint8",
-    "write",
-]
+from lorair.runtime.images.formats import FORMATS as FORMATS
+from lorair.runtime.images.formats import WRITABLE as WRITABLE
+from lorair.runtime.images.formats import Encoding as Encoding
+from lorair.runtime.images.formats import check_format as check_format
+from lorair.runtime.images.picture import MIN_PIXELS as MIN_PIXELS
+from lorair.runtime.images.picture import Metadata as Metadata
+from lorair.runtime.images.picture import Picture as Picture
+from lorair.runtime.images.picture import Samples as Samples
+from lorair.runtime.images.picture import check_size as check_size
+from lorair.runtime.images.picture import side_by_side as side_by_side
+from lorair.runtime.images.picture import to_uint8 as to_uint8
+from lorair.runtime.images.read import read as read
+from lorair.runtime.images.write import write as write
+from lorair.runtime.system.limits import DEFAULT_MAX_PIXELS as DEFAULT_MAX_PIXELS

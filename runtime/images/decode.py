@@ -64,12 +64,9 @@ def decode_shallow(image: ImageFile.ImageFile) -> Decoded:
 def decode_deep(
     image: ImageFile.ImageFile, rawmode: str, reopen: Callable[[], ImageFile.ImageFile]
 ) -> Decoded:
-    """16 bits a channel.
+    """Decode 16 bits a channel of an image that is not loaded yet, by its `deep_rawmode`.
 
-    Args:
-        image: not loaded yet.
-        rawmode: its `deep_rawmode`.
-        reopen: opens the file once more, for the second pass.
+    `reopen` opens the file once more, for the second pass.
     """
     key = image.info.get("transparency")
     if rawmode in _GREY:

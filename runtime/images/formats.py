@@ -87,12 +87,9 @@ def check_format(path: Path, encoding: Encoding = Encoding()) -> Format:
             hint="name the output so",
         )
     if encoding.format is not None and encoding.ending not in found.endings:
-        raise OptionError(
-            "--format",
-            wanted=f"the format of {path}",
-            found=encoding.format,
-            hint="leave --format out, or name a folder with -o",
-        )
+        hint = "leave --format out, or name a folder with -o"
+        wanted = f"the format of {path}"
+        raise OptionError("--format", wanted=wanted, found=encoding.format, hint=hint)
     if encoding.quality is not None and not found.is_lossy:
         raise OptionError(
             "--quality",

@@ -44,13 +44,10 @@ def orientation(image: Image.Image) -> int:
 def from_image(
     image: Image.Image, file: Path, size: tuple[int, int], undone: int
 ) -> tuple[Metadata, list[str]]:
-    """Of a loaded picture, and notes about what was lost.
+    """Return a loaded picture's metadata, and notes about what was lost.
 
-    Args:
-        image: as its file stores it.
-        file: that file.
-        size: width and height, upright.
-        undone: the orientation that the upright picture no longer has.
+    `image` is as its file stores it, `size` its width and height upright, and `undone` the
+    orientation that the upright picture no longer has.
     """
     notes = []
     try:

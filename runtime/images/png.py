@@ -35,13 +35,7 @@ def chunks(data: mmap) -> Iterator[tuple[bytes, int, int]]:
 
 
 def write_deep(path: Path, picture: Picture, info: PngInfo) -> None:
-    """Write (H, W, 3) uint16 pixels, with the alpha and metadata.
-
-    Args:
-        path: the file.
-        picture: uint16.
-        info: chunks for in front of the pixels.
-    """
+    """Write (H, W, 3) uint16 pixels with alpha and metadata; `info` holds chunks before them."""
     height, width = picture.pixels.shape[:2]
     header = struct.pack(">IIBBBBB", width, height, 16, _COLOUR_TYPES[picture.mode], 0, 0, 0)
     with path.open("wb") as out:

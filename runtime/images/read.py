@@ -63,7 +63,9 @@ def read(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
             f"cannot read {file}", wanted="a picture", found="no such file", hint="check the path"
         ) from None
     except UnidentifiedImageError:
-        raise _unreadable(file, _kind(file)) from None
+        size = file.stat().st_size
+        found = f"{size} bytes of something else" if size else "an empty file"
+        raise _unreadable(file, found) from None
     except Exception as error:  # a damaged file can make a decoder raise anything
         raise _unreadable(file, f"damaged data ({error})") from error
 
@@ -141,11 +143,6 @@ def _tiff_tag(image: Image.Image, tag: int) -> Any:
 def _open(file: Path) -> ImageFile.ImageFile:
     """Read the header; `check_size` follows."""
     return Image.open(file, formats=_FORMATS)
-
-
-def _kind(file: Path) -> str:
-    size = file.stat().st_size
-    return "an empty file" if size == 0 else f"{size} bytes of something else"
 
 
 def _unreadable(file: Path, found: str) -> PictureError:

@@ -76,9 +76,7 @@ def write(path: Path, picture: Picture) -> None:
         fields |= _picture_fields(picture, order)
         fields[Base.StripOffsets] = _numbers(order, LONG, offsets)
         fields[Base.StripByteCounts] = _numbers(order, LONG, sizes)
-        first = _write_directory(out, order, fields)
-        out.seek(4)
-        out.write(struct.pack(order + "I", first))
+        _write_first(out, order, fields)
 
 
 def read_exif(path: Path) -> tuple[bytes | None, list[str]]:
@@ -101,9 +99,7 @@ def read_exif(path: Path) -> tuple[bytes | None, list[str]]:
             fields[tag] = _directory(out, source.order, inner)
         if not fields:
             return None, dropped
-        first = _write_directory(out, source.order, fields)
-        out.seek(4)
-        out.write(struct.pack(source.order + "I", first))
+        _write_first(out, source.order, fields)
         return out.getvalue(), dropped
 
 
@@ -146,21 +142,18 @@ def _write_strips(out: BinaryIO, picture: Picture, order: str) -> tuple[list[int
 def _picture_fields(picture: Picture, order: str) -> dict[int, _Field]:
     height, width = picture.pixels.shape[:2]
     channels = len(picture.mode)
-    bits = [8 * picture.pixels.dtype.itemsize] * channels
-    fields = {
-        int(Base.ImageWidth): _numbers(order, LONG, [width]),
-        Base.ImageLength: _numbers(order, LONG, [height]),
-        Base.BitsPerSample: _numbers(order, SHORT, bits),
-        Base.Compression: _numbers(order, SHORT, [_DEFLATE]),
-        Base.PhotometricInterpretation: _numbers(
-            order, SHORT, [_BLACK_IS_ZERO if picture.is_grey else _RGB]
-        ),
-        Base.Orientation: _numbers(order, SHORT, [1]),
-        Base.SamplesPerPixel: _numbers(order, SHORT, [channels]),
-        Base.RowsPerStrip: _numbers(order, LONG, [STRIP_ROWS]),
-        Base.PlanarConfiguration: _numbers(order, SHORT, [1]),
-        Base.Predictor: _numbers(order, SHORT, [_HORIZONTAL]),
+    shorts = {
+        int(Base.BitsPerSample): [8 * picture.pixels.dtype.itemsize] * channels,
+        Base.Compression: [_DEFLATE],
+        Base.PhotometricInterpretation: [_BLACK_IS_ZERO if picture.is_grey else _RGB],
+        Base.Orientation: [1],
+        Base.SamplesPerPixel: [channels],
+        Base.PlanarConfiguration: [1],
+        Base.Predictor: [_HORIZONTAL],
     }
+    longs = {Base.ImageWidth: width, Base.ImageLength: height, Base.RowsPerStrip: STRIP_ROWS}
+    fields = {tag: _numbers(order, SHORT, values) for tag, values in shorts.items()}
+    fields |= {tag: _numbers(order, LONG, [value]) for tag, value in longs.items()}
     if picture.alpha is not None:
         fields[Base.ExtraSamples] = _numbers(order, SHORT, [_STRAIGHT_ALPHA])
     return fields
@@ -208,6 +201,12 @@ def _write_directory(out: BinaryIO, order: str, fields: dict[int, _Field]) -> in
     first = _align(out)
     out.write(struct.pack(order + "H", len(entries)) + b"".join(entries) + bytes(4))
     return first
+
+
+def _write_first(out: BinaryIO, order: str, fields: dict[int, _Field]) -> None:
+    first = _write_directory(out, order, fields)
+    out.seek(4)
+    out.write(struct.pack(order + "I", first))
 
 
 def _align(out: BinaryIO) -> int:

@@ -6,11 +6,12 @@ float32 values.
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
+from lorair.runtime.bundle.files import first_problem
 from lorair.runtime.bundle.manifest import ROUTER, Bundle
 from lorair.runtime.errors import RouteError
 from lorair.runtime.routing.gates import SUM_TOLERANCE
@@ -69,9 +70,9 @@ def save(path: Path, route: Route, bundle: Bundle, picture: str) -> None:
         router=router_identity(bundle),
         picture=picture,
         classes=route.classes,
-        logits=tuple(map(float, route.logits)),
-        gates=tuple(map(float, route.gates)),
-        prior=tuple(map(float, route.prior)),
+        logits=tuple(route.logits.tolist()),
+        gates=tuple(route.gates.tolist()),
+        prior=tuple(route.prior.tolist()),
     )
     write_json(path, saved.model_dump(mode="json"))
 
@@ -100,12 +101,9 @@ def load(path: Path, bundle: Bundle) -> Route:
 
 def _parse(path: Path) -> SavedRoute:
     try:
-        content: Any = json.loads(path.read_bytes())
-        return SavedRoute.model_validate(content)
+        return SavedRoute.model_validate(json.loads(path.read_bytes()))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the top level"
-        found = f"{first['msg']} at {place}"
+        found = " at ".join(reversed(first_problem(error)))
     except OSError as error:
         found = error.strerror or str(error)
     except (ValueError, RecursionError) as error:

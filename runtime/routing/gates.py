@@ -1,6 +1,6 @@
 """Gates as people write them: `rain=0.7,snow=0.3`, or one expert by its name."""
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ def parse_gates(text: str, classes: tuple[str, ...]) -> Gates:
         name, equals, value = (piece.strip() for piece in part.partition("="))
         share = _number(value)
         if not equals or share is None or name in shares:
-            raise _bad_gates("NAME=SHARE,... with each name once and shares of 0 to 1", part, "")
+            raise _bad_gates("NAME=SHARE,... with each name once and shares of 0 to 1", part)
         _check_class("--gates", name, classes)
         shares[name] = share
     total = sum(shares.values())
@@ -45,6 +45,19 @@ def one_expert(name: str, classes: tuple[str, ...]) -> Gates:
     return np.array([float(name == other) for other in classes], np.float32)
 
 
+def chosen_gates(expert: str | None, gates: str | None, classes: tuple[str, ...]) -> Gates | None:
+    """Return the gates of one expert or as they are written; None to leave them to the router.
+
+    Raises:
+        OptionError: both are given, or one that cannot be.
+    """
+    if expert is None:
+        return None if gates is None else parse_gates(gates, classes)
+    if gates is not None:
+        raise OptionError("--expert", wanted="no --gates beside it", found=gates)
+    return one_expert(expert, classes)
+
+
 def _number(text: str) -> float | None:
     try:
         value = float(text)
@@ -55,13 +68,9 @@ def _number(text: str) -> float | None:
 
 def _check_class(option: str, name: str, classes: tuple[str, ...]) -> None:
     if name not in classes:
-        wanted: Any = ", ".join(classes)
-        raise OptionError(
-            option, wanted=f"one of {wanted}", found=name, hint="these are the bundle's classes"
-        )
+        wanted = f"one of {', '.join(classes)}"
+        raise OptionError(option, wanted=wanted, found=name, hint="these are the bundle's classes")
 
 
-def _bad_gates(wanted: str, found: str, hint: str) -> OptionError:
-    return OptionError(
-        "--gates", wanted=wanted, found=found or "nothing", hint=hint or "such as rain=0.7,snow=0.3"
-    )
+def _bad_gates(wanted: str, found: str, hint: str = "such as rain=0.7,snow=0.3") -> OptionError:
+    return OptionError("--gates", wanted=wanted, found=found or "nothing", hint=hint)

@@ -69,23 +69,23 @@ class Route:
         return ", ".join(f"{self.classes[e]} {self.gates[e]:.2f}" for e in order)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON, the prior left out."""
-        return {
-            "class": self.top,
-            "gates": dict(zip(self.classes, map(float, self.gates), strict=True)),
-            "logits": dict(zip(self.classes, map(float, self.logits), strict=True)),
-        }
+        """Return plain values for JSON, the prior left out."""
+        gates, logits = self._by_class("gates"), self._by_class("logits")
+        return {"class": self.top, "gates": gates, "logits": logits}
+
+    def confidence(self) -> dict[str, Any]:
+        """Return plain values for JSON that say how sure the router is."""
+        probabilities = self._by_class("probabilities")
+        return {"probabilities": probabilities, "margin": self.margin, "unsure": self.is_unsure}
+
+    def _by_class(self, name: str) -> dict[str, float]:
+        return dict(zip(self.classes, map(float, getattr(self, name)), strict=True))
 
 
 def gates_from_logits(logits: npt.ArrayLike, top_k: int) -> Array:
-    """Softmax over the top_k largest logits; every other gate is exactly 0.
+    """Return (E,) gates that sum to 1: the softmax over the top_k largest logits (E,), else 0.
 
-    Args:
-        logits: (E,).
-        top_k: 1 to E. Of equal logits the first counts as larger.
-
-    Returns:
-        (E,) float32 summing to 1.
+    Of equal logits the first counts as larger.
     """
     values = np.asarray(logits, np.float32)
     chosen = np.argsort(-values, kind="stable")[:top_k]

@@ -23,13 +23,9 @@ class ClientGoneError(Exception):
 
 
 async def outcome(queue: WorkQueue, work: Work[T], timeout: float, request: Request) -> T:
-    """The result of work, whose body has been read.
+    """Return the result of a request's work, whose body has been read, within `timeout` seconds.
 
-    Args:
-        queue: that has it.
-        work: of this request.
-        timeout: seconds.
-        request: whose client may leave; the work is dropped then, as at the end of the time.
+    The work is dropped at the end of the time, and if the request's client leaves.
 
     Raises:
         BusyError: the time is over.
@@ -70,14 +66,9 @@ def _late(timeout: float, wait: int) -> BusyError:
 
 
 class PatientResponse(Response):
-    """A picture in blocks, given up if the client does not take one in time.
+    """A picture in blocks, given up if the client does not take one in `patience` seconds.
 
-    Args:
-        content: the picture's file.
-        place: of the request; it may go to another while a block is not taken.
-        patience: seconds for a block.
-        headers: beside the usual.
-        media_type: of the content.
+    The request's place may go to another while a block is not taken.
     """
 
     def __init__(

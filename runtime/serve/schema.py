@@ -121,16 +121,8 @@ class RouteReply(BaseModel):
     @classmethod
     def of(cls, route: Route, size: tuple[int, int], notes: tuple[str, ...]) -> "RouteReply":
         """From our own types."""
-        probabilities = dict(zip(route.classes, map(float, route.probabilities), strict=True))
-        return cls(
-            **route.to_dict(),
-            probabilities=probabilities,
-            margin=route.margin,
-            unsure=route.is_unsure,
-            width=size[0],
-            height=size[1],
-            notes=list(notes),
-        )
+        said = {**route.to_dict(), **route.confidence()}
+        return cls(**said, width=size[0], height=size[1], notes=list(notes))
 
     def to_header(self) -> str:
         """As one line of ASCII, numbers to six decimals."""

@@ -52,13 +52,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def run(app: FastAPI, service: Service, sock: socket.socket, grace: float) -> bool:
-    """Serve until SIGTERM or SIGINT, then answer what was taken.
+    """Serve the service's app on a socket of `listen`, until SIGTERM or SIGINT.
 
-    Args:
-        app: of the service.
-        service: that it uses.
-        sock: from `listen`.
-        grace: seconds to end in.
+    What was taken is answered then, within `grace` seconds.
 
     Returns:
         whether everything that was taken was answered.

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from lorair.runtime import images
 from lorair.runtime.decoding.pool import AVAILABLE, Decoders
-from lorair.runtime.errors import DiskFullError, LorairError, OptionError, OutputError
-from lorair.runtime.files import Decode, Handling, RestoredFile, read, restore_file
-from lorair.runtime.routing.gates import Gates, one_expert, parse_gates
+from lorair.runtime.errors import DiskFullError, LorairError, OutputError
+from lorair.runtime.files import Handling, RestoredFile, restore_file
+from lorair.runtime.routing.gates import Gates, chosen_gates, one_expert
 from lorair.runtime.routing.route import Route
 from lorair.runtime.serve.settings import Settings
 from lorair.runtime.serve.work import Work, WorkQueue
@@ -98,41 +98,27 @@ class Service:
         gates: str | None = None,
         tile: Tile = "auto",
     ) -> Wishes:
-        """Checked wishes.
+        """Return checked wishes.
 
-        Args:
-            format: of the result; None for PNG.
-            quality: 1 to 100, of a lossy format.
-            expert: this one alone.
-            gates: such as `rain=0.7,snow=0.3`; not beside an expert.
-            tile: as `Restorer.restore` takes it.
+        The format is None for PNG, the quality 1 to 100 and of a lossy format; an expert stands
+        alone, gates are such as `rain=0.7,snow=0.3`; the tile is as `Restorer.restore` takes it.
 
         Raises:
-            OptionError: one of them cannot be.
+            OptionError: one of them cannot be, or not beside another.
         """
         encoding = images.Encoding(format, quality)
         images.check_format(Path(f"restored{encoding.ending}"), encoding)
-        if expert is not None and gates is not None:
-            raise OptionError("--expert", wanted="no --gates beside it", found=gates)
-        if expert is not None:
-            return Wishes(encoding, one_expert(expert, self.classes), tile)
-        chosen = None if gates is None else parse_gates(gates, self.classes)
-        return Wishes(encoding, chosen, tile)
+        return Wishes(encoding, chosen_gates(expert, gates, self.classes), tile)
 
     def restore(self, content: bytes, wishes: Wishes) -> Work[Answer]:
-        """Have a picture restored.
+        """Have a picture's file, at most `max_bytes` long, restored.
 
-        Args:
-            content: the picture's file, at most `max_bytes` long.
-            wishes: from `wishes`.
-
-        Returns:
-            The work; its future raises PictureError, OutputError and the like.
+        The future of the work that it returns raises PictureError, OutputError and the like.
 
         Raises:
             BusyError: the queue is full.
         """
-        handling = Handling(self.settings.max_pixels, wishes.encoding, wishes.tile, self._decode)
+        handling = self._handling(wishes)
         target = f"restored{wishes.encoding.ending}"
 
         def choose(pixels: "Pixels") -> Route | None:
@@ -156,7 +142,7 @@ class Service:
 
         def do(work: Work[Routed]) -> Routed:
             with self._kept(content) as source:
-                picture = read(source, self.settings.max_pixels, self._decode)
+                picture = self._handling(Wishes()).read(source)
             work.go_on()
             height, width = picture.pixels.shape[:2]
             route = self.restorer.route(picture.pixels)
@@ -192,9 +178,9 @@ class Service:
         except OSError as error:
             raise _cannot_keep(error) from error
 
-    @property
-    def _decode(self) -> Decode:
-        return images.read if self._decoders is None else self._decoders.read
+    def _handling(self, wishes: Wishes) -> Handling:
+        decode = images.read if self._decoders is None else self._decoders.read
+        return Handling(self.settings.max_pixels, wishes.encoding, wishes.tile, decode)
 
     def _load(self) -> None:
         """Load every graph: the first class bound, and the one for all others."""

@@ -35,20 +35,14 @@ def check_writable(path: Path) -> None:
     parent = path.parent
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent
+    wanted, found = None, ""
     if not parent.is_dir():
-        raise OutputError(
-            f"cannot write {path}",
-            wanted="a folder",
-            found=f"{parent}, a file",
-            hint="choose another place with -o",
-        )
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"cannot write {path}",
-            wanted=f"a writable folder {parent}",
-            found="no permission",
-            hint="choose another place with -o",
-        )
+        wanted, found = "a folder", f"{parent}, a file"
+    elif not os.access(parent, os.W_OK | os.X_OK):
+        wanted, found = f"a writable folder {parent}", "no permission"
+    if wanted is not None:
+        hint = "choose another place with -o"
+        raise OutputError(f"cannot write {path}", wanted=wanted, found=found, hint=hint)
 
 
 def check_writable_file(path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 
 from lorair.runtime.errors import OutputError
 from lorair.runtime.system.atomic import atomic_folder
+from lorair.runtime.system.machine import cpu_info
 
 VARIABLE: Final = "LORAIR_CACHE"
 """Environment variable: the cache's folder; `off` for none."""
@@ -47,14 +48,10 @@ def entry_name(*parts: object) -> str:
 
 
 def fetch(name: str, make: Callable[[Path], None]) -> Path | None:
-    """The entry's folder, made first if it is not there.
+    """Return the entry's folder, made first if it is not there; never an error.
 
-    Args:
-        name: from `entry_name`.
-        make: fills the empty folder that it is given.
-
-    Returns:
-        None if caching is off or the place cannot be written to; never an error.
+    `make` fills the empty folder that it is given. None if caching is off, or the place cannot
+    be written to.
     """
     root = folder()
     if root is None:
@@ -98,10 +95,5 @@ def _prune(root: Path, keep: Path) -> None:
 @cache
 def processor() -> str:
     """The processor's model and instruction sets: compiled graphs are for one of them."""
-    try:
-        text = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"
-    lines = text.split("\n\n", 1)[0].splitlines()
-    wanted = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
-    return "\n".join(wanted) or platform.machine()
+    lines = cpu_info("model name", "flags", "Features")
+    return "\n".join(lines) or f"{platform.machine()} {platform.processor()}"

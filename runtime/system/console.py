@@ -85,11 +85,9 @@ def run(app: typer.Typer) -> None:
         except OSError as error:  # stdout closed or full; files have errors of their own
             _fail(f"error: {error}", 1)
         except Exception as error:  # the one place where an unknown error becomes an exit code
-            _fail(
-                f"error: {type(error).__name__}: {' '.join(str(error).split())}; this is a bug "
-                "in lorair, run again with --debug before the command and report what it shows",
-                1,
-            )
+            what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            hint = "run again with --debug before the command and report what it shows"
+            _fail(f"error: {what}; this is a bug in lorair, {hint}", 1)
 
 
 def _fail(message: str, code: int) -> None:
@@ -126,14 +124,12 @@ def stderr() -> "Console":
 
 def _console(*, stderr: bool) -> "Console":
     """Rich without markup: names may hold brackets. What would control a terminal is escaped."""
-    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.console import Console
     from rich.segment import Segment
 
     class Safe(Console):
-        def render(
-            self, renderable: RenderableType, options: ConsoleOptions | None = None
-        ) -> Iterable[Segment]:
-            for text, style, control in super().render(renderable, options):
+        def render(self, *arguments: Any, **options: Any) -> Iterable[Segment]:
+            for text, style, control in super().render(*arguments, **options):
                 yield Segment(text if control else printable(text), style, control)
 
     return Safe(stderr=stderr, highlight=False, markup=False)
@@ -193,33 +189,21 @@ def counter(total: int) -> Iterator[Callable[[], None]]:
 
     `say` prints above the bar.
     """
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TimeRemainingColumn,
-    )
+    from rich import progress
     from rich.text import Text
 
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
+    class Rate(progress.ProgressColumn):
+        def render(self, task: progress.Task) -> Text:
             return Text(f"{task.speed:.2f}/s" if task.speed else "")
 
     shown = total > 1 and sys.stderr.isatty()
+    columns = (progress.BarColumn(), progress.MofNCompleteColumn(), Rate())
+    left = progress.TimeRemainingColumn(elapsed_when_finished=True)
     # Redirected, results would go to stderr as well, also where stdout is a file.
-    bar = Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        console=stderr(),
-        transient=True,
-        disable=not shown,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
+    bar = progress.Progress(
+        *columns, left, console=stderr(), transient=True, disable=not shown,
+        redirect_stdout=False, redirect_stderr=False,
+    )  # fmt: skip
     with bar:
         task = bar.add_task("", total=total)
         _settings["bar"] = bar.console if shown else None
@@ -277,10 +261,13 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
-def check_outputs(outputs: Iterable[Path], used: Iterable[Path]) -> None:
-    """Raise OutputError if an output cannot be written, or is a used file or another output."""
+def check_outputs(outputs: Iterable[Path | None], used: Iterable[Path]) -> None:
+    """Raise OutputError if an output cannot be written, or is a used file or another output.
+
+    An output of None, which is not wanted, passes.
+    """
     taken = {path.resolve() for path in used}
-    for path in outputs:
+    for path in filter(None, outputs):
         check_writable_file(path)
         if path.resolve() in taken:
             raise OutputError(

@@ -61,12 +61,17 @@ def describe_threads(threads: int, jobs: int) -> str:
 
 def processor_name() -> str:
     """The processor's model, as its maker calls it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    models = [line.partition(":")[2].strip() for line in cpu_info("model name")]
     return models[0] if models else platform.processor() or platform.machine()
+
+
+def cpu_info(*names: str) -> list[str]:
+    """Return the first processor's lines of /proc/cpuinfo that begin with these names."""
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
+    except OSError:
+        return []
+    return [line for line in text.split("\n\n", 1)[0].splitlines() if line.startswith(names)]
 
 
 def cpu_quota() -> float | None:
@@ -80,14 +85,8 @@ def cpu_quota() -> float | None:
 
 def peak_memory() -> int | None:
     """The most bytes of RAM this process has held at once (peak RSS); None where unknown."""
-    try:
-        # getrusage would count the parent from which a child was started.
-        for line in Path("/proc/self/status").read_text("ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    return None
+    # getrusage would count the parent from which a child was started.
+    return _kilobytes(Path("/proc/self/status"), "VmHWM:")
 
 
 def available_memory() -> int | None:
@@ -100,43 +99,33 @@ def available_memory() -> int | None:
 
 
 def _system_memory() -> int | None:
+    return _kilobytes(_MEMORY, "MemAvailable:")
+
+
+def _kilobytes(file: Path, name: str) -> int | None:
+    """Return in bytes what a line of a file in /proc says in kilobytes; None where it does not."""
     try:
-        for line in _MEMORY.read_text("ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
+        lines = map(str.split, file.read_text("ascii").splitlines())
+        return next((int(line[1]) * 1024 for line in lines if line[:1] == [name]), None)
     except (OSError, ValueError):
-        pass
-    return None
+        return None
 
 
 def _container_memory() -> int | None:
     """The limit less what is in use; files that were only read (inactive) can be dropped."""
-    v1 = _CGROUP / "memory"
+    v1 = "memory/memory"
     for limit, usage, stat, key in (
-        (
-            _CGROUP / "memory.max",
-            _CGROUP / "memory.current",
-            _CGROUP / "memory.stat",
-            "inactive_file",
-        ),
-        (
-            v1 / "memory.limit_in_bytes",
-            v1 / "memory.usage_in_bytes",
-            v1 / "memory.stat",
-            "total_inactive_file",
-        ),
+        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+        (f"{v1}.limit_in_bytes", f"{v1}.usage_in_bytes", f"{v1}.stat", "total_inactive_file"),
     ):
         try:
-            used = int(usage.read_text("ascii")) - _droppable(stat, key)
-            return max(0, int(limit.read_text("ascii")) - used)
+            lines = map(str.split, (_CGROUP / stat).read_text("ascii").splitlines())
+            droppable = next((int(size) for name, size in lines if name == key), 0)
+            used = int((_CGROUP / usage).read_text("ascii")) - droppable
+            return max(0, int((_CGROUP / limit).read_text("ascii")) - used)
         except (OSError, ValueError):  # absent, or `max`: no limit
             continue
     return None
-
-
-def _droppable(stat: Path, name: str) -> int:
-    lines = (line.split() for line in stat.read_text("ascii").splitlines())
-    return next((int(size) for found, size in lines if found == name), 0)
 
 
 def affinity() -> set[int]:

@@ -12,11 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lorair.runtime.errors import (
-    OptionError,
-    OutputError,
-    PictureError,
-)
+from lorair.runtime.errors import OptionError, OutputError, PictureError
 from lorair.runtime.system.atomic import atomic_file, check_writable_file
 from lorair.runtime.system.extras import require
 from lorair.runtime.video.guide import Change, RouteGuide
@@ -82,7 +78,7 @@ def restore_video(
         target: ending in one of `CONTAINERS`.
         guide: which says each frame's route.
         encoding: of the frames; None for the defaults.
-        report: is told (frames done, frames in all, if known).
+        report: takes how many frames are done, and how many there are if that is known.
 
     Raises:
         DependencyError: PyAV is not installed.

@@ -1,6 +1,6 @@
 """Every command of lorair-bench on input that is wrong, and stopped in the middle."""
 
-import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from command import Command, Result
-from experts import experts_report, row
 from in_process import InProcess
 from PIL import Image
-from results import configuration, latency_report
+from results import experts_report, latency_report, row
 
 from lorair.benchmarks.commands import measuring
 from lorair.benchmarks.experts import measure as experts
-from lorair.benchmarks.schema.results_file import read_report, to_json
+from lorair.benchmarks.schema.results_file import read_report, write_report
 from lorair.benchmarks.timing import runner
 from lorair.runtime.backends import backend
 
@@ -41,113 +40,92 @@ QUALITY = "quality -i {pictures} -t {clean}"
 EXPERTS = "experts --experts 2 --top-k 1 --size 32x32 --rounds 1"
 KERNELS = "kernels --size 32x32"
 ON_BUNDLES = (LATENCY, THROUGHPUT, QUALITY)
+EVERY = (*(f"{line} -b {{bundle}}" for line in ON_BUNDLES), EXPERTS, KERNELS)
+OURS = "an input or output of this run"
+
+MISTAKES = {
+    **{f"{line} -b {{nowhere}}": "no bundle at" for line in ON_BUNDLES},
+    **{f"{line} -b {{empty}}": "wanted manifest.json" for line in ON_BUNDLES},
+    **{f"{line} -b {{damaged}}": "manifest" for line in ON_BUNDLES},
+    **{f"{line} -b {{bundle}} --backend abacus": "no backend 'abacus'" for line in ON_BUNDLES},
+    **{f"{line} -b {{bundle}} --threads 0": "threads: wanted 1 to" for line in ON_BUNDLES},
+    **{f"{line} --report {{empty}}": "wanted a file, found a folder" for line in EVERY},
+    **{f"{line} --report {{text}}/r.json": "wanted a folder, found" for line in EVERY},
+    **{f"{line} --report {{bundle}}/manifest.json": OURS for line in EVERY[:3]},
+    f"{THROUGHPUT} -b {{bundle}} --report {{pictures}}/a.png": OURS,
+    f"{QUALITY} -b {{bundle}} --report {{pictures}}/a.png": OURS,
+    f"{LATENCY} -b {{bundle}} --batch 0": "",
+    f"{LATENCY} -b {{bundle}} --iterations 0": "",
+    "latency -b {bundle} --size 3": "--size: wanted height x width, found 3",
+    "latency -b {bundle} --size 0x5": "wanted height x width",
+    "latency -b {bundle} --size ²x3": "wanted height x width",
+    "latency -b {bundle} --size 20000x15000": "at most 200 megapixels",
+    "latency -b {bundle} --backend onnxruntime --backend onnxruntime": "onnxruntime twice",
+    "latency -b {bundle} -b {bundle}": "bundle twice",
+    "latency -b {bundle} --min-psnr 40": "wanted --budget-ms beside it",
+    "latency -b {bundle} --backend torch-eager --ir-weights x.pth": "wanted both weights files",
+    "throughput -b {bundle} --images {empty}": "nothing to restore in",
+    "throughput -b {bundle} --images {text}": "--images: wanted a folder",
+    "throughput -b {bundle} --images {nowhere}": "--images: wanted a folder",
+    f"{THROUGHPUT} -b {{bundle}} --jobs 0": "jobs: wanted 1 to",
+    "tiles -b {bundle} --images {pictures} --tile 256": "a side below a picture's, found 256",
+    "quality -b {bundle}": "wanted --input and --target, or --data",
+    "quality -b {bundle} -i x": "wanted --input and --target, or --data",
+    "quality -b {bundle} -i {empty} -t {empty}": "wanted a folder with pictures",
+    "quality -b {bundle} -i {nowhere} -t {clean}": "wanted a folder with pictures",
+    "quality -b {bundle} -i {pictures} -t {empty}": "wanted a folder with pictures",
+    "quality -b {bundle} --data x -i y": "no --input and --target beside it",
+    "quality -b {bundle} --data nowhere": "no folder nowhere",
+    "quality -b {bundle} --data {empty}": "synthetic/ and gt/",
+    "quality -b {bundle} --data x --dataset fog": "wanted snow or rainfog or raindrop, found fog",
+    "quality -b {bundle} --data a --data b --dataset snow": "wanted one --data beside it",
+    "quality -b {bundle} --data a/x --data b/x": "folders of different names",
+    f"{QUALITY} -b {{bundle}} --expert fog": "--expert",
+    f"{EXPERTS} --threads 0": "threads: wanted 1 to",
+    f"{EXPERTS} --experts 0": "",
+    "experts --experts 2 --top-k 4": "--top-k: wanted at most the number of experts",
+    "experts --backend tensorrt": "wanted one of onnxruntime, openvino, openvino-bf16",
+    "experts --backend abacus": "cannot time the forms of a mixture on 'abacus'",
+    "experts --preset huge": "--preset: wanted one of",
+    "experts --size 0x9": "--size: wanted height x width",
+    "kernels --preset huge": "--preset: wanted one of",
+    "kernels --size 512": "--size: wanted height x width",
+    "commands ''": "wanted a program",
+    "commands 'lorair-does-not-exist --help'": "wanted a program",
+    "commands true --rounds 1 --size-of {nowhere}": "--size-of",
+    "compare {nowhere}": "found nothing there",
+    "compare {empty}": "wanted a file",
+    "compare {text}": "wanted JSON",
+}
 
 
 def run(command: Command, places: dict[str, Path], text: str) -> Result:
-    return command(*(word.format(**places) for word in text.split()))
+    return command(*(word.format(**places) for word in shlex.split(text)))
 
 
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        *((f"{c} -b {{nowhere}}", "no bundle at") for c in ON_BUNDLES),
-        *((f"{c} -b {{empty}}", "wanted manifest.json") for c in ON_BUNDLES),
-        *((f"{c} -b {{damaged}}", "manifest") for c in ON_BUNDLES),
-        *((f"{c} -b {{bundle}} --backend abacus", "no backend 'abacus'") for c in ON_BUNDLES),
-        *((f"{c} -b {{bundle}} --threads 0", "threads: wanted 1 to") for c in ON_BUNDLES),
-        *((f"{c} -b {{bundle}} --report {{empty}}", "found a folder") for c in ON_BUNDLES),
-        *(
-            (f"{c} -b {{bundle}} --report {{text}}/r.json", "wanted a folder, found")
-            for c in ON_BUNDLES
-        ),
-        *(
-            (f"{c} -b {{bundle}} --report {{bundle}}/manifest.json", "an input or output of this")
-            for c in ON_BUNDLES
-        ),
-        (f"{THROUGHPUT} -b {{bundle}} --report {{pictures}}/a.png", "an input or output of this"),
-        (f"{QUALITY} -b {{bundle}} --report {{pictures}}/a.png", "an input or output of this"),
-        (f"{LATENCY} -b {{bundle}} --size 3", "--size: wanted height x width"),
-        (f"{LATENCY} -b {{bundle}} --batch 0", ""),
-        (f"{LATENCY} -b {{bundle}} --iterations 0", ""),
-        ("throughput -b {bundle} --images {empty}", "nothing to restore in"),
-        ("throughput -b {bundle} --images {text}", "--images: wanted a folder"),
-        (f"{THROUGHPUT} -b {{bundle}} --jobs 0", "jobs: wanted 1 to"),
-        ("quality -b {bundle} -i {empty} -t {empty}", "wanted"),
-        ("quality -b {bundle} -i {nowhere} -t {clean}", "wanted"),
-        ("quality -b {bundle} -i {pictures} -t {empty}", "wanted"),
-        (f"{EXPERTS} --threads 0", "threads: wanted 1 to"),
-        (f"{EXPERTS} --report {{empty}}", "found a folder"),
-        (f"{EXPERTS} --report {{text}}/r.json", "wanted a folder, found"),
-        (f"{EXPERTS} --experts 0", ""),
-        (f"{KERNELS} --preset huge", "--preset: wanted one of"),
-        (f"{KERNELS} --size 0x1", "--size: wanted height x width"),
-        (f"{KERNELS} --report {{empty}}", "found a folder"),
-        (f"{KERNELS} --report {{text}}/r.json", "wanted a folder, found"),
-        ("compare {nowhere}", "found nothing there"),
-        ("compare {empty}", "wanted a file"),
-        ("compare {text}", "wanted JSON"),
-    ],
-)
+@pytest.mark.parametrize("line", MISTAKES)
 def test_mistakes(
-    line: str,
-    words: str,
-    lorair_bench: Command,
-    places: dict[str, Path],
-    monkeypatch: pytest.MonkeyPatch,
+    line: str, lorair_bench: Command, places: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit code 2, a line that says what is wrong, and no report."""
     monkeypatch.setattr(runner, "ProcessRunner", InProcess)
     before = sorted(places["report"].parent.rglob("*"))
     result = run(lorair_bench, places, line)
     assert result.code == 2, result.err
-    assert words in result.error
+    assert MISTAKES[line] in result.error
     assert "bug" not in result.err
     assert "Traceback" not in result.err
     assert sorted(places["report"].parent.rglob("*")) == before, "nothing half-written"
 
 
-def a_latency(**fields: Any) -> Any:
-    return to_json(latency_report(configuration("x", total=[1.0] * 9), **fields))
-
-
-def other(kind: str) -> Any:
-    """A readable result of another kind."""
-    if kind == "experts":
-        return to_json(experts_report(row("gates", 2, [0.1])))
-    content = {key: a_latency()[key] for key in ("schema_version", "environment")}
-    rest: dict[str, dict[str, Any]] = {
-        "quality": {"pictures": [], "mean": None},
-        "throughput": {"backend": "x", "pictures": 1, "megapixels": 1.0, "runs": []},
-        "kernels": {"preset": "tiny", "dtype": "fp16", "timed": False, "sizes": [],
-                    "compiled": None},
-    }  # fmt: skip
-    return content | rest[kind] | {"kind": kind}
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("", "wanted JSON"),
-        ('{"kind": "latency"', "wanted JSON"),
-        ("null", "found other JSON"),
-        ('{"schema_version": 2}', "found other JSON"),
-        (a_latency() | {"schema_version": 1}, "measure again with this version"),
-        (a_latency() | {"schema_version": 9}, "upgrade lorair"),
-        (a_latency() | {"configurations": 3}, "configurations, found"),
-        (a_latency() | {"configurations": []}, "nothing to compare"),
-        *((other(kind), f"found one of lorair-bench {kind}")
-          for kind in ("experts", "quality", "throughput", "kernels")),
-    ],
-)  # fmt: skip
-def test_compare_with_what_is_no_latency_result(
-    content: Any, words: str, lorair_bench: Command, tmp_path: Path
-) -> None:
-    bad = tmp_path / "bad.json"
-    bad.write_text(content if isinstance(content, str) else json.dumps(content))
-    result = lorair_bench("compare", bad)
+@pytest.mark.parametrize("made", [experts_report(row("gates", 2, [0.1])), latency_report()])
+def test_compare_with_what_it_cannot(made: Any, lorair_bench: Command, tmp_path: Path) -> None:
+    """A result of another kind, and one in which there is nothing."""
+    write_report(tmp_path / "run.json", made)
+    result = lorair_bench("compare", tmp_path / "run.json")
     assert result.code == 2
-    assert words in result.error
-    assert "bug" not in result.error
+    words = {"experts": "found one of lorair-bench experts", "latency": "nothing to compare"}
+    assert words[made.kind] in result.error
 
 
 @pytest.mark.parametrize("line", [f"{c} -b {{bundle}}" for c in ON_BUNDLES])
@@ -212,10 +190,7 @@ def test_stopped_in_the_middle(
 @STOPS
 @pytest.mark.parametrize(
     ("line", "patched"),
-    [
-        (f"{THROUGHPUT} --rounds 3", "timing.throughput._round"),
-        (QUALITY, "quality.quality.score"),
-    ],
+    [(f"{THROUGHPUT} --rounds 3", "timing.throughput._round"), (QUALITY, "quality.quality.score")],
 )
 def test_stopped_with_pictures(
     line: str,
@@ -245,6 +220,12 @@ def test_stopped_with_pictures(
     options = "--backend onnxruntime -b {bundle} --report {report}"
     result = run(lorair_bench, places, f"{line} {options}")
     assert_partial(result, code, places["report"])
+    found: Any = read_report(places["report"])
+    if line == QUALITY:
+        assert [p.name for p in found.pictures] == ["a"]
+        assert found.mean.after == found.pictures[0].after
+    else:
+        assert [len(r.seconds) for r in found.runs] == [1]
 
 
 def assert_partial(result: Result, code: int, report: Path) -> None:

@@ -1,11 +1,9 @@
 """The shipped weights: what the model card says, on a small held-out sample."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command import Command
 from PIL import Image
 
 from lorair.benchmarks.quality.metrics import score
@@ -83,12 +81,3 @@ def test_examples_are_routed_and_restored(demo_bundle: Path) -> None:
         assert after.ssim > before.ssim
         # A clean picture nearly stays what it is.
         assert score(restorer.restore(clean).image, clean).psnr > 30
-
-
-def test_build_without_weights_uses_it(lorair_export: Command, tmp_path: Path) -> None:
-    result = lorair_export("build", "-o", tmp_path / "bundle", "--json")
-    assert result.code == 0
-    assert "default model" in result.err
-    source = json.loads(result.out)["source"]
-    assert source["kind"] == "default"
-    assert source["ir"]["name"] == "ir.safetensors"

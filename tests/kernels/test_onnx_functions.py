@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
+from operators import draw, loops
 
 from lorair.kernels import spec, torch_ops
 from lorair.kernels.onnx_functions import TARGETS, Target, bodies
@@ -46,7 +47,7 @@ def run_operator(
     return found
 
 
-def draw_inputs(out: int, channels: int, k: int = 1, groups: int = 1, **more: Any) -> Inputs:
+def draw_inputs(out: int, channels: int, k: int = 1, groups: int = 1) -> Inputs:
     rng = np.random.default_rng(0)
     shapes = {
         "X": (1, channels, 4, 10),
@@ -55,7 +56,6 @@ def draw_inputs(out: int, channels: int, k: int = 1, groups: int = 1, **more: An
         "lora_B": (3, out // groups * k, 2 * k),
         "gates": (3,),
         "bias": (out,),
-        **more,
     }
     drawn = {name: rng.normal(size=shape) for name, shape in shapes.items()}
     return {**drawn, "gates": np.array([0.2, 0.0, 0.8])}
@@ -73,10 +73,6 @@ def check(found: np.ndarray, wanted: torch.Tensor, dtype: Any, roundings: int = 
     np.testing.assert_allclose(found.astype(np.float32), wanted, atol=tolerance)
 
 
-def tensors(inputs: Inputs) -> list[torch.Tensor]:
-    return [torch.from_numpy(v.astype(np.float32)) for v in inputs.values()]
-
-
 @all_targets
 @both_types
 @pytest.mark.parametrize("bias", [True, False])
@@ -91,75 +87,34 @@ def test_conv(
         del inputs["bias"]
     attributes = {"strides": [stride] * 2, "pads": [padding] * 4, "group": groups, "scale": 2.0}
     (found,) = run_operator(spec.LORA_MOE_CONV, target, inputs, **attributes)
-    x, weight, A, B, gates, *rest = tensors(inputs)
-    wanted = torch_ops.lora_moe_conv(
-        x,
-        weight,
-        A,
-        B,
-        gates,
-        rest[0] if rest else None,
-        stride=stride,
-        padding=padding,
-        groups=groups,
-        scale=2.0,
-    )
+    tensors = [torch.from_numpy(v.astype(np.float32)) for v in inputs.values()]
+    geometry = {"stride": stride, "padding": padding, "groups": groups}
+    wanted = torch_ops.lora_moe_conv(*tensors, *[None] * (not bias), **geometry, scale=2.0)
     check(found, wanted, dtype)
 
 
 @all_targets
 @both_types
-@pytest.mark.parametrize("gate", [False, True])
-def test_norm_conv(gate: bool, dtype: Any, target: Target) -> None:
-    inputs = typed(draw_inputs(8, 6, lora_bias=(3, 8)), dtype)
-    name = spec.NORM_LORA_MOE_CONV_GATE if gate else spec.NORM_LORA_MOE_CONV
-    (found,) = run_operator(name, target, inputs, scale=2.0)
-    wanted = torch_ops.norm_lora_moe_conv(*tensors(inputs), scale=2.0, gate=gate)
-    check(found, wanted, dtype, roundings=8)
-
-
-@all_targets
-@both_types
-def test_depthwise_gate(dtype: Any, target: Target) -> None:
-    inputs = typed(draw_inputs(8, 8, 3, 8), dtype)
-    found = run_operator(
-        spec.LORA_MOE_DEPTHWISE_GATE, target, inputs, ("Y", "mean"), group=8, scale=2.0
-    )
-    wanted = torch_ops.lora_moe_depthwise_gate(*tensors(inputs), scale=2.0)
+@pytest.mark.parametrize(
+    ("operator", "mean"), [*((one, 0.0) for one in spec.OPERATORS), (spec.NORM_SCALE_ADD, 300.0)]
+)
+def test_bodies_compute_their_operators(
+    operator: str, mean: float, dtype: Any, target: Target
+) -> None:
+    given = draw(operator, torch.float32, (2, 6, 4, 10))
+    inputs = typed({n: t.numpy() * 8 + mean if n == "x" else t.numpy() for n, t in given.items()},
+                   dtype)  # fmt: skip
+    wanted = loops(operator, {n: torch.from_numpy(v) for n, v in inputs.items()}, 2.0)
+    inputs = {"X": inputs.pop("x"), **inputs}
+    attributes: dict[str, Any] = {} if operator == spec.NORM_SCALE_ADD else {"scale": 2.0}
+    if operator == spec.LORA_MOE_CONV:
+        attributes |= {"strides": [1, 1], "pads": [0] * 4, "group": 1}
+    if operator == spec.LORA_MOE_DEPTHWISE_GATE:
+        attributes["group"] = 6
+    outputs = ("Y", "mean")[: len(wanted)]
+    found = run_operator(operator, target, inputs, outputs, **attributes)
     for one, other in zip(found, wanted, strict=True):
-        check(one, other, dtype, roundings=8)
-
-
-@all_targets
-@both_types
-@pytest.mark.parametrize("scaled", [False, True])
-def test_conv_add(scaled: bool, dtype: Any, target: Target) -> None:
-    inputs = draw_inputs(8, 6, residual=(1, 8, 4, 10))
-    factor = np.random.default_rng(1).normal(size=(1, 6, 1, 1))
-    if scaled:
-        x = inputs.pop("X")
-        inputs = {"X": x, "channel_scale": factor, **inputs}
-    inputs = typed(inputs, dtype)
-    name = spec.SCALE_LORA_MOE_CONV_ADD if scaled else spec.LORA_MOE_CONV_ADD
-    (found,) = run_operator(name, target, inputs, scale=2.0)
-    arguments = dict(zip(inputs, tensors(inputs), strict=True))
-    channel_scale = arguments.pop("channel_scale", None)
-    wanted = torch_ops.lora_moe_conv_add(
-        *arguments.values(), scale=2.0, channel_scale=channel_scale
-    )
-    check(found, wanted, dtype, roundings=8)
-
-
-@all_targets
-@both_types
-@pytest.mark.parametrize("mean", [0.0, 300.0])
-def test_norm_scale_add(mean: float, dtype: Any, target: Target) -> None:
-    rng = np.random.default_rng(1)
-    x = mean + rng.normal(size=(2, 12, 3, 5)) * 8
-    scale, shift = rng.normal(size=(2, 2, 12, 1, 1))
-    inputs = typed({"X": x, "channel_scale": scale, "channel_shift": shift}, dtype)
-    (found,) = run_operator(spec.NORM_SCALE_ADD, target, inputs)
-    check(found, torch_ops.norm_scale_add(*tensors(inputs)), dtype, roundings=8)
+        check(one, torch.from_numpy(other.value), dtype, roundings=8)
 
 
 @all_targets

@@ -4,15 +4,12 @@ import reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from operators import draw as draw_inputs
+from operators import loops
 
-from lorair.kernels.torch_ops import (
-    lora_moe_conv,
-    lora_moe_conv_add,
-    lora_moe_depthwise_gate,
-    norm_lora_moe_conv,
-    norm_scale_add,
-)
-from lorair.kernels.torch_reference import channel_norm, merge_experts
+from lorair.kernels import spec, torch_ops
+from lorair.kernels.torch_ops import lora_moe_conv
+from lorair.kernels.torch_reference import channel_norm, function_of, merge_experts
 
 
 def draw(seed: int, *shape: int) -> np.ndarray:
@@ -122,104 +119,38 @@ def test_norm_in_half_precision_does_not_overflow() -> None:
     assert out.flatten().tolist() == [1.0, -1.0, 1.0, -1.0]
 
 
-class Fused:
-    """Drawn inputs of the fused operators, and the same in loops."""
-
-    c = 4
-
-    def __init__(self, out: int, k: int = 1, groups: int = 1) -> None:
-        self.x = draw(0, 1, self.c, 5, 6)
-        self.weight = draw(1, out, self.c // groups, k, k)
-        self.A, self.B = draw(2, 3, 2 * k, self.c * k), draw(3, 3, out // groups * k, 2 * k)
-        self.gates = np.array([0.2, 0.0, 0.8], np.float32)
-        self.bias, self.lora_bias = draw(4, out), draw(5, 3, out)
-
-    @property
-    def experts(self) -> list[torch.Tensor]:
-        return [torch.from_numpy(a) for a in (self.weight, self.A, self.B, self.gates, self.bias)]
-
-    def conv(self, x: np.ndarray, bias: np.ndarray | None = None, **geometry: int) -> np.ndarray:
-        kernel = reference.merged_kernel(self.weight, self.A, self.B, self.gates)
-        return reference.conv2d(x, kernel, self.bias if bias is None else bias, **geometry)
+@pytest.mark.parametrize("operator", spec.OPERATORS)
+def test_operators_equal_the_loops(operator: str) -> None:
+    given = draw_inputs(operator, torch.float32, (2, 6, 5, 7), each=True)
+    found = compute(operator, given)
+    for one, wanted in zip(found, loops(operator, given, 2.0), strict=True):
+        np.testing.assert_allclose(one, wanted.value, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("gate", [False, True])
-def test_norm_conv_equals_the_loops(gate: bool) -> None:
-    case = Fused(out=8)
-    x, lora_bias = torch.from_numpy(case.x), torch.from_numpy(case.lora_bias)
-    found = norm_lora_moe_conv(x, *case.experts, lora_bias, scale=2.0, gate=gate)
-    normed = reference.layer_norm(case.x[0].astype(np.float64), np.ones(4), np.zeros(4))
-    wanted = case.conv(normed, case.bias + case.gates @ case.lora_bias)
-    wanted = wanted[:4] * wanted[4:] if gate else wanted
-    np.testing.assert_allclose(found[0], wanted, rtol=1e-4, atol=1e-4)
+PICTURES = ("x", "residual", "channel_scale", "channel_shift")
 
 
-def test_depthwise_gate_equals_the_loops() -> None:
-    case = Fused(out=4, k=3, groups=4)
-    found, mean = lora_moe_depthwise_gate(torch.from_numpy(case.x), *case.experts, scale=2.0)
-    wanted = case.conv(case.x[0], pad=1, groups=4)
-    wanted = wanted[:2] * wanted[2:]
-    np.testing.assert_allclose(found[0], wanted, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(mean[0, :, 0, 0], wanted.mean((1, 2)), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("scaled", [False, True])
-def test_conv_add_equals_the_loops(scaled: bool) -> None:
-    case = Fused(out=6)
-    residual, factor = draw(6, 1, 6, 5, 6), draw(7, 1, 4, 1, 1)
-    found = lora_moe_conv_add(
-        torch.from_numpy(case.x),
-        *case.experts,
-        torch.from_numpy(residual),
-        scale=2.0,
-        channel_scale=torch.from_numpy(factor) if scaled else None,
-    )
-    wanted = residual[0] + case.conv(case.x[0] * (factor[0] if scaled else 1))
-    np.testing.assert_allclose(found[0], wanted, rtol=1e-4, atol=1e-4)
-
-
-def test_norm_scale_add_equals_the_loops() -> None:
-    x, scale, shift = draw(0, 1, 6, 3, 4), draw(1, 1, 6, 1, 1), draw(2, 1, 6, 1, 1)
-    found = norm_scale_add(*map(torch.from_numpy, (x, scale, shift)))
-    normed = reference.layer_norm(x[0].astype(np.float64), scale[0, :, 0, 0], shift[0, :, 0, 0])
-    np.testing.assert_allclose(found[0], x[0] + normed, rtol=1e-4, atol=1e-5)
-
-
-def test_fused_operators_take_gates_per_picture() -> None:
-    torch.manual_seed(0)
-    x, gates = torch.randn(3, 4, 6, 8), torch.rand(3, 5)
-    weight, A, B = torch.randn(8, 4, 1, 1), torch.randn(5, 2, 4), torch.randn(5, 8, 2)
-    bias, lora_bias, residual = torch.randn(8), torch.randn(5, 8), torch.randn(3, 8, 6, 8)
-    together = norm_lora_moe_conv(x, weight, A, B, gates, bias, lora_bias, scale=2.0, gate=True)
-    added = lora_moe_conv_add(x, weight, A, B, gates, bias, residual, scale=2.0)
+@pytest.mark.parametrize("operator", spec.OPERATORS)
+def test_gates_per_picture_of_every_operator(operator: str) -> None:
+    given = draw_inputs(operator, torch.float32, (3, 4, 6, 8), each=True)
+    gates, together = given.get("gates", torch.zeros(3)), compute(operator, given)
     for i in range(3):
-        one, its = x[i : i + 1], gates[i]
-        alone = norm_lora_moe_conv(one, weight, A, B, its, bias, lora_bias, scale=2.0, gate=True)
-        torch.testing.assert_close(together[i : i + 1], alone)
-        alone = lora_moe_conv_add(one, weight, A, B, its, bias, residual[i : i + 1], scale=2.0)
-        torch.testing.assert_close(added[i : i + 1], alone)
+        its = {n: t[i : i + 1] for n, t in given.items() if n in PICTURES} | {"gates": gates[i]}
+        alone = compute(operator, {name: its.get(name, given[name]) for name in given})
+        torch.testing.assert_close([one[i : i + 1] for one in together], alone)
 
 
-@pytest.mark.parametrize("gates", [(3,), (2, 3)])
+def compute(operator: str, given: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    found = function_of(operator, 2.0, torch_ops)(**given)
+    return list(found) if isinstance(found, tuple) else [found]
+
+
+@pytest.mark.parametrize("each", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_opcheck(gates: tuple[int, ...], dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("operator", [o for o in spec.OPERATORS if o != spec.LORA_MOE_CONV])
+def test_opcheck(operator: str, dtype: torch.dtype, each: bool) -> None:
     """Schema, fake kernel and dispatch, as PyTorch checks custom operators."""
-    ops, g = torch.ops.lorair, torch.rand(gates)
-    x, x8 = torch.randn(2, 4, 5, 6), torch.randn(2, 8, 5, 6)
-    weights = torch.randn(8, 4, 1, 1), torch.randn(3, 2, 4), torch.randn(3, 8, 2)
-    depthwise = torch.randn(8, 1, 3, 3), torch.randn(3, 6, 24), torch.randn(3, 3, 6)
-    bias, lora_bias = torch.randn(8), torch.randn(3, 8)
-    factor = torch.rand(2, 4, 1, 1)
-    calls = [
-        (ops.norm_lora_moe_conv, (x, *weights, g, bias, lora_bias, 2.0, True)),
-        (ops.norm_lora_moe_conv, (x, *weights, g, bias, lora_bias, 2.0, False)),
-        (ops.lora_moe_depthwise_gate, (x8, *depthwise, g, bias, 2.0)),
-        (ops.lora_moe_conv_add, (x, *weights, g, bias, x8, None, 2.0)),
-        (ops.lora_moe_conv_add, (x, *weights, g, bias, x8, factor, 2.0)),
-        (ops.norm_scale_add, (x, factor, factor)),
-    ]
-    for operator, arguments in calls:
-        typed = [
-            a.to(dtype) if isinstance(a, torch.Tensor) and a is not g else a for a in arguments
-        ]
-        torch.library.opcheck(operator.default, typed)
+    given = draw_inputs(operator, dtype, (2, 4, 5, 6), each)
+    function = function_of(operator, 2.0)
+    custom = getattr(torch.ops.lorair, function.func.__name__).default
+    torch.library.opcheck(custom, (), {**given, **function.keywords})

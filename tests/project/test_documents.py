@@ -35,6 +35,7 @@ STATED: dict[str, set[str]] = {
     "bundle.md": {"1 MiB", "4 MiB", "64 MiB"},
     "folders.md": {"512 MB", "8 seconds"},
     "scaling.md": {"400 MB"},
+    "tensorrt.md": {"48 KiB", "48.1 KiB"},
     "video.md": {"2 %", "4 %"},
     "quality.md": {"0.5 dB", "160 dB", "5 s"},
     "report.md": {"95 %"},

@@ -1,16 +1,12 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from lorair import Restorer, Route
-from lorair.exporter.checkpoint.checkpoint import Pair
 from lorair.runtime.errors import BackendError, InternalError, OptionError, PictureError
-from lorair.runtime.pixels import from_planes, to_planes
 
 
 @pytest.fixture(scope="module")
@@ -23,39 +19,24 @@ def crop(photo: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(photo[60:121, 100:183])
 
 
-def test_restored_equals_pytorch(restorer: Restorer, tiny_pair: Pair, crop: np.ndarray) -> None:
-    from lorair.runtime.pixels import make_views
-
+def test_a_picture_is_changed_in_stages_that_are_timed(restorer: Restorer, crop: Any) -> None:
+    """That it is PyTorch's picture is tested of every backend."""
     restored = restorer.restore(crop)
-    router, net = tiny_pair.modules()
-    image = torch.from_numpy(crop.astype(np.float32) / 255).permute(2, 0, 1)[None]
-    with torch.inference_mode():
-        _, prior, gates = router(torch.from_numpy(make_views(crop, 56)))
-        wanted = net.restore(image, prior, gates[0])
-    wanted8 = (wanted.clamp(0, 1) * 255).round().byte()[0].permute(1, 2, 0).numpy()
     assert restored.image.shape == crop.shape
-    assert np.abs(restored.image.astype(int) - wanted8).max() <= 1
-    assert (restored.image == wanted8).mean() > 0.999
     assert (restored.image != crop).mean() > 0.5, "a network that changes nothing tests nothing"
     assert set(restored.seconds) == {"load", "views", "router", "prepare", "restorer", "finish"}
 
 
 def test_each_type_comes_back_and_means_the_same(restorer: Restorer, crop: np.ndarray) -> None:
-    eight = restorer.restore(crop).image
-    sixteen = restorer.restore(crop.astype(np.uint16) * 257).image
-    floats = restorer.restore((crop / 255).astype(np.float32)).image
-    assert (eight.dtype, sixteen.dtype, floats.dtype) == (np.uint8, np.uint16, np.float32)
-    assert np.abs(sixteen / 257 - eight.astype(float)).max() <= 0.51
-    assert np.abs(floats * 255 - eight.astype(float)).max() <= 0.51
-    assert floats.min() >= 0
-    assert floats.max() <= 1
-
-
-def test_the_router_sees_the_same_in_every_type(restorer: Restorer, crop: np.ndarray) -> None:
-    wanted = restorer.route(crop).logits
-    assert np.abs(wanted - restorer.route(255 - crop).logits).max() > 0.01
-    for image in (crop.astype(np.uint16) * 257, (crop / 255).astype(np.float32)):
-        np.testing.assert_allclose(restorer.route(image).logits, wanted, atol=1e-4)
+    eight, logits = restorer.restore(crop).image, restorer.route(crop).logits
+    assert eight.dtype == np.uint8
+    assert np.abs(logits - restorer.route(255 - crop).logits).max() > 0.01
+    for image, scale in ((crop.astype(np.uint16) * 257, 257), ((crop / 255).astype("f4"), 1 / 255)):
+        found = restorer.restore(image)
+        assert found.image.dtype == image.dtype
+        assert np.abs(found.image / scale - eight.astype(float)).max() <= 0.51
+        np.testing.assert_allclose(found.route.logits, logits, atol=1e-4)
+        assert 0 <= found.image.min() <= found.image.max() <= 255 * scale
 
 
 def test_nan_is_an_error_not_a_black_picture(
@@ -96,40 +77,10 @@ def test_a_result_does_not_depend_on_what_ran_before(
     np.testing.assert_array_equal(restorer.restore(crop).image, first)
 
 
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(st.integers(1, 70), st.integers(1, 70))
-def test_any_size_keeps_its_size(
-    restorer: Restorer, photo: np.ndarray, height: int, width: int
-) -> None:
-    if height * width < 2:
-        return
-    picture = np.ascontiguousarray(photo[:height, :width])
+@pytest.mark.parametrize("size", [(1, 2), (2, 1), (1, 70), (16, 16), (17, 31), (48, 33), (70, 5)])
+def test_any_size_keeps_its_size(restorer: Restorer, photo: Any, size: tuple[int, int]) -> None:
+    picture = np.ascontiguousarray(photo[: size[0], : size[1]])
     assert restorer.restore(picture).image.shape == picture.shape
-
-
-@settings(max_examples=50)
-@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 4, 16]))
-def test_planes_and_back(height: int, width: int, stride: int) -> None:
-    image = np.random.default_rng(height * 41 + width).integers(
-        0, 256, (height, width, 3), np.uint8
-    )
-    planes = to_planes(image, stride)
-    assert planes.shape[2] % stride == planes.shape[3] % stride == 0
-    assert planes.shape[2] - height < stride
-    assert not planes[:, :, height:].any()
-    assert not planes[:, :, :, width:].any()
-    np.testing.assert_array_equal(from_planes(planes, (height, width), image.dtype), image)
-
-
-def test_rounding_is_half_to_even_and_clamped() -> None:
-    values = np.array([-1, 0.5, 1.5, 2.5, 254.5, 300], np.float32) / np.float32(255)
-    planes = np.repeat(values[None, None, None], 3, axis=1)
-    found = from_planes(planes, (1, 6), np.dtype(np.uint8))[0, :, 0]
-    exact = np.rint(values.clip(0, 1) * np.float32(255))
-    assert found.tolist() == exact.tolist()
-    assert found[[0, -1]].tolist() == [0, 255]
 
 
 @pytest.mark.parametrize(
@@ -165,8 +116,6 @@ def test_unknown_backend_and_threads(tiny_bundle: Path) -> None:
 
 
 def test_threads_may_share_a_restorer(tiny_bundle: Path, crop: np.ndarray) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     restorer = Restorer.open(tiny_bundle)
     wanted = Restorer.open(tiny_bundle).restore(crop).image
     with ThreadPoolExecutor(4) as pool:

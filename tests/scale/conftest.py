@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from noise_files import contents
 from PIL import Image
 from processes import console_script
 
@@ -90,10 +91,6 @@ def wanted(
     done = Counted(folder / "log").run("infer", crops, "-o", folder / "out", "-b", default_bundle)
     assert done.returncode == 0, done.stderr
     return contents(folder / "out")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @contextmanager

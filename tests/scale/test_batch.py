@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from noise_files import contents
 from processes import LIMIT, is_alive, wait_for
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.scale
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_the_bytes_of_infer(

@@ -8,10 +8,11 @@ from lorair.runtime.bundle.engines import GRAPHS, Depends, EngineRecord, Proof, 
 from lorair.runtime.bundle.manifest import Bundle
 
 VERSION = "1.7.1"
+WEIGHTS = 1 << 18
 
 
-def add_engine(bundle: Bundle, branch: Any, most: int = 96, **changes: Any) -> Path:
-    """An engine that names the branch's graph, with its record."""
+def depends_on(bundle: Bundle, branch: Any, most: int = 96, **changes: Any) -> Depends:
+    """What an engine of the branch depends on; `most` is the largest side of its pictures."""
     files, graph = bundle.manifest.files, GRAPHS[branch]
     shapes = {"views": Range(min=(1, 5, 3, 56, 56), opt=(1, 5, 3, 56, 56), max=(1, 5, 3, 56, 56))}
     if branch == "restorer":
@@ -28,10 +29,17 @@ def add_engine(bundle: Bundle, branch: Any, most: int = 96, **changes: Any) -> P
         "recipe": 1,
         "profile": shapes,
     }
-    depends = Depends(**values | changes)
+    return Depends(**values | changes)
+
+
+def add_engine(
+    bundle: Bundle, branch: Any, most: int = 96, source: Path | None = None, **changes: Any
+) -> Path:
+    """An engine that names the branch's graph or another one, with its record."""
+    depends = depends_on(bundle, branch, most, **changes)
     path = bundle.path / "engines" / f"{depends.name}.engine"
     path.parent.mkdir(exist_ok=True)
-    content = f"engine of {bundle.path / graph}".encode()
+    content = f"engine of {source or bundle.path / GRAPHS[branch]}\n".encode() + bytes(WEIGHTS)
     path.write_bytes(content)
     record = EngineRecord(
         created_by="lorair",

@@ -5,6 +5,7 @@ TensorRT would refuse are refused. That the names are TensorRT's own is tested a
 real module.
 """
 
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,8 +35,10 @@ class FakeTensorRT:
 
     def __init__(self, gpu: SimulatedGpu, version: str, *, rtx: bool) -> None:
         self.gpu, self.__version__ = gpu, version
-        self.contexts: list[FakeContext] = []
+        self.contexts: list[str] = []
         self.caches: list[FakeCache] = []
+        self.loaded: list[str] = []
+        self.is_capturable = True
         if rtx:
             self.IRuntimeCache = FakeCache
 
@@ -52,13 +55,25 @@ class FakeRuntime:
             self._logger.log("info", "beginning")
             self._logger.log("error", "magic tag does not match")
             return None
-        return FakeEngine(self._library, Path(content.decode().removeprefix("engine of ")))
+        self._library.gpu.assert_active()
+        graph = content.partition(b"\n")[0].decode().removeprefix("engine of ")
+        made = FakeEngine(self._library, Path(graph))
+        weights = self._library.gpu.allocate(len(content))
+        weakref.finalize(made, weights.close).atexit = False
+        return made
 
 
 class FakeEngine:
+    device_memory_size_v2 = 1 << 20
+
     def __init__(self, library: FakeTensorRT, graph: Path) -> None:
         self.library, self.session = library, onnxruntime.InferenceSession(graph)
-        self.names = {v.name for v in (*self.session.get_inputs(), *self.session.get_outputs())}
+        self.names = [v.name for v in (*self.session.get_inputs(), *self.session.get_outputs())]
+        self.num_io_tensors = len(self.names)
+        library.loaded.append(graph.name)
+
+    def get_tensor_name(self, i: int) -> str:
+        return self.names[i]
 
     def get_tensor_mode(self, name: str) -> str:
         assert name in self.names
@@ -74,7 +89,7 @@ class FakeEngine:
         strategy = how.strategy if isinstance(how, FakeConfig) else how
         assert strategy == "user managed"
         context = FakeContext(self, how)
-        self.library.contexts.append(context)
+        self.library.contexts.append(self.names[0])  # not itself: it holds the engine
         return context
 
 
@@ -118,6 +133,10 @@ class FakeContext:
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._memory = 0
 
+    def is_stream_capturable(self, stream: int) -> bool:
+        assert stream == self._engine.library.gpu.stream
+        return self._engine.library.is_capturable
+
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self._shapes[name] = tuple(shape)
         return name in self._engine.names
@@ -137,6 +156,7 @@ class FakeContext:
         gpu = self._engine.library.gpu
         assert stream == gpu.stream
         assert self._memory
+        gpu.at(self._memory, self.WORKSPACE)  # asserts that it is there still
         if isinstance(self.how, FakeConfig):
             assert self.how.dynamic_shapes_kernel_specialization_strategy == "eager"
             self.how.cache.content += b"kernels"

@@ -1,10 +1,9 @@
 """`ProcessRunner` without a process: a test's patches hold, and a run can be interrupted."""
 
 from pathlib import Path
-from typing import Any
 
 from lorair.benchmarks.schema.latency import Memory
-from lorair.benchmarks.timing.runner import Opens
+from lorair.benchmarks.timing.runner import Spec
 
 
 class InProcess:
@@ -16,8 +15,8 @@ class InProcess:
     stop: tuple[int, BaseException] | None = None
     runs = 0
 
-    def __init__(self, spec: Opens) -> None:
-        self._runner: Any = spec.runner()
+    def __init__(self, spec: Spec) -> None:
+        self.spec, self._runner = spec, spec.runner()
         self.name, self.description = self._runner.name, self._runner.description
         self.batch = self._runner.batch
 
@@ -30,8 +29,7 @@ class InProcess:
         InProcess.runs += 1
         if self.stop is not None and InProcess.runs == self.stop[0]:
             raise self.stop[1]
-        seconds: dict[str, float] = self._runner.run(source, target)
-        return seconds
+        return self._runner.run(source, target)
 
     def peak_memory(self) -> Memory:
         return Memory()

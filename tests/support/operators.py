@@ -5,12 +5,16 @@ from the inputs: u is the storage type's unit roundoff (half the spacing above 1
 float32's. Nothing in it is fitted to what a kernel gives.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from reference import merged_kernel
+
+from lorair.kernels import spec
+from lorair.kernels.spec import FORMS, Form, output_shapes
 
 Array = npt.NDArray[np.float64]
 
@@ -19,6 +23,46 @@ V = 2.0**-24
 EPSILON = 1e-6
 SMALLEST = {torch.float32: 0.0, torch.float16: 2.0**-25, torch.bfloat16: 0.0}
 """Half the spacing of subnormal numbers, where a relative bound ends."""
+
+
+def shapes_of(
+    operator: str,
+    size: tuple[int, ...],
+    each: bool = False,
+    outputs: int = 0,
+    experts: int = 3,
+    rank: int = 4,
+) -> dict[str, tuple[int, ...]]:
+    """Of an operator's inputs: x of this size, twice the channels out, gates for each or all."""
+    batch, channels, height, width = size
+    k = 3 if operator == spec.LORA_MOE_DEPTHWISE_GATE else 1
+    outputs = channels if k == 3 else outputs or 2 * channels
+    shapes = {
+        "x": size,
+        "weight": (outputs, channels if k == 1 else 1, k, k),
+        "lora_A": (experts, k * rank, k * channels),
+        "lora_B": (experts, k if k == 3 else outputs, k * rank),
+        "gates": (batch, experts) if each else (experts,),
+        "bias": (outputs,),
+        "lora_bias": (experts, outputs),
+        "channel_scale": (batch, channels, 1, 1),
+        "channel_shift": (batch, channels, 1, 1),
+        "residual": (batch, outputs, height, width),
+    }
+    return {name: shapes[name] for name in FORMS[operator].inputs}
+
+
+def draw(
+    operator: str, dtype: torch.dtype, size: tuple[int, ...], each: bool = False, **more: int
+) -> dict[str, torch.Tensor]:
+    """An operator's inputs by name, none alike; gates of three experts."""
+    generator = torch.Generator().manual_seed(4)
+    shapes = shapes_of(operator, size, each, **more)
+    drawn = {n: (torch.randn(s, generator=generator) * 0.5).to(dtype) for n, s in shapes.items()}
+    if "gates" in drawn:
+        rows = torch.tensor([[0.25, 0.0, 0.75], [0.0, 1.0, 0.0], [0.5, 0.25, 0.25]])
+        drawn["gates"] = rows[: size[0]] if each else rows[0]
+    return drawn
 
 
 @dataclass(frozen=True)
@@ -132,3 +176,38 @@ def depthwise_gate(x: Array, experts: Experts, gates: Array, u: float) -> tuple[
     # Each value's error, a sum of many in float32, and the mean's rounding.
     off = bound.mean((1, 2)) + height * width * V * np.abs(value).mean((1, 2))
     return Bounded(value, bound), Bounded(mean, off + 1.01 * u * np.abs(mean))
+
+
+def loops(
+    operator: str, given: Mapping[str, torch.Tensor], scale: float, u: float = 0.0
+) -> list[Bounded]:
+    """What an operator makes of a kernel's inputs, in the shapes of its results."""
+    form, exact = FORMS[operator], {n: t.double().cpu().numpy() for n, t in given.items()}
+    pictures = [_picture(form, exact, n, scale, u) for n in range(len(exact["x"]))]
+    shapes = output_shapes(operator, [given[n].shape for n in form.inputs], lambda n: n // 2, 1)
+    return [
+        Bounded(*(np.stack([getattr(p[i], part) for p in pictures]).reshape(shape)
+                  for part in ("value", "bound")))
+        for i, shape in enumerate(shapes)
+    ]  # fmt: skip
+
+
+def _picture(
+    form: Form, exact: Mapping[str, Array], n: int, scale: float, u: float
+) -> list[Bounded]:
+    """The results of one picture."""
+    x = exact["x"][n]
+    each = {k: exact[k][n] for k in ("channel_scale", "channel_shift", "residual") if k in exact}
+    factors = each["channel_scale"].ravel() if "channel_scale" in each else None
+    if "channel_shift" in each:
+        return [norm_scale_add(x.reshape(len(x), -1), factors, each["channel_shift"].ravel(), u)]
+    weights, nothing = exact["weight"], np.zeros(len(exact["weight"]))
+    gates = np.broadcast_to(exact["gates"], (len(exact["x"]), exact["gates"].shape[-1]))[n]
+    of_experts = exact.get("lora_bias", np.zeros((len(gates), len(weights))))
+    experts = Experts(weights, exact["lora_A"], exact["lora_B"], exact.get("bias", nothing),
+                      of_experts, scale)  # fmt: skip
+    if "mean" in form.outputs:
+        return list(depthwise_gate(x, experts, gates, u))
+    residual = each["residual"].reshape(len(weights), -1) if "residual" in each else None
+    return [conv1x1(x.reshape(len(x), -1), experts, gates, u, norm=form.norm, gate=form.gate,
+                    channel_scale=factors, residual=residual)]  # fmt: skip

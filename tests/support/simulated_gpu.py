@@ -6,6 +6,7 @@ With `interpret` the picture ends are the real kernels in Triton's interpreter, 
 times slower.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from lorair.runtime.bundle.kernels import Compiled
 from lorair.runtime.errors import OutOfMemoryError
 from lorair.runtime.gpu.cuda import Memory
 from lorair.runtime.gpu.driver import GpuInfo
+from lorair.runtime.gpu.memory import Scratch
 from lorair.runtime.gpu.network import Tensor
 from lorair.runtime.gpu.resampling import PRECISION_BITS
 from lorair.runtime.pixels import MEAN, STD
@@ -26,16 +28,21 @@ _DTYPES = {"fp32": np.float32, "fp16": np.float16, "i32": np.int32, "u8": np.uin
 
 class SimulatedGpu:
     info = GpuInfo("a simulated GPU", 89, 1 << 30)
-    stream = 7
+    stream, ordinal, can_capture = 7, 0, True
 
     def __init__(self, memory: int = 1 << 30, *, interpret: bool = False) -> None:
         self.memory, self.used, self.interpret = memory, 0, interpret
         self.captures = self.launches = 0
+        self._active: int | None = None
         self._blocks: dict[int, np.ndarray] = {}
         self._recording: list[Callable[[], None]] | None = None
 
     def activate(self) -> None:
-        pass
+        self._active = threading.get_ident()
+
+    def assert_active(self) -> None:
+        """In the calling thread, as a library asks for it."""
+        assert self._active == threading.get_ident()
 
     def free_memory(self) -> int:
         return self.memory - self.used
@@ -251,29 +258,43 @@ def compiled_pictures() -> dict[str, Compiled]:
 class SimulatedBranch:
     """A graph that ONNX Runtime runs on the CPU, from and to the simulated GPU's memory."""
 
-    def __init__(self, gpu: SimulatedGpu, session: Any, *, capturable: bool = True) -> None:
-        self._gpu, self._session, self.capturable = gpu, session, capturable
-        self.bound = 0
+    WORKSPACE, size = 1 << 16, 1 << 18
+
+    def __init__(
+        self, gpu: SimulatedGpu, session: Any, scratch: Scratch, *, capturable: bool = True
+    ) -> None:
+        self._gpu, self._session, self._scratch = gpu, session, scratch
+        self.capturable, self.bound = capturable, 0
 
     def bind(self, tensors: Mapping[str, Tensor]) -> "_Run":
-        self.bound += 1
         names = {v.name for v in (*self._session.get_inputs(), *self._session.get_outputs())}
-        assert names == set(tensors)
-        return _Run(self._gpu, self._session, dict(tensors), self.capturable)
+        assert names <= set(tensors)
+        self._scratch.reserve(self.WORKSPACE)
+        self.bound += 1
+        return _Run(self._gpu, self._session, {n: tensors[n] for n in names}, self)
 
 
 class _Run:
-    def __init__(self, gpu: SimulatedGpu, session: Any, tensors: Any, capturable: bool) -> None:
-        self._gpu, self._session, self._tensors = gpu, session, tensors
-        self._capturable = capturable
-        self._workspace = gpu.allocate(1 << 16)
-        self.size = 1 << 16
+    size = 0
+
+    def __init__(
+        self, gpu: SimulatedGpu, session: Any, tensors: Any, branch: SimulatedBranch
+    ) -> None:
+        self._gpu, self._session, self._tensors, self._branch = gpu, session, tensors, branch
+        self.capturable = branch.capturable
+
+    def prepare(self) -> int:
+        self._branch._scratch.reserve(self._branch.WORKSPACE)
+        return self._branch._scratch.moves
 
     def enqueue(self) -> None:
-        assert self._capturable or self._gpu._recording is None, "this network is not capturable"
-        self._gpu.do(self._run)
+        assert self.capturable or self._gpu._recording is None, "this network is not capturable"
+        memory = self._branch._scratch.memory
+        assert memory is not None
+        self._gpu.do(lambda: self._run(memory.address))
 
-    def _run(self) -> None:
+    def _run(self, scratch: int) -> None:
+        self._gpu.at(scratch, self._branch.WORKSPACE).fill(0x5A)  # it has to be there still
         arrays = {name: self._gpu.array(tensor) for name, tensor in self._tensors.items()}
         outputs = [value.name for value in self._session.get_outputs()]
         inputs = {name: value for name, value in arrays.items() if name not in outputs}
@@ -281,4 +302,4 @@ class _Run:
             arrays[name][...] = value
 
     def close(self) -> None:
-        self._workspace.close()
+        self._branch.bound -= 1

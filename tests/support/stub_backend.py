@@ -37,6 +37,9 @@ class Stub(PlainTiles):
             raise OutOfMemoryError("memory ran out")
         return self.network(image)
 
+    def bytes_a_pixel(self) -> float | None:
+        return None
+
     def free_memory(self) -> int | None:
         return self.memory
 

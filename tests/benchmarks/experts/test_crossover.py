@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from experts import row
+from results import row
 
 from lorair.benchmarks.experts.crossover import sentences
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from command import Command
-from experts import experts_report, row
+from results import experts_report, row
 
 from lorair.benchmarks.experts import measure as experts
 from lorair.benchmarks.experts.forms import FormRunner, FormSpec
@@ -48,8 +48,8 @@ def test_forms_give_the_network_s_picture(
     write_merged(graph, gates, merged)
     found = {}
     for form, spec in (
-        ("merged", FormSpec(tiny_bundle, backend, merged, None, 1)),
-        ("gates", FormSpec(tiny_bundle, backend, graph, tuple(map(float, gates)), 1)),
+        ("merged", FormSpec(tiny_bundle, backend, 1, graph=merged)),
+        ("gates", FormSpec(tiny_bundle, backend, 1, graph=graph, gates=tuple(map(float, gates)))),
     ):
         runner = FormRunner(spec)
         seconds = runner.run(picture_file, tmp_path / f"{form}.npy")
@@ -84,10 +84,7 @@ def test_sizes_on_disk_are_those_of_the_weights(
 
 
 def test_the_command(
-    lorair_bench: Command,
-    tiny_bundle: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    lorair_bench: Command, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = tmp_path / "experts.json"
     monkeypatch.setattr(experts, "build_network", lambda *a: shutil.copytree(tiny_bundle, a[-1]))
@@ -119,18 +116,6 @@ def test_the_command(
         assert words in result.out
 
 
-def test_an_interrupted_sweep_keeps_its_rows() -> None:
-    session = experts.FormSession()
-    session.timed = [
-        experts.TimedForm(row("merged", 2, []), NOBODY, samples=[0.1, 0.2]),
-        experts.TimedForm(row("gates", 2, []), NOBODY),
-    ]
-    found = session.rows()
-    assert [r.form for r in found] == ["merged"]
-    assert found[0].samples == (0.1, 0.2)
-    assert found[0].p50 == pytest.approx(0.15)
-
-
 def test_forms_that_differ_are_an_error(tmp_path: Path) -> None:
     paths = [tmp_path / "merged.npy", tmp_path / "gates.npy"]
     timed = [experts.TimedForm(row(form, 2, []), NOBODY) for form in ("merged", "gates")]
@@ -141,23 +126,6 @@ def test_forms_that_differ_are_an_error(tmp_path: Path) -> None:
         np.save(paths[1], np.full((1, 3, 4, 4), wrong))
         with pytest.raises(VerificationError, match="merged weights give another picture"):
             experts.compare_pictures(timed, paths, "onnxruntime")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("--experts", 2, "--top-k", 4), "--top-k: wanted at most the number of experts"),
-        (("--backend", "tensorrt"), "wanted one of onnxruntime, openvino, openvino-bf16"),
-        (("--backend", "abacus"), "cannot time the forms of a mixture on 'abacus'"),
-        (("--preset", "huge"), "--preset: wanted one of"),
-        (("--size", "0x9"), "--size: wanted height x width"),
-        (("--report", "."), "wanted a file, found a folder"),
-    ],
-)
-def test_mistakes(arguments: tuple[Any, ...], words: str, lorair_bench: Command) -> None:
-    result = lorair_bench("experts", *arguments)
-    assert result.code == 2
-    assert words in result.error
 
 
 def test_a_row_twice_is_refused(tmp_path: Path) -> None:

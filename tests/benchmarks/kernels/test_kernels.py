@@ -75,9 +75,3 @@ def test_command_without_a_gpu(lorair_bench: Command, monkeypatch: pytest.Monkey
     assert document["timed"] is False
     assert [entry["device"]["name"] for entry in document["sizes"]] == ["H200", "RTX 4090"]
     assert all(line["fused_ms"] is None for e in document["sizes"] for line in e["layers"])
-
-
-def test_a_bad_size(lorair_bench: Command) -> None:
-    result = lorair_bench("kernels", "--size", "512")
-    assert result.code == 2
-    assert "height x width" in result.err

@@ -17,12 +17,7 @@ from lorair.benchmarks.quality.previews import MOST_BYTES, preview, spread
 from lorair.benchmarks.schema.results_file import read_report
 from lorair.runtime.errors import OptionError
 
-SSIM = {
-    "gaussian_weights": True,
-    "sigma": 1.5,
-    "use_sample_covariance": False,
-    "data_range": 255,
-}
+SSIM = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
 
 
 @pytest.fixture
@@ -233,53 +228,6 @@ def test_previews_are_small_and_spread(photo: np.ndarray) -> None:
     assert len(spread(pairs, 6)) == 6
     assert spread(pairs, 99) == set(range(10))
     assert spread(pairs[:4], 2) == {0, 2}
-
-
-def test_what_was_scored_is_kept_when_it_is_interrupted(
-    lorair_bench: Command,
-    tiny_bundle: Path,
-    folders: tuple[Path, Path],
-    tmp_path: Path,
-) -> None:
-    (folders[0] / "b.png").write_bytes(b"")
-    report = tmp_path / "r.json"
-    arguments = ("--input", folders[0], "--target", folders[1], "--bundle", tiny_bundle)
-    assert lorair_bench("quality", *arguments, "--report", report).code == 2
-    document = read_report(report)
-    assert not document.complete
-    assert document.kind == "quality"
-    assert [p.name for p in document.pictures] == ["a"]
-    assert document.mean is not None
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ((), "wanted --input and --target, or --data"),
-        (("--input", "x"), "wanted --input and --target, or --data"),
-        (("--data", "x", "--input", "y"), "no --input and --target beside it"),
-        (("--data", "nowhere"), "no folder nowhere"),
-        (("--data", "{empty}"), "synthetic/ and gt/"),
-        (("--data", "x", "--dataset", "fog"), "wanted snow or rainfog or raindrop, found fog"),
-        (("--data", "a", "--data", "b", "--dataset", "snow"), "wanted one --data beside it"),
-        (("--data", "a/x", "--data", "b/x"), "folders of different names"),
-        (("--input", "{in}", "--target", "{out}", "--expert", "fog"), "--expert"),
-    ],
-)
-def test_mistakes(
-    arguments: tuple[str, ...],
-    words: str,
-    lorair_bench: Command,
-    tiny_bundle: Path,
-    folders: tuple[Path, Path],
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "empty").mkdir()
-    names = {"empty": tmp_path / "empty", "in": folders[0], "out": folders[1]}
-    filled = [a.format(**names) for a in arguments]
-    result = lorair_bench("quality", *filled, "--bundle", tiny_bundle)
-    assert result.code == 2
-    assert words in result.error
 
 
 @pytest.mark.parametrize(("side", "message"), [(40, "the same size"), (8, "at least 11")])

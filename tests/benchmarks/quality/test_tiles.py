@@ -52,12 +52,3 @@ def test_rows_say_what_tiles_cost(
         assert row.psnr_db == pytest.approx(min(expected, 160))
         assert row.seam <= 2 * 255 * np.abs(tiled - whole).max()
         assert (row.height, row.width) == (100, 150)
-
-
-def test_pictures_smaller_than_every_tile(
-    lorair_bench: Command, tiny_bundle: Path, noise: Path
-) -> None:
-    arguments = ("--images", noise, "--bundle", tiny_bundle, "--tile", 256)
-    result = lorair_bench("tiles", *arguments)
-    assert result.code == 2
-    assert "wanted a side below a picture's, found 256" in result.error

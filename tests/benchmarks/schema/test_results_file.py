@@ -6,16 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from results import configuration, latency_report
+from results import configuration, latency_report, row
 
 from lorair.benchmarks.commands.measuring import result
+from lorair.benchmarks.schema.costs import ExpertsReport
 from lorair.benchmarks.schema.latency import LatencyReport
-from lorair.benchmarks.schema.results_file import (
-    read_latency,
-    read_report,
-    to_json,
-    write_report,
-)
+from lorair.benchmarks.schema.results_file import read_report, to_json, write_report
 from lorair.runtime.errors import ResultError
 
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
@@ -57,22 +53,11 @@ def change(**fields: Any) -> Any:
     return made() | fields
 
 
-def broken_samples() -> Any:
+def broken(samples: dict[str, list[float]], times: int = 1) -> Any:
+    """With other samples in its configuration, or that more than once."""
     content = made()
-    content["configurations"][0]["samples"]["decode"] = [0.1]
-    return content
-
-
-def negative() -> Any:
-    content = made()
-    content["configurations"][0]["samples"]["total"] = [-1.0, 1.0, 1.0]
-    return content
-
-
-def twice() -> Any:
-    content = made()
-    content["configurations"] *= 2
-    return content
+    content["configurations"][0]["samples"] |= samples
+    return content | {"configurations": content["configurations"] * times}
 
 
 @pytest.mark.parametrize(
@@ -86,16 +71,13 @@ def twice() -> Any:
         (change(schema_version=1), "wanted schema version 2, found 1; measure again"),
         (change(schema_version=3), "wanted schema version 2, found 3; upgrade lorair"),
         (change(schema_version="2"), "found '2'"),
-        (
-            change(kind="poetry"),
-            "wanted kind latency or throughput or .*, found 'poetry'",
-        ),
+        (change(kind="poetry"), "wanted kind latency or throughput or .*, found 'poetry'"),
         (change(kind=["latency"]), r"found \['latency'\]"),
         (change(environment={}), "environment.cpu, found Field required"),
         (change(bundles=[]), "a configuration of a bundle that is not listed"),
-        (broken_samples(), "stages with different numbers of samples"),
-        (negative(), "configurations.0.samples.total.0, found Input should be greater"),
-        (twice(), "a configuration is there twice"),
+        (broken({"decode": [0.1]}), "stages with different numbers of samples"),
+        (broken({"total": [-1.0, 1.0, 1.0]}), "samples.total.0, found Input should be greater"),
+        (broken({}, times=2), "a configuration is there twice"),
     ],
 )
 def test_foreign_and_damaged_files(content: Any, words: str, tmp_path: Path) -> None:
@@ -114,36 +96,20 @@ def test_missing_file(tmp_path: Path) -> None:
         read_report(tmp_path)
 
 
-def test_another_kind(tmp_path: Path) -> None:
-    content = made()
-    quality = {key: content[key] for key in ("schema_version", "environment")}
-    quality |= {"kind": "quality", "pictures": [], "mean": None}
-    (tmp_path / "a.json").write_text(json.dumps(quality))
-    assert read_report(tmp_path / "a.json").kind == "quality"
-    with pytest.raises(ResultError, match="wanted a result of lorair-bench latency, found one of"):
-        read_latency(tmp_path / "a.json")
-
-
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, ValueError])
 def test_an_interrupted_run_is_kept_and_marked(stop: type[BaseException], tmp_path: Path) -> None:
+    """And nothing is written for nothing."""
     path, rounds = tmp_path / "a.json", list[float]()
-    start = latency_report(configuration("x", total=[]))
 
     def measured() -> dict[str, Any]:
-        return {"configurations": (configuration("x", total=rounds),)}
+        return {"rows": tuple(row("gates", 2, rounds) for _ in rounds), "description": ""}
 
-    with pytest.raises(stop), result(start, measured, lambda _: [], path, False):
-        rounds.append(1.0)
-        raise stop
-    found = read_latency(path)
+    for written in (False, True):
+        with pytest.raises(stop), result(ExpertsReport, measured, lambda _: [], path, False,
+                                         preset="tiny", backend="x"):  # fmt: skip
+            rounds += [1.0] * written
+            raise stop
+        assert path.exists() == written
+    found = read_report(path)
     assert not found.complete
-    assert found.configurations[0].samples["total"] == (1.0,)
-
-
-def test_nothing_is_written_for_nothing(tmp_path: Path) -> None:
-    with (
-        pytest.raises(KeyboardInterrupt),
-        result(latency_report(), lambda: {"rows": ()}, lambda _: [], tmp_path / "a.json", False),
-    ):
-        raise KeyboardInterrupt
-    assert not list(tmp_path.iterdir())
+    assert found.rows[0].samples == (1.0,)

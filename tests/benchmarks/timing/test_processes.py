@@ -4,7 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from command import Command
 from processes import LIMIT, console_script, wait_for
 
@@ -72,16 +71,3 @@ def test_interrupted_it_ends_what_it_started(tmp_path: Path) -> None:
         process.terminate()
         assert process.wait(LIMIT) == 143
     wait_for(ended.exists)
-
-
-@pytest.mark.parametrize("line", ["", "lorair-does-not-exist --help"])
-def test_no_such_command(lorair_bench: Command, line: str) -> None:
-    result = lorair_bench("commands", line)
-    assert result.code == 2
-    assert "wanted a program" in result.error
-
-
-def test_no_such_file_to_weigh(lorair_bench: Command, tmp_path: Path) -> None:
-    result = lorair_bench("commands", python("pass"), "--size-of", tmp_path / "none")
-    assert result.code == 2
-    assert "--size-of" in result.error

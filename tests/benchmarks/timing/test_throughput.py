@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command import Command, make_command
+from command import Command
 from PIL import Image
 
 from lorair.benchmarks.schema.costs import ThroughputReport
@@ -14,11 +14,6 @@ from lorair.benchmarks.schema.results_file import read_report
 from lorair.benchmarks.timing.throughput import Folder, Rounds, measure
 from lorair.runtime.errors import PictureError
 from lorair.runtime.routing.route import Route
-
-
-@pytest.fixture
-def lorair_bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return make_command("lorair-bench", monkeypatch, capsys)
 
 
 @pytest.fixture
@@ -67,7 +62,7 @@ def test_rounds_stages_and_the_bottleneck(folder: Path) -> None:
         assert len(sweep.seconds) == len(sweep.cpu) == 2
         assert sweep.stages["restoring"] == pytest.approx(2 * 4 * CLAIMED)
         assert sweep.stages["routing"] >= 2 * 4 * CLAIMED / 4
-        assert sweep.bottleneck == "restoring"
+        assert sweep.to_run().bottleneck == "restoring"
     # Waiting overlaps wholly, whatever else the machine does.
     assert min(alone.seconds) >= 4 * 0.05
     assert min(together.seconds) >= 0.05
@@ -95,9 +90,3 @@ def test_the_command(
     assert [(run.jobs, len(run.seconds)) for run in found.runs] == [(1, 2), (2, 2)]
     assert json.loads(result.out)["runs"][0]["bottleneck"] == found.runs[0].bottleneck
     assert sorted(path.name for path in folder.iterdir()) == [f"{i}.png" for i in range(4)]
-
-
-def test_no_folder(lorair_bench: Command, tmp_path: Path) -> None:
-    result = lorair_bench("throughput", "--images", tmp_path / "nowhere")
-    assert result.code == 2
-    assert "--images: wanted a folder" in result.error

@@ -1,9 +1,9 @@
 """`lorair-export verify`: what passes, what fails, and that the node at fault is named."""
 
 import json
-import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +20,10 @@ from lorair.runtime.pixels import Array
 
 Files = tuple[Path, Path]
 
+REPORT = "schema_version kind bundle precision reference passed backends ranges"
+BACKEND = "name description limits passed violation pictures searches notes"
+NODE = "branch position node operator largest picture factor bits"
+
 
 @pytest.fixture(scope="session")
 def pictures(photo: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -30,24 +34,22 @@ def pictures(photo: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def test_a_correct_bundle_passes_everywhere(
-    lorair_export: Command, tiny_bundle: Path, pictures: Path
-) -> None:
-    result = lorair_export("verify", tiny_bundle, "--images", pictures, "--ranges", "--json")
+@pytest.fixture
+def verify(lorair_export: Command, pictures: Path) -> Command:
+    """`lorair-export verify` on these pictures."""
+    return partial(lorair_export, "verify", "--images", pictures)
+
+
+def test_a_correct_bundle_passes_everywhere(verify: Command, tiny_bundle: Path) -> None:
+    result = verify(tiny_bundle, "--ranges", "--json")
     assert result.code == 0, result.err
     report = json.loads(result.out)
-    assert set(report) == {
-        *("schema_version", "kind", "bundle", "precision", "reference", "passed", "backends"),
-        "ranges",
-    }
+    assert set(report) == {*REPORT.split()}
     assert report["passed"]
     usable = [name for name, kind in BACKENDS.items() if kind.missing() is None]
     assert [backend["name"] for backend in report["backends"]] == usable
     for backend in report["backends"]:
-        assert set(backend) == {
-            *("name", "description", "limits", "passed", "violation", "pictures", "searches"),
-            "notes",
-        }
+        assert set(backend) == {*BACKEND.split()}
         limit = "min_psnr_db" if backend["name"] == "openvino-bf16" else "max_error"
         assert limit in backend["limits"]
         assert [p["name"] for p in backend["pictures"]] == ["a.png", "b.png"]
@@ -58,56 +60,37 @@ def test_a_correct_bundle_passes_everywhere(
             assert picture["error_steps"] == picture["restored_error"] * 255
         assert backend["searches"] == []
     nodes = report["ranges"]["nodes"]
-    assert set(nodes[0]) == {
-        *("branch", "position", "node", "operator", "largest", "picture", "factor", "bits"),
-    }
+    assert set(nodes[0]) == {*NODE.split()}
     assert {node["branch"] for node in nodes} == {"router", "restorer"}
 
 
 @pytest.mark.parametrize(
-    ("backend", "tensor", "node"),
+    ("backend", "path", "operator"),
     [
-        (
-            "openvino",
-            "encoders.2.blocks.0.conv4.conv.weight",
-            "encoders.2.blocks.0.conv4/NormLoRAMoEConvGate",
-        ),
-        (
-            "onnxruntime",
-            "decoders.1.blocks.0.conv2.conv.weight",
-            "decoders.1.blocks.0.conv2/LoRAMoEDepthwiseGate",
-        ),
+        ("openvino", "encoders.2.blocks.0.conv4", "NormLoRAMoEConvGate"),
+        ("onnxruntime", "decoders.1.blocks.0.conv2", "LoRAMoEDepthwiseGate"),
     ],
 )
 def test_a_wrong_weight_is_found(
-    backend: str,
-    tensor: str,
-    node: str,
-    lorair_export: Command,
-    tiny_bundle: Path,
-    pictures: Path,
-    tmp_path: Path,
+    backend: str, path: str, operator: str, verify: Command, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    bundle = wrong_weight(tiny_bundle, tmp_path / "bundle", f"restorer.{backend}.onnx", tensor)
-    arguments = ("verify", bundle, "--images", pictures, "--backend", backend)
-    result = lorair_export(*arguments, "--json")
+    graph, tensor = f"restorer.{backend}.onnx", f"{path}.conv.weight"
+    bundle = wrong_weight(tiny_bundle, tmp_path / "bundle", graph, tensor)
+    result = verify(bundle, "--backend", backend, "--json")
     assert result.code == 1
     assert f"{backend} gives another picture (--max-error): wanted 0.0001" in result.error
-    verdict = json.loads(result.out)["backends"][0]
-    (search,) = verdict["searches"]
-    assert (search["branch"], search["first"], search["picture"]) == ("restorer", node, "b.png")
+    (search,) = json.loads(result.out)["backends"][0]["searches"]
+    found = search["branch"], search["first"], search["picture"]
+    assert found == ("restorer", f"{path}/{operator}", "b.png")
     errors = {block["name"]: block["largest_error"] for block in search["blocks"]}
     assert errors["downs.1"] < 1e-5
-    assert errors[node.rpartition(".")[0]] > 1e-2
+    assert errors[path.rpartition(".")[0]] > 1e-2
 
 
-def test_an_overflow_is_found(
-    lorair_export: Command, tiny_bundle_fp16: Path, pictures: Path, tmp_path: Path
-) -> None:
+def test_an_overflow_is_found(verify: Command, tiny_bundle_fp16: Path, tmp_path: Path) -> None:
     """In what ONNX Runtime computes, and in float32 arithmetic, where it does not occur."""
     bundle = huge_weight(tiny_bundle_fp16, tmp_path / "bundle", "intro.conv.weight", 30000)
-    arguments = ("verify", bundle, "--images", pictures, "--backend", "onnxruntime", "--ranges")
-    result = lorair_export(*arguments)
+    result = verify(bundle, "--backend", "onnxruntime", "--ranges")
     assert result.code == 1
     assert "restorer, intro/LoRAMoEConv, on b.png: the first value that is not finite" in result.out
     assert "nodes leave float16's range, first restorer, intro/LoRAMoEConv" in result.out
@@ -115,11 +98,8 @@ def test_an_overflow_is_found(
     assert "not finite" in result.out
 
 
-def test_the_table_says_what_passed(
-    lorair_export: Command, tiny_bundle_fp16: Path, pictures: Path
-) -> None:
-    arguments = ("--images", pictures, "--backend", "onnxruntime", "--bisect", "--ranges")
-    result = lorair_export("verify", tiny_bundle_fp16, *arguments)
+def test_the_table_says_what_passed(verify: Command, tiny_bundle_fp16: Path) -> None:
+    result = verify(tiny_bundle_fp16, "--backend", "onnxruntime", "--bisect", "--ranges")
     assert result.code == 0, result.err
     assert "onnxruntime    passed" in result.out
     assert "restorer: no single node" in result.out
@@ -152,37 +132,24 @@ def perturbed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("perturbed")
-def test_a_backend_without_inner_values(
-    lorair_export: Command, tiny_bundle: Path, pictures: Path
-) -> None:
-    arguments = ("verify", tiny_bundle, "--images", pictures, "--backend", "perturbed", "--json")
-    result = lorair_export(*arguments)
+def test_a_backend_without_inner_values(verify: Command, tiny_bundle: Path) -> None:
+    result = verify(tiny_bundle, "--backend", "perturbed", "--json")
     assert result.code == 1
     assert "found 0.002 on" in result.error
     (verdict,) = json.loads(result.out)["backends"]
     assert verdict["notes"] == ["perturbed cannot show a graph's inner values"]
     assert verdict["pictures"][0]["error_steps"] == pytest.approx(0.51, abs=0.001)
-    assert lorair_export(*arguments, "--max-error", "0.003").code == 0
-    result = lorair_export(*arguments, "--no-bisect")
+    assert verify(tiny_bundle, "--backend", "perturbed", "--max-error", "0.003").code == 0
+    result = verify(tiny_bundle, "--backend", "perturbed", "--json", "--no-bisect")
     assert (result.code, json.loads(result.out)["backends"][0]["notes"]) == (1, [])
 
 
-def test_against_another_backend(lorair_export: Command, tiny_bundle: Path, pictures: Path) -> None:
-    pytest.importorskip("openvino")
-    arguments = ("--backend", "onnxruntime", "--against", "openvino")
-    result = lorair_export("verify", tiny_bundle, "--images", pictures, *arguments)
-    assert result.code == 0, result.err
-    assert "against openvino" in result.out
-
-
-def test_against_pytorch(
-    lorair_export: Command, tiny_bundle: Path, tiny_files: Files, pictures: Path
-) -> None:
+def test_against_another_reference(verify: Command, tiny_bundle: Path, tiny_files: Files) -> None:
     weights = ("--ir-weights", tiny_files[0], "--router-weights", tiny_files[1])
-    arguments = ("--backend", "onnxruntime", "--against", "pytorch", *weights)
-    result = lorair_export("verify", tiny_bundle, "--images", pictures, *arguments)
-    assert result.code == 0, result.err
-    assert "against PyTorch" in result.out
+    for against, name, more in (("openvino", "openvino", ()), ("pytorch", "PyTorch", weights)):
+        result = verify(tiny_bundle, "--backend", "onnxruntime", "--against", against, *more)
+        assert result.code == 0, result.err
+        assert f"against {name}" in result.out
 
 
 def test_without_pytorch(tiny_bundle: Path, pictures: Path) -> None:
@@ -213,36 +180,25 @@ def test_bad_options(
     tiny_bundle: Path,
     tmp_path: Path,
 ) -> None:
-    filled = [a.format(empty=tmp_path) for a in arguments]
-    result = lorair_export("verify", tiny_bundle, *filled)
+    result = lorair_export("verify", tiny_bundle, *(a.format(empty=tmp_path) for a in arguments))
     assert (result.code, result.out) == (2, "")
     assert words in result.error
 
 
 def test_other_weights_are_refused(
-    lorair_export: Command, tiny_files: Files, tiny_bundle: Path, tmp_path: Path
+    lorair_export: Command, tiny_files: Files, bundle: Bundle
 ) -> None:
-    copy = tmp_path / "bundle"
-    shutil.copytree(tiny_bundle, copy)
-    manifest = Bundle.open(copy).manifest
     other = Weights(name="other.pth", sha256="0" * 64)
-    source = manifest.source.model_copy(update={"ir": other})
-    write_manifest(copy, manifest.model_copy(update={"source": source}))
+    source = bundle.manifest.source.model_copy(update={"ir": other})
+    write_manifest(bundle.path, bundle.manifest.model_copy(update={"source": source}))
     weights = ("--ir-weights", tiny_files[0], "--router-weights", tiny_files[1])
-    result = lorair_export("verify", copy, "--against", "pytorch", *weights)
+    result = lorair_export("verify", bundle.path, "--against", "pytorch", *weights)
     assert result.code == 2
     assert "wanted the weights that the bundle was built from (other.pth)" in result.error
 
 
-def test_no_bundle(lorair_export: Command, tmp_path: Path) -> None:
-    result = lorair_export("verify", tmp_path / "none")
-    assert result.code == 2
-    assert "no bundle at" in result.error
-
-
-def test_a_damaged_bundle(lorair_export: Command, tiny_bundle: Path, tmp_path: Path) -> None:
-    bundle = tmp_path / "bundle"
-    shutil.copytree(tiny_bundle, bundle)
-    (bundle / "restorer.onnx").write_bytes(b"")
-    result = lorair_export("verify", bundle)
-    assert (result.code, "damaged bundle" in result.error) == (2, True)
+def test_no_bundle(lorair_export: Command, bundle: Bundle) -> None:
+    (bundle.path / "restorer.onnx").write_bytes(b"")
+    for path, words in ((bundle.path, "damaged bundle"), (bundle.path / "none", "no bundle at")):
+        result = lorair_export("verify", path)
+        assert (result.code, words in result.error) == (2, True)

@@ -4,9 +4,11 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from command import Command
@@ -20,6 +22,7 @@ from lorair.exporter.engines.library import choose
 from lorair.exporter.engines.proof import prove
 from lorair.exporter.engines.sizes import Size, Sizes
 from lorair.exporter.graphs.inlined import inlined
+from lorair.exporter.graphs.merged import merged
 from lorair.kernels.aot import write_index
 from lorair.kernels.spec import OPERATORS
 from lorair.runtime.bundle.engines import Branch, Depends, Proof, read_engines
@@ -34,6 +37,7 @@ trt: Any = pytest.importorskip(
 
 BRANCHES: tuple[Branch, ...] = ("router", "restorer")
 SMALL = Sizes(Size(16, 32), Size(64, 64), Size(128, 256))
+for_any_route = partial(dependencies, routes="any")
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +64,7 @@ def built(bundles: dict[str, Bundle]) -> Callable[[str], list[Built]]:
 
     def build(precision: str) -> list[Built]:
         if precision not in done:
-            done[precision] = build_engines(bundles[precision], sizes=SMALL)
+            done[precision] = build_engines(bundles[precision], sizes=SMALL, routes="any")
         return done[precision]
 
     return build
@@ -112,6 +116,54 @@ def test_float16_engines_compute_the_picture_in_float16(
     graph = inlined(built("fp16")[1].path.parents[1] / "restorer.onnx", "reduce").graph
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     assert len([p for p in restorer if p.kind == "convolution"]) == len(convolutions)
+
+
+def test_each_expert_gets_an_engine_of_constant_weights(
+    bundles: dict[str, Bundle], built: Callable[[str], list[Built]], lorair_export: Command
+) -> None:
+    general = {one.record.depends.name for one in built("fp16")}
+    bundle = bundles["fp16"]
+    router, *restorers = build_engines(bundle, sizes=SMALL)
+    assert [one.fresh for one in (router, *restorers)] == [False, True, True, True]
+    gates = [one.record.depends.gates for one in restorers]
+    assert gates == [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
+    for one in restorers:
+        assert {(p.role, *p.types) for p in one.record.proof.products} == {
+            ("picture", "float16", "float16")
+        }
+    contents = {engine.read() for engine in read_engines(bundle)}
+    assert len(contents) == len(general | {one.record.depends.name for one in restorers}) == 5
+    shown = lorair_export("inspect", bundle.path).out
+    assert all(f"for {name}\n" in shown for name in ("rain", "snow", "any route", "router"))
+
+
+def test_routes_by_default(with_kernels: Bundle, bundles: dict[str, Bundle]) -> None:
+    def routes(bundle: Bundle, **options: Any) -> list[tuple[float, ...] | None]:
+        flavour: Any = "tensorrt" if options else "tensorrt-rtx"
+        return [d.gates for d in dependencies(bundle, flavour, SMALL, (), **options)[1:]]
+
+    one, manifest = bundles["fp32"], bundles["fp32"].manifest
+    two = manifest.model_copy(update={"model": manifest.model.model_copy(update={"top_k": 2})})
+    assert len(routes(one)) == 3
+    assert routes(Bundle(one.path, two)) == [None]
+    assert routes(with_kernels, plugin=True) == [None]
+    with pytest.raises(OptionError, match="--plugin: wanted --routes any"):
+        routes(with_kernels, plugin=True, routes="each")
+
+
+def test_weights_made_as_it_runs_fail_the_proof(bundles: dict[str, Bundle], builder: Any) -> None:
+    path = bundles["fp32"].path / "restorer.onnx"
+    model = merged(path, np.array([0, 1, 0], np.float32))
+    network, _parser = parsed(builder, model, path, "restorer")
+    assert {p.role for p in prove(network, "restorer", "fp32", merged=True).products} == {"picture"}
+    convolution = next(node for node in model.graph.node if node.op_type == "Conv")
+    made = helper.make_node("Mul", [convolution.input[1], "prior.1"], ["made"])
+    model.graph.initializer.append(helper.make_tensor("prior.1", TensorProto.FLOAT, [1], [1.0]))
+    model.graph.node.insert(0, made)
+    convolution.input[1] = "made"
+    network, _parser = parsed(builder, model, path, "restorer")
+    with pytest.raises(EngineError, match="is not merged: wanted constant weights, found 1 made"):
+        prove(network, "restorer", "fp32", merged=True)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -244,7 +296,7 @@ def test_the_same_command_builds_nothing_again(
     built: Callable[[str], list[Built]], bundles: dict[str, Bundle], lorair_export: Command
 ) -> None:
     first = built("fp16")
-    sizes = ("--min", "16x32", "--opt", "64x64", "--max", "128x256")
+    sizes = ("--routes", "any", "--min", "16x32", "--opt", "64x64", "--max", "128x256")
     result = lorair_export("engine", bundles["fp16"].path, *sizes, "--json")
     assert result.code == 0, result.err
     again = json.loads(result.out)
@@ -255,12 +307,12 @@ def test_the_same_command_builds_nothing_again(
 
 
 def names(bundle: Bundle, sizes: Sizes = SMALL, sms: tuple[int, ...] = ()) -> list[str]:
-    return [d.name for d in dependencies(bundle, "tensorrt-rtx", sizes, sms)]
+    return [d.name for d in for_any_route(bundle, "tensorrt-rtx", sizes, sms)]
 
 
 def test_a_batch_is_in_both_profiles(bundles: dict[str, Bundle], builder: Any) -> None:
     sizes = Sizes(SMALL.min, SMALL.opt, SMALL.max, batch=4)
-    router, restorer = dependencies(bundles["fp32"], "tensorrt-rtx", sizes, ())
+    router, restorer = for_any_route(bundles["fp32"], "tensorrt-rtx", sizes, ())
     assert (router.batch, restorer.batch) == (4, 4)
     views = router.profile["views"]
     assert (views.min[0], views.opt[0], views.max[0]) == (1, 4, 4)
@@ -303,15 +355,15 @@ def listing(bundle: Bundle, file: str) -> Bundle:
 
 
 def test_plugins_depend_on_the_kernels(with_kernels: Bundle) -> None:
-    plain = dependencies(with_kernels, "tensorrt", SMALL, ())
-    router, restorer = dependencies(with_kernels, "tensorrt", SMALL, (), plugin=True)
+    plain = for_any_route(with_kernels, "tensorrt", SMALL, ())
+    router, restorer = for_any_route(with_kernels, "tensorrt", SMALL, (), plugin=True)
     assert router == plain[0]
     assert "the bundle's kernels" in restorer.needs
     assert restorer.name != plain[1].name
     index = with_kernels.path / "kernels" / "index.json"
     index.write_text(index.read_text() + " ")
     other = listing(with_kernels, "kernels/index.json")
-    again = dependencies(other, "tensorrt", SMALL, (), plugin=True)
+    again = for_any_route(other, "tensorrt", SMALL, (), plugin=True)
     assert again[0] == router
     assert again[1].name != restorer.name
 
@@ -340,7 +392,7 @@ def test_the_job_names_kernels_and_timings(
 def test_plugins_need_kernels(bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "load", lambda _: trt)
     with pytest.raises(BundleError, match="build the bundle again with --kernels"):
-        dependencies(bundles["fp32"], "tensorrt", SMALL, (), plugin=True)
+        for_any_route(bundles["fp32"], "tensorrt", SMALL, (), plugin=True)
 
 
 def test_names_follow_what_engines_depend_on(
@@ -362,7 +414,7 @@ def test_names_follow_what_engines_depend_on(
         patch.setattr(trt, "__version__", "1.7.2")
         assert not set(first) & set(names(bundle))
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "_RECIPE", 2)
+        patch.setattr(engine, "_RECIPE", engine._RECIPE + 1)
         assert not set(first) & set(names(bundle))
 
 
@@ -379,9 +431,10 @@ def test_another_graph_or_other_weights_are_another_engine(
 
 
 def test_what_the_builder_is_told(bundles: dict[str, Bundle], builder: Any) -> None:
-    depends: Depends = dependencies(bundles["fp32"], "tensorrt-rtx", SMALL, (120, 86))[1]
+    depends: Depends = for_any_route(bundles["fp32"], "tensorrt-rtx", SMALL, (120, 86))[1]
     config = engine_worker.make_config(trt, builder, depends)
     assert not config.get_flag(trt.BuilderFlag.TF32)
+    assert config.get_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION), "else no graph is captured"
     assert config.num_optimization_profiles == 1
     found = [config.get_compute_capability(i) for i in range(config.num_compute_capabilities)]
     assert found == [trt.ComputeCapability.SM86, trt.ComputeCapability.SM120]
@@ -460,13 +513,13 @@ def test_tensorrt_builds_for_its_own_gpu_only(
 ) -> None:
     monkeypatch.setattr(engine, "load", lambda _: trt)
     with pytest.raises(OptionError, match="builds for the GPU that it runs on"):
-        dependencies(bundles["fp32"], "tensorrt", SMALL, (86,))
+        for_any_route(bundles["fp32"], "tensorrt", SMALL, (86,))
     with pytest.raises(DependencyError, match="--flavour tensorrt-rtx"):
-        dependencies(bundles["fp32"], "tensorrt", SMALL, ())
+        for_any_route(bundles["fp32"], "tensorrt", SMALL, ())
     monkeypatch.setattr(engine, "device", lambda: "one GPU")
-    one = [d.name for d in dependencies(bundles["fp32"], "tensorrt", SMALL, ())]
+    one = [d.name for d in for_any_route(bundles["fp32"], "tensorrt", SMALL, ())]
     monkeypatch.setattr(engine, "device", lambda: "another GPU")
-    assert not set(one) & {d.name for d in dependencies(bundles["fp32"], "tensorrt", SMALL, ())}
+    assert not set(one) & {d.name for d in for_any_route(bundles["fp32"], "tensorrt", SMALL, ())}
 
 
 def test_build_with_engines(

@@ -1,12 +1,13 @@
 """How an engine's build begins, ends and fails; a stand-in writes the engines."""
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import fake_worker
 import pytest
@@ -15,7 +16,7 @@ from processes import is_alive, wait_for
 
 from lorair.exporter.engines import build as engine
 from lorair.exporter.engines import process as engine_process
-from lorair.exporter.engines.build import Built, build_engines
+from lorair.exporter.engines.build import Built
 from lorair.exporter.engines.worker import NestedProgress
 from lorair.runtime.bundle.engines import read_engines
 from lorair.runtime.bundle.manifest import Bundle
@@ -23,9 +24,7 @@ from lorair.runtime.bundle.manifest import Bundle
 pytest.importorskip("tensorrt_rtx", reason="engines need TensorRT-RTX: pip install 'lorair[rtx]'")
 
 
-@pytest.fixture
-def bundle(tiny_bundle: Path, tmp_path: Path) -> Bundle:
-    return Bundle.open(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+build_engines = partial(engine.build_engines, routes="any")
 
 
 @pytest.fixture
@@ -135,11 +134,7 @@ def test_an_abort_is_an_error_with_a_log(
 
 
 def test_a_timeout_ends_the_child(
-    bundle: Bundle,
-    stand_in: Stand,
-    lorair_export: Command,
-    runs: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    bundle: Bundle, stand_in: Stand, lorair_export: Command, runs: Path, monkeypatch: Any
 ) -> None:
     stand_in("hang")
 
@@ -157,10 +152,7 @@ def test_a_timeout_ends_the_child(
 
 
 def test_cancelling_ends_the_child_and_leaves_nothing(
-    bundle: Bundle,
-    stand_in: Stand,
-    runs: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    bundle: Bundle, stand_in: Stand, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C is a KeyboardInterrupt wherever the parent waits, here at a progress line."""
     stand_in("hang")

@@ -1,6 +1,5 @@
 """The graphs that engines are made from, in the forms for plugins and for several pictures."""
 
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -12,12 +11,13 @@ import pytest
 from lorair.exporter.graphs.inlined import give_batch, inlined
 from lorair.kernels import spec
 from lorair.kernels.spec import FORMS
+from lorair.runtime.bundle.manifest import Bundle
 
 
 @pytest.fixture
-def restorer(tiny_bundle: Path, tmp_path: Path) -> Path:
+def restorer(bundle: Bundle) -> Path:
     """Where other graphs with the same weights can be put beside it."""
-    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle")) / "restorer.onnx"
+    return bundle.restorer
 
 
 def of_ours(model: onnx.ModelProto) -> list[onnx.NodeProto]:

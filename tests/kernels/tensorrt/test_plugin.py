@@ -6,19 +6,19 @@ only within a build, so they have a stand-in here, `Expression`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import operators
 import pytest
 import torch
 from torch import Tensor
 
 pytest.importorskip("triton")
 
-from lorair.kernels import spec, torch_reference
+from lorair.kernels import spec
 from lorair.kernels.aot import write_index
 from lorair.kernels.launches import DType, conv_kernel, kernels_of, launches, tilings, workspace
 from lorair.kernels.onnx_functions import bodies
@@ -55,17 +55,17 @@ KERNELS = {name: compiled(variant) for name, variant in VARIANTS.items()}
 class Expression:
     """Stands in for `IDimensionExpr` and, as a class, for `IExprBuilder`."""
 
-    def __init__(self, value: int, text: str) -> None:
-        self.value, self.text = value, text
+    def __init__(self, value: int) -> None:
+        self.value = value
 
     @staticmethod
     def constant(value: int) -> "Expression":
-        return Expression(value, str(value))
+        return Expression(value)
 
     @staticmethod
     def operation(kind: Any, first: "Expression", second: "Expression") -> "Expression":
         assert kind == rtx.DimensionOperation.FLOOR_DIV
-        return Expression(first.value // second.value, f"{first.text} // {second.text}")
+        return Expression(first.value // second.value)
 
 
 TRT = SimpleNamespace(**vars(rtx) | {"DimsExprs": list, "__name__": "tensorrt"})
@@ -85,86 +85,37 @@ class Interpreter:
     def load(self, kernel: Compiled) -> None:
         self.loaded.add(kernel.name)
 
-    def launch(
-        self,
-        kernel: Compiled,
-        grid: tuple[int, int, int],
-        arguments: Sequence[int | float],
-        stream: int,
-    ) -> None:
+    def launch(self, kernel: Compiled, grid: Any, arguments: Sequence[Any], stream: int) -> None:
         assert kernel.name in self.loaded
         assert stream == STREAM
         self.launched.append(kernel.name)
         given: dict[str, Any] = {}
         for (name, kind), value in zip(kernel.arguments, arguments, strict=True):
             assert name not in kernel.aligned or value % 16 == 0
-            given[name] = self.tensors[int(value)] if kind.startswith("*") else value
             assert kind != "i32" or isinstance(value, int)
-        for name, kind in kernel.arguments:
+            given[name] = value
             if kind.startswith("*"):
-                wanted = {"*fp16": torch.float16, "*fp32": torch.float32}[kind]
-                assert given[name].dtype == wanted, name
+                given[name] = self.tensors[value]
+                types = {"*fp16": torch.float16, "*fp32": torch.float32}
+                assert given[name].dtype == types[kind], name
         VARIANTS[kernel.name].function[grid](**given, **kernel.constants)
 
 
-def shapes_of(operator: str, size: tuple[int, ...], each: bool = False) -> list[tuple[int, ...]]:
-    """Of an operator's inputs: x of this size, twice the channels out, gates for each or all."""
-    batch, channels, height, width = size
-    k = 3 if operator == spec.LORA_MOE_DEPTHWISE_GATE else 1
-    outputs = channels if k == 3 else 2 * channels
-    columns, rows = (channels * 3, 3) if k == 3 else (channels, outputs)
-    shapes = {
-        "x": size,
-        "weight": (outputs, channels if k == 1 else 1, k, k),
-        "lora_A": (EXPERTS, k * RANK, columns),
-        "lora_B": (EXPERTS, rows, k * RANK),
-        "gates": (batch, EXPERTS) if each else (EXPERTS,),
-        "bias": (outputs,),
-        "lora_bias": (EXPERTS, outputs),
-        "channel_scale": (batch, channels, 1, 1),
-        "channel_shift": (batch, channels, 1, 1),
-        "residual": (batch, outputs, height, width),
-    }
-    return [shapes[name] for name in FORMS[operator].inputs]
-
-
 def draw(operator: str, dtype: torch.dtype, size: tuple[int, ...], each: bool) -> list[Tensor]:
-    """Inputs of an operator, none alike."""
-    generator = torch.Generator().manual_seed(4)
-    drawn = []
-    for name, shape in zip(FORMS[operator].inputs, shapes_of(operator, size, each), strict=True):
-        if name == "gates":
-            gates = torch.tensor([[0.25, 0.0, 0.75], [0.0, 1.0, 0.0]])
-            drawn.append(gates.flatten()[: prod(shape)].reshape(shape))
-        else:
-            drawn.append((torch.randn(shape, generator=generator) * 0.5).to(dtype))
-    return drawn
+    """Inputs of an operator, in its order."""
+    return list(operators.draw(operator, dtype, size, each).values())
 
 
-def wanted(operator: str, inputs: list[Tensor]) -> tuple[Tensor, ...]:
-    """By the reference, in float32."""
-    form = FORMS[operator]
-    given: dict[str, Any] = dict(zip(form.inputs, (t.float() for t in inputs), strict=True))
-    if operator == spec.NORM_SCALE_ADD:
-        return (torch_reference.norm_scale_add(**given),)
-    given["scale"] = SCALE
-    if operator == spec.LORA_MOE_DEPTHWISE_GATE:
-        return torch_reference.lora_moe_depthwise_gate(**given)
-    if form.norm:
-        return (torch_reference.norm_lora_moe_conv(**given, gate=form.gate),)
-    if operator == spec.LORA_MOE_CONV:
-        geometry = {"stride": 1, "padding": 0, "groups": 1}
-        return (torch_reference.lora_moe_conv(**given, bias=None, **geometry),)
-    return (torch_reference.lora_moe_conv_add(**{"channel_scale": None, **given}),)
+def wanted(operator: str, inputs: list[Tensor]) -> list[Tensor]:
+    """In float64, in loops."""
+    given = dict(zip(FORMS[operator].inputs, inputs, strict=True))
+    return [torch.from_numpy(one.value) for one in operators.loops(operator, given, SCALE)]
 
 
 def desc(tensor: Tensor) -> Any:
     one = rtx.PluginTensorDesc()
-    one.dims, one.type, one.format = (
-        tuple(tensor.shape),
-        TYPES[tensor.dtype],
-        rtx.TensorFormat.LINEAR,
-    )
+    one.dims, one.type = tuple(tensor.shape), TYPES[tensor.dtype]
+    one.format = rtx.TensorFormat.LINEAR
     return one
 
 
@@ -208,8 +159,7 @@ def run(
     shapes = output_shapes(operator, [t.shape for t in inputs], lambda side: side // 2, 1)
     outputs = [torch.full(shape, torch.nan, dtype=dtype) for shape in shapes]
     launcher = Interpreter({})
-    creator = make_creator(TRT, operator, KERNELS, launcher)
-    built = creator.create_plugin("a node", fields(operator), rtx.TensorRTPhase.BUILD)
+    built, creator = make(operator, launcher), make_creator(TRT, operator, KERNELS, launcher)
     built.configure_plugin([dynamic(t) for t in inputs], [dynamic(t) for t in outputs])
     size_of = built.get_workspace_size([dynamic(t) for t in inputs], [])
     scratch = torch.full((size_of // 4,), torch.nan)
@@ -221,14 +171,10 @@ def run(
     plugin.on_shape_change([desc(t) for t in inputs], [desc(t) for t in outputs])
     assert launcher.loaded == loaded
     launcher.tensors = {t.data_ptr(): t for t in (*inputs, *outputs, scratch) if t.numel()}
-    plugin.enqueue(
-        [desc(t) for t in inputs],
-        [desc(t) for t in outputs],
-        [t.data_ptr() for t in inputs],
-        [t.data_ptr() for t in outputs],
-        scratch.data_ptr(),
-        STREAM,
+    descs, addresses = (
+        [[*map(of, tensors)] for tensors in (inputs, outputs)] for of in (desc, Tensor.data_ptr)
     )
+    plugin.enqueue(*descs, *addresses, scratch.data_ptr(), STREAM)
     return inputs, outputs, launcher
 
 
@@ -243,7 +189,7 @@ def test_a_node_computes_its_operator(operator: str, size: str, dtype: torch.dty
     tolerance = 1e-5 if dtype == torch.float32 else 3e-2
     for found, reference in zip(outputs, wanted(operator, inputs), strict=True):
         assert torch.isfinite(found).all()
-        torch.testing.assert_close(found.float(), reference, rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(found.double(), reference, rtol=tolerance, atol=tolerance)
     if operator != spec.LORA_MOE_DEPTHWISE_GATE:
         assert [name.rpartition(".")[2] for name in launcher.launched] == [size]
 
@@ -257,7 +203,7 @@ def test_tactics_are_the_tilings(tactic: int) -> None:
     name = conv_kernel(spec.LORA_MOE_CONV_ADD, "fp16", tile, aligned=True)
     assert launcher.launched == [name]
     reference = wanted(spec.LORA_MOE_CONV_ADD, inputs)[0]
-    torch.testing.assert_close(found.float(), reference, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(found.double(), reference, rtol=1e-2, atol=1e-2)
 
 
 def test_tactics_are_offered_where_there_is_a_choice() -> None:
@@ -283,11 +229,8 @@ def test_fields_survive_serialization(operator: str) -> None:
     assert again.scale == built.scale == (0 if operator == spec.NORM_SCALE_ADD else SCALE)
     for one in (built, again, again.clone()):
         assert isinstance(one, rtx.IPluginV3)
-        assert (one.plugin_name, one.plugin_namespace, one.plugin_version) == (
-            operator,
-            "lorair",
-            "1",
-        )
+        named = (one.plugin_name, one.plugin_namespace, one.plugin_version)
+        assert named == (operator, "lorair", "1")
         assert one.num_outputs == len(FORMS[operator].outputs)
         for kind in ("CORE", "BUILD", "RUNTIME"):
             assert one.get_capability_interface(getattr(rtx.PluginCapabilityType, kind)) is one
@@ -311,7 +254,7 @@ def test_a_convolution_without_a_kernel_is_refused(name: str, data: list[int] | 
 @pytest.mark.parametrize("operator", spec.OPERATORS)
 def test_symbolic_shapes_are_the_results_shapes(operator: str) -> None:
     inputs = draw(operator, torch.float32, (2, 16, 5, 7), each=False)
-    symbols = [[Expression(side, f"{side}") for side in t.shape] for t in inputs]
+    symbols = [[*map(Expression, t.shape)] for t in inputs]
     shapes = make(operator).get_output_shapes(symbols, [], Expression)
     assert [tuple(dim.value for dim in shape) for shape in shapes] == [
         tuple(t.shape) for t in wanted(operator, inputs)
@@ -386,7 +329,7 @@ def test_every_launch_is_of_a_kernel_that_is_compiled(dtype: DType) -> None:
         pointers = {*form.inputs, *form.outputs, "sums"}
         for pixels in ((1, 64), (300, 333), (512, 512)):
             for tactic in range(len(tilings(operator, dtype)) + 1):
-                inputs = shapes_of(operator, (1, 64, *pixels))
+                inputs = list(operators.shapes_of(operator, (1, 64, *pixels)).values())
                 for launch in launches(operator, dtype, inputs, SCALE, tactic):
                     names = [name for name, _ in KERNELS[launch.kernel].arguments]
                     assert set(names) - pointers == set(launch.numbers)
@@ -405,7 +348,7 @@ def test_inputs_and_outputs_are_the_operators() -> None:
 
 def test_workspace_grows_with_the_picture() -> None:
     sizes = [
-        workspace(spec.LORA_MOE_DEPTHWISE_GATE, shapes_of(spec.LORA_MOE_DEPTHWISE_GATE, s))
+        workspace(spec.LORA_MOE_DEPTHWISE_GATE, [s])
         for s in ((1, 16, 8, 64), (1, 16, 9, 64), (1, 16, 9, 65), (2, 16, 9, 65))
     ]
     assert sizes == [4 * 8, 4 * 8 * 2, 4 * 8 * 4, 4 * 8 * 8]

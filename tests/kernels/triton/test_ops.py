@@ -1,28 +1,16 @@
 """The Triton kernels in the interpreter, against float64 loops, within stated bounds."""
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
-from operators import (
-    ROUNDOFF,
-    SMALLEST,
-    Bounded,
-    Experts,
-    conv1x1,
-    depthwise_gate,
-    norm_scale_add,
-)
+from operators import ROUNDOFF, SMALLEST, draw, loops
 from torch import Tensor
 
 pytest.importorskip("triton")
 
 from lorair.kernels import spec
 from lorair.kernels.launches import tilings
-from lorair.kernels.spec import FORMS
 from lorair.kernels.triton.run import run
-
-Array = npt.NDArray[np.float64]
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 all_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -44,116 +32,47 @@ GATES = {
 }
 
 
-class Layer:
-    """A convolution with experts, drawn: as tensors of a type, and exactly in float64."""
-
-    def __init__(
-        self,
-        dtype: torch.dtype,
-        seed: int,
-        shape: tuple[int, int, int, int],
-        rank: int = 5,
-        experts: int = 3,
-    ) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        outputs, inputs, k, _ = shape
-        columns = (outputs if k == 3 else inputs) * k
-        rows = k if k == 3 else outputs
-
-        def draw(size: float, *sides: int) -> Tensor:
-            return (torch.randn(sides, generator=generator) * size).to(DEVICE, dtype)
-
-        size = (inputs * k * k) ** -0.5
-        self.weight = draw(size, *shape)
-        self.A, self.B = draw(size, experts, rank * k, columns), draw(0.3, experts, rows, rank * k)
-        self.bias, self.lora_bias = draw(1, outputs), draw(1, experts, outputs)
-
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        return {
-            **{"weight": self.weight, "lora_A": self.A, "lora_B": self.B},
-            **{"bias": self.bias, "lora_bias": self.lora_bias},
-        }
-
-    def exact(self, *, bias: bool, lora_bias: bool) -> Experts:
-        weight, A, B, b, lb = map(
-            exact, (self.weight, self.A, self.B, self.bias * bias, self.lora_bias * lora_bias)
-        )
-        return Experts(weight, A, B, b, lb, SCALE)
-
-
-def exact(tensor: Tensor) -> Array:
-    return tensor.double().cpu().numpy()
-
-
-def check(found: Tensor, wanted: list[Bounded]) -> None:
-    value = np.stack([w.value for w in wanted]).reshape(found.shape)
-    bound = np.stack([w.bound for w in wanted]).reshape(found.shape)
-    off = np.abs(exact(found) - value)
-    assert np.isfinite(value).all()
-    worst = (off / (bound + SMALLEST[found.dtype])).max()
-    assert worst <= 1, f"{worst:.2f} times the bound"
+def check(
+    operator: str, x: Tensor, gates: object = HOT, tactic: int = 0, **shape: int
+) -> list[Tensor]:
+    """Run an operator on a picture, and compare every result with the loops."""
+    given = {n: t.to(DEVICE) for n, t in draw(operator, x.dtype, tuple(x.shape), **shape).items()}
+    given["x"] = x
+    if "gates" in given:
+        given["gates"] = torch.tensor(gates, device=DEVICE)
+    found = run(operator, given, SCALE, tactic)
+    for tensor, wanted in zip(found, loops(operator, given, SCALE, UNIT[x.dtype]), strict=True):
+        assert tensor.dtype == x.dtype
+        assert np.isfinite(wanted.value).all()
+        off = np.abs(tensor.double().cpu().numpy() - wanted.value)
+        worst = (off / (wanted.bound + SMALLEST[x.dtype])).max()
+        assert worst <= 1, f"{worst:.2f} times the bound"
+    return found
 
 
 def pictures(dtype: torch.dtype, *shape: int) -> Tensor:
-    return (torch.randn(shape, generator=torch.Generator().manual_seed(9)) * 3 + 2).to(
-        DEVICE, dtype
-    )
-
-
-def check_conv(
-    operator: str,
-    gates: tuple[float, ...] | tuple[tuple[float, ...], ...],
-    x: Tensor,
-    outputs: int,
-    tactic: int = 0,
-) -> None:
-    """Run one form of the 1x1 kernel and check it."""
-    batch, channels, height, width = x.shape
-    g = torch.tensor(gates, device=DEVICE)
-    layer = Layer(x.dtype, 3, (outputs, channels, 1, 1), experts=g.shape[-1])
-    form = FORMS[operator]
-    generator = torch.Generator().manual_seed(7)
-    factors = torch.rand((batch, channels, 1, 1), generator=generator).to(x)
-    residual = torch.randn((batch, outputs, height, width), generator=generator).to(x)
-    given = {**layer.tensors, "x": x, "gates": g, "channel_scale": factors, "residual": residual}
-    given = {name: given[name] for name in form.inputs}
-    (found,) = run(operator, given, SCALE, tactic)
-    assert found.dtype == x.dtype
-    each = exact(g.expand(batch, -1))
-    wanted = [
-        conv1x1(
-            exact(x[n]).reshape(channels, -1),
-            layer.exact(bias="bias" in given, lora_bias="lora_bias" in given),
-            each[n],
-            UNIT[x.dtype],
-            norm=form.norm,
-            gate=form.gate,
-            channel_scale=exact(factors[n]).ravel() if "channel_scale" in given else None,
-            residual=exact(residual[n]).reshape(outputs, -1) if "residual" in given else None,
-        )
-        for n in range(batch)
-    ]
-    check(found, wanted)
+    drawn = torch.randn(shape, generator=torch.Generator().manual_seed(9)) * 3 + 2
+    return drawn.to(DEVICE, dtype)
 
 
 @all_dtypes
 @pytest.mark.parametrize("operator", spec.CONVOLUTIONS)
 def test_forms_of_the_1x1_convolution(dtype: torch.dtype, operator: str) -> None:
     # Neither channels nor pixels fill their last blocks.
-    check_conv(operator, GATES["each"], pictures(dtype, 2, 45, 3, 13), 22)
+    check(operator, pictures(dtype, 2, 45, 3, 13), GATES["each"], outputs=22, rank=5)
 
 
 @pytest.mark.parametrize("gates", GATES)
 def test_gates(gates: str) -> None:
+    experts = 1 if gates == "the only one" else 3
     x = pictures(torch.float16, 2, 20, 2, 3)
-    check_conv(spec.NORM_LORA_MOE_CONV_GATE, GATES[gates], x, 6)
+    check(spec.NORM_LORA_MOE_CONV_GATE, x, GATES[gates], outputs=6, experts=experts)
 
 
 @pytest.mark.parametrize("operator", [spec.NORM_LORA_MOE_CONV, spec.SCALE_LORA_MOE_CONV_ADD])
 @pytest.mark.parametrize("channels", [1, 7, 33])
 def test_a_single_pixel(operator: str, channels: int) -> None:
-    check_conv(operator, HOT, pictures(torch.float32, 1, channels, 1, 1), 3)
+    check(operator, pictures(torch.float32, 1, channels, 1, 1), outputs=3)
 
 
 @pytest.mark.parametrize(
@@ -168,9 +87,9 @@ def test_a_single_pixel(operator: str, channels: int) -> None:
 )
 def test_tiles(operator: str, tactic: int) -> None:
     """Several tiles each way, the last ones partly empty."""
-    x = pictures(torch.float16, 1, 40, 7, 11)
     tile = tilings(operator, "fp16")[tactic - 1]
-    check_conv(operator, HOT, x, 2 * tile.m - 30, tactic)
+    x = pictures(torch.float16, 1, 40, 7, 11)
+    check(operator, x, tactic=tactic, outputs=2 * tile.m - 30)
 
 
 HOSTILE = {
@@ -183,49 +102,34 @@ HOSTILE = {
 }
 
 
+def hostile_picture(kind: str, dtype: torch.dtype, *shape: int) -> Tensor:
+    torch.manual_seed(2)
+    columns = [HOSTILE[kind](shape[0], UNIT[dtype]) for _ in range(shape[1] * shape[2])]
+    return torch.stack(columns, dim=1).to(DEVICE, dtype).reshape(1, *shape)
+
+
 @all_dtypes
 @pytest.mark.parametrize("hostile", HOSTILE)
 @pytest.mark.parametrize("operator", [spec.NORM_LORA_MOE_CONV, spec.NORM_LORA_MOE_CONV_GATE])
 def test_statistics_of_hostile_pixels(dtype: torch.dtype, hostile: str, operator: str) -> None:
-    torch.manual_seed(2)
-    u = UNIT[dtype]
-    columns = torch.stack([HOSTILE[hostile](72, u) for _ in range(5)], dim=1)
-    x = columns.to(DEVICE, dtype).reshape(1, 72, 1, 5)
-    check_conv(operator, MIXED, x, 6)
+    check(operator, hostile_picture(hostile, dtype, 72, 1, 5), MIXED, outputs=6, rank=5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_a_constant_picture_gives_the_bias(dtype: torch.dtype) -> None:
     """Not nearly: no rounding is left that the root of the epsilon could make large."""
-    layer = Layer(dtype, 1, (8, 96, 1, 1))
-    x = torch.full((1, 96, 2, 2), 300.0).to(DEVICE, dtype)
-    tensors = {**layer.tensors, "x": x, "gates": torch.tensor(HOT, device=DEVICE)}
-    tensors["lora_bias"] = torch.zeros_like(layer.lora_bias)
-    (found,) = run(spec.NORM_LORA_MOE_CONV, tensors, SCALE)
-    assert torch.equal(found, layer.bias.view(1, -1, 1, 1).expand_as(found))
+    given = draw(spec.NORM_LORA_MOE_CONV, dtype, (1, 96, 2, 2), outputs=8)
+    given |= {"x": torch.full_like(given["x"], 300.0), "gates": torch.tensor(HOT)}
+    given["lora_bias"] = torch.zeros_like(given["lora_bias"])
+    (found,) = run(spec.NORM_LORA_MOE_CONV, {n: t.to(DEVICE) for n, t in given.items()}, SCALE)
+    assert torch.equal(found.cpu(), given["bias"].view(1, -1, 1, 1).expand_as(found))
 
 
 @all_dtypes
 @pytest.mark.parametrize("hostile", [None, *HOSTILE])
 def test_norm_scale_add(dtype: torch.dtype, hostile: str | None) -> None:
-    torch.manual_seed(2)
-    x = pictures(dtype, 2, 45, 3, 5)
-    if hostile is not None:
-        columns = torch.stack([HOSTILE[hostile](45, UNIT[dtype]) for _ in range(15)], 1)
-        x = columns.to(DEVICE, dtype).reshape(1, 45, 3, 5)
-    scale, shift = (torch.randn(len(x), 45, 1, 1).to(DEVICE, dtype) for _ in range(2))
-    tensors = {"x": x, "channel_scale": scale, "channel_shift": shift}
-    (found,) = run(spec.NORM_SCALE_ADD, tensors)
-    wanted = [
-        norm_scale_add(
-            exact(x[n]).reshape(45, -1),
-            exact(scale[n]).ravel(),
-            exact(shift[n]).ravel(),
-            UNIT[dtype],
-        )
-        for n in range(len(x))
-    ]
-    check(found, wanted)
+    x = hostile_picture(hostile, dtype, 45, 3, 5) if hostile else pictures(dtype, 2, 45, 3, 5)
+    check(spec.NORM_SCALE_ADD, x)
 
 
 @all_dtypes
@@ -233,15 +137,8 @@ def test_norm_scale_add(dtype: torch.dtype, hostile: str | None) -> None:
     ("size", "gates"), [((9, 67), "each"), ((1, 1), "one"), ((3, 2), "none"), ((17, 65), "all")]
 )
 def test_depthwise(dtype: torch.dtype, size: tuple[int, int], gates: str) -> None:
-    batch, channels = (2, 6) if gates == "each" else (1, 6)
-    layer = Layer(dtype, 5, (channels, 1, 3, 3), rank=3)
-    x = pictures(dtype, batch, channels, *size)
-    g = torch.tensor(GATES[gates], device=DEVICE)
-    tensors = {**layer.tensors, "x": x, "gates": g}
-    found, mean = run(spec.LORA_MOE_DEPTHWISE_GATE, tensors, SCALE)
-    each = exact(g.expand(batch, 3))
-    experts = layer.exact(bias=True, lora_bias=False)
-    pairs = [depthwise_gate(exact(x[n]), experts, each[n], UNIT[dtype]) for n in range(batch)]
-    check(found, [y for y, _ in pairs])
-    check(mean, [m for _, m in pairs])
-    assert torch.equal(mean, run(spec.LORA_MOE_DEPTHWISE_GATE, tensors, SCALE)[1])
+    x = pictures(dtype, 2 if gates == "each" else 1, 6, *size)
+    (_, mean), (_, again) = (
+        check(spec.LORA_MOE_DEPTHWISE_GATE, x, GATES[gates], rank=3) for _ in range(2)
+    )
+    assert torch.equal(mean, again)

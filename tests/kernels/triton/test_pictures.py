@@ -110,13 +110,6 @@ def pack(planes: Any, size: tuple[int, int], pixel: torch.dtype) -> tuple[torch.
     return pixels, bool(bad)
 
 
-@pytest.mark.parametrize("name", PHOTOS)
-def test_views_of_photographs(name: str) -> None:
-    pixels = PHOTOS[name]
-    made = made_views(pixels, 28)
-    np.testing.assert_array_equal(made, expected_views(pixels, 28))
-
-
 @pytest.mark.parametrize("name", ["chelsea", "coffee", "tall"])
 def test_views_are_what_the_runtime_makes(name: str) -> None:
     # Of the tall one, Pillow from 12.2 on would resize the height first.
@@ -125,18 +118,21 @@ def test_views_are_what_the_runtime_makes(name: str) -> None:
     np.testing.assert_array_equal(made, views.make_views(pixels, 33))
 
 
-@pytest.mark.parametrize("size", [(1, 1), (3, 700), (250, 3), (1, 40), (9, 2), (16, 16)])
-@pytest.mark.parametrize("side", [8, 21])
-def test_views_of_any_shape(size: tuple[int, int], side: int) -> None:
-    pixels = noise(size).astype(np.uint8)
-    made = made_views(pixels, side)
-    np.testing.assert_array_equal(made, expected_views(pixels, side))
+VIEWED = {
+    **{name: (pixels, 28) for name, pixels in PHOTOS.items()},
+    **{
+        f"{height}x{width} at {side}": (noise((height, width)).astype(np.uint8), side)
+        for height, width in [(1, 1), (3, 700), (250, 3), (1, 40), (9, 2), (16, 16)]
+        for side in (8, 21)
+    },
+    "larger than the picture and a block": (PHOTOS["rocket"][:20, :30], 64),
+}
 
 
-def test_views_larger_than_the_picture_and_a_block() -> None:
-    pixels = PHOTOS["rocket"][:20, :30]
-    made = made_views(pixels, 64)
-    np.testing.assert_array_equal(made, expected_views(pixels, 64))
+@pytest.mark.parametrize("name", VIEWED)
+def test_views(name: str) -> None:
+    pixels, side = VIEWED[name]
+    np.testing.assert_array_equal(made_views(pixels, side), expected_views(pixels, side))
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from simulated_gpu import SimulatedGpu
 
@@ -34,7 +35,28 @@ def test_networks_read_and_write_where_they_are_told(tiny_bundle: Path, photo: A
 
 
 def test_it_is_never_captured(tiny_bundle: Path) -> None:
-    assert not backend_module.SessionBranch.capturable
+    assert not backend_module.SessionRun.capturable
+
+
+@pytest.mark.usefixtures("on_the_host")
+def test_cuda_s_libraries_come_before_the_first_session(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the session is on the GPU whose stream it gets."""
+    done: list[Any] = []
+    make = onnxruntime.InferenceSession
+
+    def session(graph: Path, options: Any, providers: Any) -> Any:
+        done.append(providers[0][1])
+        return make(graph, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: done.append("libraries"))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    gpu = SimulatedGpu()
+    gpu.ordinal = 3
+    open_onnxruntime_cuda(Bundle.open(tiny_bundle), gpu).load_router()
+    assert done[0] == "libraries"
+    assert (done[1]["device_id"], done[1]["user_compute_stream"]) == ("3", "7")
 
 
 def test_an_onnxruntime_without_cuda(tiny_bundle: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from lorair.runtime.bundle.manifest import Bundle, content_digest
 from lorair.runtime.errors import BundleError
 
 Changes = dict[str, Any]
+Damage = Callable[[Path], Any]
 
 
 @pytest.fixture
-def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+def folder(bundle: Bundle) -> Path:
     """A copy that may be damaged."""
-    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    return bundle.path
 
 
 def manifest_of(bundle: Path) -> dict[str, Any]:
@@ -35,73 +37,34 @@ def rewrite(bundle: Path, **changes: Any) -> None:
     (bundle / "manifest.json").write_text(json.dumps(content))
 
 
+KEYS = {
+    "": "schema_version created_by precision router_precision model files source certificate "
+    "digest",
+    "model": "classes experts top_k clip_side stride prior width restoration router",
+    "source": "kind detail ir router",
+    "certificate": "reference backend max_error psnr_db route_changes limits pictures routes",
+}
+FILES = (
+    "restorer.onnx restorer.onnx.data restorer.onnxruntime.onnx restorer.onnxruntime.tiled.onnx "
+    "restorer.openvino.onnx restorer.openvino.tiled.onnx router.onnx router.onnx.data"
+)
+PICTURE = "name width height logits_error prior_error restored_error psnr_db route_changed"
+MODEL = {"experts": 3, "top_k": 1, "clip_side": 56, "stride": 16, "prior": 384}
+
+
 def test_literal_keys(tiny_bundle: Path) -> None:
     manifest = manifest_of(tiny_bundle)
-    assert list(manifest) == [
-        "schema_version",
-        "created_by",
-        "precision",
-        "router_precision",
-        "model",
-        "files",
-        "source",
-        "certificate",
-        "digest",
-    ]
-    assert manifest["schema_version"] == 1
-    assert manifest["precision"] == "fp32"
+    for part, keys in KEYS.items():
+        assert list(manifest[part] if part else manifest) == keys.split()
+    assert (manifest["schema_version"], manifest["precision"]) == (1, "fp32")
     assert manifest["created_by"].startswith("lorair ")
-    assert list(manifest["model"]) == [
-        "classes",
-        "experts",
-        "top_k",
-        "clip_side",
-        "stride",
-        "prior",
-        "width",
-        "restoration",
-        "router",
-    ]
     assert manifest["model"]["classes"] == ["snow", "rain", "raindrop"]
-    assert [manifest["model"][k] for k in ("experts", "top_k", "clip_side", "stride", "prior")] == [
-        3,
-        1,
-        56,
-        16,
-        384,
-    ]
-    assert sorted(manifest["files"]) == [
-        "restorer.onnx",
-        "restorer.onnx.data",
-        "restorer.onnxruntime.onnx",
-        "restorer.onnxruntime.tiled.onnx",
-        "restorer.openvino.onnx",
-        "restorer.openvino.tiled.onnx",
-        "router.onnx",
-        "router.onnx.data",
-    ]
+    assert {key: manifest["model"][key] for key in MODEL} == MODEL
+    assert sorted(manifest["files"]) == FILES.split()
     assert list(manifest["files"]["router.onnx"]) == ["sha256", "size"]
-    assert list(manifest["source"]) == ["kind", "detail", "ir", "router"]
-    assert list(manifest["certificate"]) == [
-        "reference",
-        "backend",
-        "max_error",
-        "psnr_db",
-        "route_changes",
-        "limits",
-        "pictures",
-        "routes",
-    ]
-    assert list(manifest["certificate"]["pictures"][0]) == [
-        "name",
-        "width",
-        "height",
-        "logits_error",
-        "prior_error",
-        "restored_error",
-        "psnr_db",
-        "route_changed",
-    ]
+    assert list(manifest["certificate"]["pictures"][0]) == PICTURE.split()
+    listed = {*manifest["files"], "manifest.json"}
+    assert {p.name for p in tiny_bundle.iterdir()} == listed, "nothing but the listed files"
 
 
 def test_every_key_is_documented(tiny_bundle: Path) -> None:
@@ -121,41 +84,19 @@ def test_every_key_is_documented(tiny_bundle: Path) -> None:
         assert f"`{key}`" in text, f"{key} is not in docs/bundle.md"
 
 
-def test_nothing_but_the_listed_files(tiny_bundle: Path) -> None:
-    listed = {*manifest_of(tiny_bundle)["files"], "manifest.json"}
-    assert {p.name for p in tiny_bundle.iterdir()} == listed
+def test_unknown_keys_and_hidden_files_are_ignored(folder: Path) -> None:
+    rewrite(folder, added_later={"by": "someone"})
+    (folder / ".DS_Store").touch()
+    assert Bundle.open(folder).manifest.model.experts == 3
 
 
-def test_unknown_keys_are_ignored(bundle: Path) -> None:
-    rewrite(bundle, added_later={"by": "someone"})
-    assert Bundle.open(bundle).manifest.model.experts == 3
+def edit(name: str, change: Callable[[bytes], bytes]) -> Damage:
+    """Change a file's content."""
+    return lambda bundle: (bundle / name).write_bytes(change((bundle / name).read_bytes()))
 
 
-def _no_manifest(bundle: Path) -> None:
-    (bundle / "manifest.json").unlink()
-
-
-def _half_manifest(bundle: Path) -> None:
-    path = bundle / "manifest.json"
-    path.write_bytes(path.read_bytes()[:300])
-
-
-def _list_manifest(bundle: Path) -> None:
-    (bundle / "manifest.json").write_text("[1, 2]")
-
-
-def _deep_manifest(bundle: Path) -> None:
-    (bundle / "manifest.json").write_text("[" * 100_000)
-
-
-def _changed_manifest(bundle: Path) -> None:
-    """One letter of one class."""
-    path = bundle / "manifest.json"
-    path.write_bytes(path.read_bytes().replace(b'"snow"', b'"snob"'))
-
-
-def _unlisted_file(bundle: Path) -> None:
-    (bundle / "restorer.onnx.data2").write_bytes(b"weights that nobody checked")
+def replaced(content: bytes) -> Damage:
+    return edit("manifest.json", lambda _: content)
 
 
 def _huge_manifest(bundle: Path) -> None:
@@ -166,82 +107,67 @@ def _huge_manifest(bundle: Path) -> None:
 def _nested_manifest(bundle: Path) -> None:
     """As deep as the JSON reader takes it, which is deeper than it can be written."""
     rewrite(bundle, added="nested")
-    path = bundle / "manifest.json"
-    path.write_text(path.read_text().replace('"nested"', "[" * 900 + "]" * 900))
+    edit("manifest.json", lambda c: c.replace(b'"nested"', b"[" * 900 + b"]" * 900))(bundle)
 
 
-def _device(bundle: Path) -> None:
-    """Listed with no bytes, and endless for whoever reads it."""
-    (bundle / "endless").symlink_to("/dev/zero")
-    empty = {"sha256": "0" * 64, "size": 0}
-    rewrite(bundle, files=manifest_of(bundle)["files"] | {"endless": empty})
+def _listed_as_empty(name: str, make: Damage) -> Damage:
+    """List with no bytes what is endless for whoever reads it."""
+
+    def damage(bundle: Path) -> None:
+        (bundle / name).parent.mkdir(exist_ok=True)
+        make(bundle / name)
+        empty = {"sha256": "0" * 64, "size": 0}
+        rewrite(bundle, files=manifest_of(bundle)["files"] | {name: empty})
+
+    return damage
 
 
-def _pipe(bundle: Path) -> None:
-    (bundle / "kernels").mkdir()
-    os.mkfifo(bundle / "kernels" / "pipe")
-    empty = {"sha256": "0" * 64, "size": 0}
-    rewrite(bundle, files=manifest_of(bundle)["files"] | {"kernels/pipe": empty})
-
-
-def _weights_in(place: str) -> Any:
+def _weights_in(place: str) -> Damage:
     """The restorer's weights where the manifest does not list them; the names are as long."""
 
     def move(bundle: Path) -> None:
         (bundle / place).parent.mkdir(exist_ok=True)
         shutil.copy(bundle / "restorer.onnx.data", bundle / place)
-        graph = bundle / "restorer.onnx"
-        graph.write_bytes(graph.read_bytes().replace(b"restorer.onnx.data", place.encode()))
+        edit("restorer.onnx", lambda c: c.replace(b"restorer.onnx.data", place.encode()))(bundle)
         files = {name: info.model_dump() for name, info in list_files(bundle).items()}
         rewrite(bundle, files={name: files[name] for name in manifest_of(bundle)["files"]})
 
     return move
 
 
-def _no_weights(bundle: Path) -> None:
-    (bundle / "restorer.onnx.data").unlink()
+def _changed_byte(data: bytes) -> bytes:
+    return data[:5000] + bytes([data[5000] ^ 0x10]) + data[5001:]
 
 
-def _short_weights(bundle: Path) -> None:
-    path = bundle / "restorer.onnx.data"
-    path.write_bytes(path.read_bytes()[:-1])
+DAMAGES: list[tuple[Damage, str]] = [
+    (lambda b: (b / "manifest.json").unlink(), r"wanted manifest\.json, found none"),
+    (edit("manifest.json", lambda c: c[:300]), r"wanted JSON in manifest\.json"),
+    (replaced(b"[1, 2]"), "at the top level"),
+    (replaced(b"[" * 100_000), r"wanted JSON in manifest\.json"),
+    (edit("manifest.json", lambda c: c.replace(b'"snow"', b'"snob"')), "found other content"),
+    (lambda b: (b / "more.data").touch(), r"files that the manifest lists, found more\.data"),
+    (_huge_manifest, r"manifest\.json has more than 1048576 bytes"),
+    (_nested_manifest, r"manifest\.json"),
+    (_listed_as_empty("endless", lambda p: p.symlink_to("/dev/zero")), "found endless, a link"),
+    (_listed_as_empty("kernels/pipe", os.mkfifo), "wanted a file kernels/pipe, found none"),
+    (_weights_in(".estorer.onnx.data"), r"weights of restorer\.onnx in listed files, found \."),
+    (_weights_in("engines/onnx.data."), r"weights of restorer\.onnx in .*, found engines/onnx"),
+    (_weights_in("../../../onnx.data"), r"weights of restorer\.onnx in .*, found \.\./\.\./\.\."),
+    (lambda b: (b / "restorer.onnx.data").unlink(), r"file restorer\.onnx\.data, found none"),
+    (edit("restorer.onnx.data", lambda c: c[:-1]), r"onnx\.data of \d+ bytes, found \d+ bytes"),
+    (edit("router.onnx.data", _changed_byte), r"onnx\.data as it was built, found other content"),
+]
 
 
-def _changed_byte(bundle: Path) -> None:
-    path = bundle / "router.onnx.data"
-    data = bytearray(path.read_bytes())
-    data[5000] ^= 0x10
-    path.write_bytes(data)
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (_no_manifest, r"wanted manifest\.json, found none"),
-        (_half_manifest, r"wanted JSON in manifest\.json"),
-        (_list_manifest, "at the top level"),
-        (_deep_manifest, r"wanted JSON in manifest\.json"),
-        (_changed_manifest, r"manifest\.json as it was built, found other content"),
-        (_unlisted_file, r"only files that the manifest lists, found restorer\.onnx\.data2"),
-        (_huge_manifest, r"manifest\.json has more than 1048576 bytes"),
-        (_nested_manifest, r"manifest\.json"),
-        (_device, r"found endless, a link"),
-        (_pipe, r"wanted a file kernels/pipe, found none"),
-        (_weights_in(".estorer.onnx.data"), r"weights of restorer\.onnx in listed files, found \."),
-        (_weights_in("engines/onnx.data."), r"weights of restorer\.onnx in .*, found engines/onnx"),
-        (
-            _weights_in("../../../onnx.data"),
-            r"weights of restorer\.onnx in .*, found \.\./\.\./\.\.",
-        ),
-        (_no_weights, r"wanted a file restorer\.onnx\.data, found none"),
-        (_short_weights, r"restorer\.onnx\.data of \d+ bytes, found \d+ bytes"),
-        (_changed_byte, r"router\.onnx\.data as it was built, found other content"),
-    ],
-)
-def test_damage_is_found_on_open(damage: Any, words: str, bundle: Path) -> None:
-    damage(bundle)
+@pytest.mark.parametrize(("damage", "words"), DAMAGES)
+def test_damage_is_found_on_open(damage: Damage, words: str, folder: Path) -> None:
+    damage(folder)
     with pytest.raises(BundleError, match=f"bundle .*: .*{words}.*(build it again|cp -rL)"):
-        Bundle.open(bundle)
+        Bundle.open(folder)
+
+
+def listed(name: str, sha256: str = "0" * 64, size: int = 1) -> dict[str, Any]:
+    return {"files": {name: {"sha256": sha256, "size": size}}}
 
 
 @pytest.mark.parametrize(
@@ -255,20 +181,20 @@ def test_damage_is_found_on_open(damage: Any, words: str, bundle: Path) -> None:
         ({"schema_version": True}, "at schema_version"),
         ({"model": {}}, r"at model\.classes"),
         ({"files": {}}, r"router\.onnx is missing"),
-        ({"files": {"../../etc/passwd": {"sha256": "0" * 64, "size": 1}}}, "not a path inside"),
-        ({"files": {"/etc/passwd": {"sha256": "0" * 64, "size": 1}}}, "not a path inside"),
-        ({"files": {"a//b": {"sha256": "0" * 64, "size": 1}}}, "not a path inside"),
-        ({"files": {".data": {"sha256": "0" * 64, "size": 1}}}, "not a path inside"),
-        ({"files": {"a\0b": {"sha256": "0" * 64, "size": 1}}}, "not a path inside"),
-        ({"files": {"engines/a": {"sha256": "0" * 64, "size": 1}}}, "not a file to be listed"),
-        ({"files": {"router.onnx": {"sha256": "0" * 64, "size": -1}}}, r"router\.onnx\.size"),
-        ({"files": {"router.onnx": {"sha256": "xyz", "size": 1}}}, r"files\.router\.onnx\.sha256"),
+        (listed("../../etc/passwd"), "not a path inside"),
+        (listed("/etc/passwd"), "not a path inside"),
+        (listed("a//b"), "not a path inside"),
+        (listed(".data"), "not a path inside"),
+        (listed("a\0b"), "not a path inside"),
+        (listed("engines/a"), "not a file to be listed"),
+        (listed("router.onnx", size=-1), r"router\.onnx\.size"),
+        (listed("router.onnx", "xyz"), r"files\.router\.onnx\.sha256"),
     ],
 )
-def test_contradictions_are_found_on_open(changes: Changes, words: str, bundle: Path) -> None:
-    rewrite(bundle, **changes)
+def test_contradictions_are_found_on_open(changes: Changes, words: str, folder: Path) -> None:
+    rewrite(folder, **changes)
     with pytest.raises(BundleError, match=words):
-        Bundle.open(bundle)
+        Bundle.open(folder)
 
 
 @pytest.mark.parametrize(
@@ -284,10 +210,10 @@ def test_contradictions_are_found_on_open(changes: Changes, words: str, bundle: 
         ("classes", ["a", "b", "\x1b[31m"], r"class '\\x1b\[31m' cannot be printed"),
     ],
 )
-def test_model_must_agree_with_itself(key: str, value: Any, words: str, bundle: Path) -> None:
-    rewrite(bundle, model=manifest_of(bundle)["model"] | {key: value})
+def test_model_must_agree_with_itself(key: str, value: Any, words: str, folder: Path) -> None:
+    rewrite(folder, model=manifest_of(folder)["model"] | {key: value})
     with pytest.raises(BundleError, match=words):
-        Bundle.open(bundle)
+        Bundle.open(folder)
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
@@ -301,40 +227,35 @@ def test_model_must_agree_with_itself(key: str, value: Any, words: str, bundle: 
     ],
 )
 def test_a_manifest_of_another_network(
-    changes: Changes, words: str, backend: str, bundle: Path
+    changes: Changes, words: str, backend: str, folder: Path
 ) -> None:
     """It would give a wrong picture, not an error."""
-    rewrite(bundle, model=manifest_of(bundle)["model"] | changes)
+    rewrite(folder, model=manifest_of(folder)["model"] | changes)
     # OpenVINO does not keep what the stride is; the manifest's digest guards it there.
     backend = "onnxruntime" if "stride" in changes else backend
-    restorer = Restorer.open(bundle, backend)
+    restorer = Restorer.open(folder, backend)
     for _ in range(2):
         with pytest.raises(BundleError, match=f"is not what the manifest says: wanted .*{words}"):
             restorer.restore(np.zeros((8, 8, 3), np.uint8))
 
 
-def test_hidden_files_belong_to_the_system(bundle: Path) -> None:
-    (bundle / ".DS_Store").touch()
-    assert Bundle.open(bundle).manifest.precision == "fp32"
-
-
 @pytest.mark.parametrize("linked", ["manifest.json", "router.onnx", "restorer.onnx.data", "all"])
-def test_links_are_refused_and_links_to_bundles_are_not(bundle: Path, linked: str) -> None:
-    (bundle.parent / "link").symlink_to(bundle)
-    assert Bundle.open(bundle.parent / "link").manifest.precision == "fp32"
-    blobs = bundle.parent / "blobs"
+def test_links_are_refused_and_links_to_bundles_are_not(folder: Path, linked: str) -> None:
+    (folder.parent / "link").symlink_to(folder)
+    assert Bundle.open(folder.parent / "link").manifest.precision == "fp32"
+    blobs = folder.parent / "blobs"
     blobs.mkdir()
-    for file in list(bundle.iterdir()) if linked == "all" else [bundle / linked]:
+    for file in list(folder.iterdir()) if linked == "all" else [folder / linked]:
         file.rename(blobs / file.name)
         file.symlink_to(blobs / file.name)
     with pytest.raises(BundleError, match=r"wanted files, not links to them, found .*cp -rL"):
-        Bundle.open(bundle)
+        Bundle.open(folder)
 
 
-def test_a_newer_schema_says_upgrade(bundle: Path) -> None:
-    rewrite(bundle, schema_version=2, model="something new")
+def test_a_newer_schema_says_upgrade(folder: Path) -> None:
+    rewrite(folder, schema_version=2, model="something new")
     with pytest.raises(BundleError, match=r"wanted schema version 1 or older, found 2; upgrade"):
-        Bundle.open(bundle)
+        Bundle.open(folder)
 
 
 def test_missing_bundle(tmp_path: Path) -> None:

@@ -6,10 +6,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from command import Command
-from PIL import Image
+from noise_files import contents, pictures
 from processes import LIMIT, console_script
 
 
@@ -32,10 +31,8 @@ def batch(*arguments: Any) -> "subprocess.CompletedProcess[str]":
 
 def test_the_files_of_infer(lorair_run: Command, tiny_bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    for number in range(11):
-        pixels = np.random.default_rng(number).integers(0, 256, (20 + number, 24, 3), np.uint8)
-        (tmp_path / "in" / str(number % 2)).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(tmp_path / "in" / str(number % 2) / f"p{number:02}.png")
+    for name, count in (("0", 6), ("1", 5)):
+        pictures(tmp_path / "in" / name, count, side=20 + count)
     (tmp_path / "in" / "bad.png").write_bytes(b"this is text")
     options = ("-b", tiny_bundle, "--recursive", "--backend", "onnxruntime")
     lorair_run("infer", tmp_path / "in", "-o", tmp_path / "wanted", *options)
@@ -50,7 +47,3 @@ def test_the_files_of_infer(lorair_run: Command, tiny_bundle: Path, tmp_path: Pa
     assert document["ray"]["actors"] == 2
     assert document["ray"]["start"] > 0
     assert [e["status"] for e in document["pictures"]].count("restored") == 11
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*")}

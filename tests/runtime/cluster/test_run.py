@@ -1,13 +1,13 @@
 """A run's bookkeeping, with actors in this process in the place of Ray's."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from noise_files import pictures
 
 ray = pytest.importorskip("ray")
 
@@ -42,122 +42,105 @@ class Rows:
                 yield dict(zip(columns, values, strict=True))
 
 
-@pytest.fixture
-def local(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Lets a run use `Rows`; `dies` says which pictures kill their actors."""
+@pytest.fixture(autouse=True)
+def local(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Lets a run use `Rows`; a test adds the pictures that kill their actors."""
+    deadly: set[int] = set()
 
-    def install(dies: Callable[[int], bool] = lambda index: False) -> None:
-        monkeypatch.setattr(ray, "put", lambda value: value)
-        monkeypatch.setattr(ray, "get", lambda value: value)
-        monkeypatch.setattr(
-            module,
-            "_dataset",
-            lambda indices, work, pool, size: Rows(RestoreFiles(work), indices, size, dies),
-        )
+    def rows(indices: Sequence[int], work: Any, pool: Pool, size: int) -> Rows:
+        return Rows(RestoreFiles(work), indices, size, deadly.__contains__)
 
-    return install
-
-
-def work_of(bundle: Path, folder: Path, out: Path, **changes: Any) -> Assignment:
-    items = plan([str(folder)], str(out), encoding=images.Encoding()).tasks
-    values: dict[str, Any] = {"backend": "onnxruntime", "threads": 1, "handling": Handling()}
-    values |= {"skip": True, "is_remote": False}
-    return Assignment(items, str(bundle), **values | changes)
+    monkeypatch.setattr(ray, "put", lambda value: value)
+    monkeypatch.setattr(ray, "get", lambda value: value)
+    monkeypatch.setattr(module, "_dataset", rows)
+    return deadly
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "in").mkdir()
-    for number in range(20):
-        pixels = np.random.default_rng(number).integers(0, 256, (24, 24, 3), np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "in" / f"p{number:02}.png")
-    return tmp_path / "in"
+    return pictures(tmp_path / "in", 20, side=24)
+
+
+def work_of(bundle: Path, folder: Path, *, remote: bool = False) -> Assignment:
+    """From the folder into `out` beside it."""
+    places = [path.as_uri() if remote else str(path) for path in (folder, folder.parent / "out")]
+    items = plan(places[:1], places[1], encoding=images.Encoding()).tasks
+    return Assignment(items, str(bundle), "onnxruntime", 1, Handling(), True, remote)
+
+
+@pytest.fixture
+def work(tiny_bundle: Path, folder: Path) -> Assignment:
+    return work_of(tiny_bundle, folder)
 
 
 def test_who_kills_its_actors_is_alone_to_blame(
-    local: Any, tiny_bundle: Path, folder: Path, tmp_path: Path
+    local: set[int], work: Assignment, folder: Path, tmp_path: Path
 ) -> None:
-    local(lambda index: index in (3, 11))
-    run = module.RayRun(work_of(tiny_bundle, folder, tmp_path / "out"))
+    local |= {3, 11}
+    run = module.RayRun(work)
     names = [outcome.task.source for outcome in run.run(POOL)]
     assert sorted(names) == sorted(map(str, folder.iterdir())), "each one once"
     assert run.counts == {"restored": 18, "skipped": 0, "failed": 2, "not done": 0}
-    assert [e.what[-7:] for e in run.errors] == ["p03.png", "p11.png"]
+    assert [e.what[-8:] for e in run.errors] == ["p003.png", "p011.png"]
     assert "a process that died, 4 times" in run.errors[0].line()
     assert len(list((tmp_path / "out").iterdir())) == 18
-    again = module.RayRun(work_of(tiny_bundle, folder, tmp_path / "out"))
+    again = module.RayRun(work)
     assert again.pending == [3, 11]
     assert [again.outcomes[i].status for i in (0, 3)] == [Status.SKIPPED, Status.NOT_DONE]
 
 
-def test_a_full_disk_ends_it(
-    local: Any, tiny_bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    local()
+def test_a_full_disk_ends_it(work: Assignment, monkeypatch: pytest.MonkeyPatch) -> None:
     write = images.write
 
     def full(path: Path, *what: Any) -> Any:
-        if path.name.startswith("p04"):
+        if path.name.startswith("p004"):
             raise DiskFullError(f"cannot write {path}", found="no space", hint="free some")
         return write(path, *what)
 
     monkeypatch.setattr(images, "write", full)
-    run = module.RayRun(work_of(tiny_bundle, folder, tmp_path / "out"))
+    run = module.RayRun(work)
     records = list(run.run(POOL))
     assert records[-1].error is not None
     assert run.counts["failed"] == 1
     assert run.counts["not done"] == 20 - len(records)
 
 
-def test_a_bundle_that_no_actor_can_open(local: Any, folder: Path, tmp_path: Path) -> None:
-    local()
-    run = module.RayRun(work_of(tmp_path / "none", folder, tmp_path / "out"))
+def test_a_bundle_that_no_actor_can_open(folder: Path, tmp_path: Path) -> None:
+    run = module.RayRun(work_of(tmp_path / "none", folder))
     with pytest.raises(BundleError, match="no bundle at") as caught:
         list(run.run(POOL))
     assert caught.value.hint is not None, "a pickled error keeps its parts"
 
 
-def test_a_ray_that_ends(
-    local: Any, tiny_bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    local()
-
+def test_a_ray_that_ends(work: Assignment, monkeypatch: pytest.MonkeyPatch) -> None:
     class Lost:
         def iter_rows(self) -> Any:
             raise ray.exceptions.RaySystemError("the head is gone")
 
     monkeypatch.setattr(module, "_dataset", lambda *_: Lost())
-    run = module.RayRun(work_of(tiny_bundle, folder, tmp_path / "out"))
     with pytest.raises(InternalError, match="the head is gone; the same command goes on"):
-        list(run.run(POOL))
+        list(module.RayRun(work).run(POOL))
 
 
-def test_remote_errors_name_the_uri(
-    local: Any, tiny_bundle: Path, folder: Path, tmp_path: Path
-) -> None:
-    local()
-    (folder / "p05.png").write_bytes(b"this is text")
-    planned = plan([folder.as_uri()], (tmp_path / "out").as_uri(), encoding=images.Encoding())
-    work = Assignment(planned.tasks, str(tiny_bundle), "onnxruntime", 1, Handling(), True, True)
+def test_remote_errors_name_the_uri(tiny_bundle: Path, folder: Path) -> None:
+    (folder / "p005.png").write_bytes(b"this is text")
+    work = work_of(tiny_bundle, folder, remote=True)
     run = module.RayRun(work)
     entries = [outcome.to_dict() for outcome in run.run(POOL)]
     assert run.counts["restored"] == 19
-    uri = (folder / "p05.png").as_uri()
+    uri = (folder / "p005.png").as_uri()
     assert f"cannot read {uri}: wanted a picture" in run.errors[0].line()
-    assert {entry["input"] for entry in entries} == {task.source for task in planned.tasks}
+    assert {entry["input"] for entry in entries} == {task.source for task in work.tasks}
     assert all("file://" in entry["output"] for entry in entries if "output" in entry)
     assert json.dumps(entries)
     again = list(module.RayRun(work).run(POOL))
     assert [record.status for record in again].count(Status.SKIPPED) == 19
 
 
-def test_a_retried_task_repeats_nothing(
-    local: Any, tiny_bundle: Path, folder: Path, tmp_path: Path
-) -> None:
-    local()
-    actor = RestoreFiles(work_of(tiny_bundle, folder, tmp_path / "out"))
+def test_a_retried_task_repeats_nothing(work: Assignment, tmp_path: Path) -> None:
+    actor = RestoreFiles(work)
     first = actor({"index": np.array([7])})
-    target = tmp_path / "out" / "p07.restored.png"
+    target = tmp_path / "out" / "p007.restored.png"
     before = target.stat().st_mtime_ns
     second = actor({"index": np.array([7])})
     assert target.stat().st_mtime_ns == before

@@ -1,5 +1,4 @@
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -22,15 +21,7 @@ def test_all_backends_are_listed(lorair_run: Command, tiny_bundle: Path) -> None
 
 def test_json(lorair_run: Command) -> None:
     report = json.loads(lorair_run("doctor", "--json").out)
-    assert set(report) == {
-        "lorair",
-        "machine",
-        "gpu",
-        "cache",
-        "backends",
-        "engines",
-        "auto",
-    }
+    assert set(report) == {*["lorair", "machine", "gpu", "cache", "backends", "engines", "auto"]}
     assert report["machine"]["threads"] >= 1
     assert [row["name"] for row in report["backends"]] == list(BACKENDS)
 
@@ -51,9 +42,8 @@ def test_a_bad_bundle_is_the_user_s_mistake(lorair_run: Command) -> None:
 
 
 def test_a_gpu_and_engines_that_do_not_fit_it(
-    lorair_run: Command, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lorair_run: Command, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = Bundle.open(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
     add_engine(bundle, "restorer", sms=(86,))
     add_engine(bundle, "router", version="1.8.0")
     (bundle.path / "engines" / "lonely.engine").write_bytes(b"x")

@@ -1,6 +1,7 @@
 """Routes: shown, saved, used again, overridden."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ from command import Command
 from PIL import Image
 
 from lorair import Restorer, Route
-from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import RouteError
 from lorair.runtime.routing.file import load, save
 from lorair.runtime.routing.route import UNSURE
@@ -21,39 +21,31 @@ def restorer(tiny_bundle: Path) -> Restorer:
     return Restorer.open(tiny_bundle, "onnxruntime")
 
 
+@pytest.fixture
+def pixels(picture_file: Path) -> np.ndarray:
+    return pixels_of(picture_file)
+
+
+@pytest.fixture
+def route_command(lorair_run: Command, tiny_bundle: Path) -> Command:
+    return partial(lorair_run, "route", "-b", tiny_bundle)
+
+
 def pixels_of(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image)
 
 
-def test_a_saved_route_reads_back_to_the_bit(
-    restorer: Restorer, picture_file: Path, tmp_path: Path
-) -> None:
-    route = restorer.route(pixels_of(picture_file))
-    save(tmp_path / "r.json", route, restorer.bundle, "picture.png")
-    found = load(tmp_path / "r.json", restorer.bundle)
-    for name in ("logits", "gates", "prior"):
-        value = getattr(found, name)
-        assert value.dtype == np.float32
-        np.testing.assert_array_equal(value, getattr(route, name))
-    assert found.classes == route.classes
-
-
 def test_route_shows_and_saves(
-    lorair_run: Command, tiny_bundle: Path, picture_file: Path, restorer: Restorer, tmp_path: Path
+    route_command: Command, picture_file: Path, pixels: Any, restorer: Restorer, tmp_path: Path
 ) -> None:
-    route = restorer.route(pixels_of(picture_file))
-    target = tmp_path / "r.route.json"
-    shown = lorair_run("route", picture_file, "-b", tiny_bundle, "-o", target)
+    route, target = restorer.route(pixels), tmp_path / "r.route.json"
+    shown = route_command(picture_file, "-o", target)
     assert shown.code == 0
     exact = np.exp(route.logits.astype(float)) / np.exp(route.logits.astype(float)).sum()
-    for name, probability in zip(route.classes, exact, strict=True):
-        assert name in shown.out
-        assert f"{probability:.3f}" in shown.out
-    assert str(target) in shown.out
-    (entry,) = json.loads(lorair_run("route", picture_file, "-b", tiny_bundle, "--json").out)[
-        "pictures"
-    ]
+    for word in (str(target), *route.classes, *(f"{probability:.3f}" for probability in exact)):
+        assert word in shown.out
+    (entry,) = json.loads(route_command(picture_file, "--json").out)["pictures"]
     assert entry["class"] == route.top
     two = np.sort(exact)[-2:]
     assert entry["margin"] == pytest.approx(two[1] - two[0], abs=1e-5)
@@ -61,63 +53,51 @@ def test_route_shows_and_saves(
 
 
 def test_several_routes_go_into_a_folder_and_one_bad_ends_nothing(
-    lorair_run: Command, tiny_bundle: Path, picture_file: Path, tmp_path: Path
+    route_command: Command, picture_file: Path, tmp_path: Path
 ) -> None:
-    result = lorair_run(
-        "route", tmp_path / "none.png", picture_file, "-b", tiny_bundle, "-o", tmp_path / "out"
-    )
+    result = route_command(tmp_path / "none.png", picture_file, "-o", tmp_path / "out")
     assert result.code == 1
     assert "none.png: wanted a picture" in result.error
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["picture.route.json"]
-    over = lorair_run("route", picture_file, "-b", tiny_bundle, "-o", picture_file)
-    assert over.code == 2
-    assert "and no input" in over.error
+    over = route_command(picture_file, "-o", picture_file)
+    assert (over.code, "an input or output" in over.error) == (2, True)
 
 
 @pytest.mark.parametrize("how", ["--route", "--expert", "--gates", "--route --gates"])
 def test_a_chosen_route_gives_what_the_restorer_gives(
-    how: str,
-    lorair_run: Command,
-    tiny_bundle: Path,
-    picture_file: Path,
-    photo: np.ndarray,
-    restorer: Restorer,
-    tmp_path: Path,
+    how: str, infer: Command, picture_file: Path, pixels: Any, photo: Any, restorer: Restorer
 ) -> None:
     other = restorer.route(np.ascontiguousarray(photo[100:180, :100]))
-    save(tmp_path / "other.route.json", other, restorer.bundle, "other")
-    pixels = pixels_of(picture_file)
+    saved = picture_file.with_name("other.route.json")
+    save(saved, other, restorer.bundle, "other")
     wanted = restorer.route(pixels) if "--route" not in how else other
-    options: list[Any] = ["--route", tmp_path / "other.route.json"] if "--route" in how else []
+    options: list[Any] = ["--route", saved] if "--route" in how else []
     if "--expert" in how:
         options += ["--expert", wanted.classes[1]]
         wanted = wanted.with_gates(np.array([0, 1, 0], np.float32))
     if "--gates" in how:
         options += ["--gates", f"{wanted.classes[2]}=0.6,{wanted.classes[0]}=0.4"]
         wanted = wanted.with_gates(np.array([0.4, 0, 0.6], np.float32))
-    command = ("infer", picture_file, "-b", tiny_bundle, "--backend", "onnxruntime", *options)
-    assert lorair_run(*command).code == 0
+    assert infer(picture_file, "--backend", "onnxruntime", *options).code == 0
     # A restorer of its own: the first gates are bound, here as there.
-    exact = Restorer.open(tiny_bundle, "onnxruntime").restore(pixels, wanted).image
+    exact = Restorer.open(restorer.bundle.path, "onnxruntime").restore(pixels, wanted).image
     found = pixels_of(picture_file.with_name("picture.restored.png"))
     np.testing.assert_array_equal(found, exact)
 
 
-def test_a_given_route_needs_no_router(
-    lorair_run: Command,
-    tiny_bundle: Path,
-    picture_file: Path,
-    restorer: Restorer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_saved_route_reads_back_to_the_bit_and_needs_no_router(
+    infer: Command, picture_file: Path, pixels: Any, restorer: Restorer, monkeypatch: Any
 ) -> None:
-    save(
-        tmp_path / "r.json", restorer.route(pixels_of(picture_file)), restorer.bundle, "picture.png"
-    )
+    route, file = restorer.route(pixels), picture_file.with_name("r.json")
+    save(file, route, restorer.bundle, "picture.png")
+    found = load(file, restorer.bundle)
+    for name in ("logits", "gates", "prior"):
+        assert getattr(found, name).dtype == np.float32
+        np.testing.assert_array_equal(getattr(found, name), getattr(route, name))
+    assert found.classes == route.classes
     monkeypatch.setattr("lorair.runtime.restorer.make_views", None)
-    command = ("infer", picture_file, "-b", tiny_bundle)
-    assert lorair_run(*command).code == 1
-    assert lorair_run(*command, "--route", tmp_path / "r.json").code == 0
+    assert infer(picture_file).code == 1
+    assert infer(picture_file, "--route", file).code == 0
 
 
 CHANGES = {
@@ -134,12 +114,10 @@ CHANGES = {
 
 @pytest.mark.parametrize(("change", "words"), CHANGES.values(), ids=CHANGES)
 def test_other_files_are_refused(
-    change: dict[str, Any] | None, words: str, tiny_bundle: Path, tmp_path: Path
+    change: dict[str, Any] | None, words: str, restorer: Restorer, tmp_path: Path
 ) -> None:
-    bundle = Bundle.open(tiny_bundle)
-    model = bundle.manifest.model
-    gates = np.array([1, 0, 0], np.float32)
-    path = tmp_path / "r.json"
+    bundle, path = restorer.bundle, tmp_path / "r.json"
+    model, gates = bundle.manifest.model, np.array([1, 0, 0], np.float32)
     save(path, Route(gates, gates, np.zeros(model.prior, np.float32), model.classes), bundle, "x")
     assert load(path, bundle).top == model.classes[0]
     content = json.loads(path.read_text())

@@ -44,42 +44,42 @@ def prior(route: Route | None) -> float | None:
     return None if route is None else float(route.prior[0])
 
 
-def guidance(restorer: StubRestorer, **options: Any) -> Guidance:
-    return Guidance(restorer, PATHS, read, **options)  # type: ignore[arg-type]
-
-
-def test_each_picture_is_routed_once() -> None:
-    restorer = StubRestorer()
-    guide = guidance(restorer)
+def guidance(restorer: Any, paths: list[Path] = PATHS, **options: Any) -> Guidance:
+    guide = Guidance(restorer, paths, read, **options)
     guide.prepare()
+    return guide
+
+
+@pytest.fixture
+def restorer() -> StubRestorer:
+    return StubRestorer()
+
+
+def test_each_picture_is_routed_once(restorer: StubRestorer) -> None:
+    guide = guidance(restorer)
     assert restorer.bound == [[1, 0, 0]]
     assert [prior(guide.choose(i, i)) for i in range(4)] == [0, None, None, None]
     assert restorer.asked == [0]
 
 
-def test_the_first_that_can_be_read_guides_all() -> None:
-    restorer = StubRestorer()
-    guide = Guidance(restorer, PATHS[BAD:], read, every="first")  # type: ignore[arg-type]
+def test_the_first_that_can_be_read_guides_all(restorer: StubRestorer) -> None:
+    guide = guidance(restorer, PATHS[BAD:], every="first")
     assert [prior(guide.choose(i, None)) for i in (6, 2, 1)] == [4, 4, 4]
     assert restorer.asked == [4]
 
 
 @pytest.mark.parametrize("order", [range(10), reversed(range(10)), (7, 1, 7, 0)])
-def test_every_third(order: Any) -> None:
-    restorer = StubRestorer()
+def test_every_third(order: Any, restorer: StubRestorer) -> None:
     guide = guidance(restorer, every=3)
-    guide.prepare()
     anchors = [0, 0, 0, 4, 4, 4, 6, 6, 6, 9]  # the fourth is bad: the fifth stands in
     for index in order:
         assert prior(guide.choose(index, None)) == anchors[index]
     assert len(restorer.asked) == len(set(restorer.asked))
 
 
-def test_gates_keep_the_picture_s_own_prior() -> None:
-    restorer = StubRestorer()
+def test_gates_keep_the_picture_s_own_prior(restorer: StubRestorer) -> None:
     gates = parse_gates("rain=0.7, snow=0.3", CLASSES)
     guide = guidance(restorer, gates=gates)
-    guide.prepare()
     assert restorer.bound == [gates.tolist()]
     for number in (0, 5):
         route = guide.choose(number, number)
@@ -88,12 +88,9 @@ def test_gates_keep_the_picture_s_own_prior() -> None:
         np.testing.assert_array_equal(route.gates, np.array([0.3, 0.7, 0], np.float32))
 
 
-def test_a_given_route_needs_no_router() -> None:
-    restorer = StubRestorer()
+def test_a_given_route_needs_no_router(restorer: StubRestorer) -> None:
     given_route = StubRestorer().route(5)
-    guide = guidance(restorer, given=given_route)
-    guide.prepare()
-    assert guide.choose(2, None) is given_route
+    assert guidance(restorer, given=given_route).choose(2, None) is given_route
     mixed = guidance(restorer, given=given_route, gates=one_expert("rain", CLASSES))
     chosen = mixed.choose(2, None)
     assert chosen is not None

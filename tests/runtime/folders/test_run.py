@@ -2,39 +2,30 @@
 
 import errno
 import json
+import os
 import signal
 import struct
 import subprocess
 import sys
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from command import Command
+from noise_files import contents, pictures
 from PIL import Image
 from processes import LIMIT, console_script, wait_for
 
 from lorair import Restorer
+from lorair.runtime.errors import PictureError
 from lorair.runtime.folders.plan import Task
 from lorair.runtime.folders.run import is_current
 from lorair.runtime.system.atomic import remove_partials
 
 SUPPORT = Path(__file__).parents[2] / "support"
-
-
-def pictures(folder: Path, count: int, side: int = 16) -> Path:
-    """Pictures of noise: each file is unlike every other."""
-    folder.mkdir(parents=True)
-    for number in range(count):
-        pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / f"p{number:03}.png")
-    return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*")}
 
 
 def png_of(width: int, height: int) -> bytes:
@@ -67,14 +58,14 @@ def add_bad_ones(folder: Path) -> dict[str, str]:
     return dict(zip(names, (*words, "at least 2 pixels"), strict=True))
 
 
-def test_bad_pictures_end_nothing(lorair_run: Command, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_bad_pictures_end_nothing(infer: Command, tmp_path: Path) -> None:
     folder = pictures(tmp_path / "in", 190)
     Image.open(folder / "p005.png").save(folder / "p005.jpg", "PNG")  # the ending lies: not bad
     (folder / "p005.png").unlink()
     bad = add_bad_ones(folder)
     report, out = tmp_path / "r.json", tmp_path / "out"
-    command = ("infer", folder, "-o", out, "-b", tiny_bundle, "--report", report)
-    result = lorair_run(*command, "--backend", "onnxruntime")
+    command = partial(infer, folder, "-o", out, "--report", report, "--backend", "onnxruntime")
+    result = command()
     assert result.code == 1
     assert "190 restored, 10 failed" in result.err
     entries = json.loads(report.read_text())["pictures"]
@@ -88,38 +79,37 @@ def test_bad_pictures_end_nothing(lorair_run: Command, tiny_bundle: Path, tmp_pa
         assert f"error: {failed[name]}" in result.err
     assert set(contents(out)) == {f"p{number:03}.restored.png" for number in range(190)}
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
-    again = lorair_run(*command, "--backend", "onnxruntime")
+    again = command()
     assert again.code == 1
     assert "0 restored, 190 skipped, 10 failed" in again.err
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
 
 
+def restored(bundle: Path, source: Path) -> np.ndarray:
+    with Image.open(source) as image:
+        found = Restorer.open(bundle, threads=1).restore(np.asarray(image)).image
+    return found.astype(int)
+
+
 def test_a_folder_gives_what_pictures_give_one_by_one(
-    lorair_run: Command, tiny_bundle: Path, tmp_path: Path
+    infer: Command, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     folder = pictures(tmp_path / "in", 6, side=40)
     for jobs in (1, 3):
-        out = tmp_path / f"out{jobs}"
-        lorair_run("infer", folder, "-o", out, "-b", tiny_bundle, "--jobs", jobs, "--json")
-        restorer = Restorer.open(tiny_bundle, threads=1)
-        for source in sorted(folder.iterdir()):
-            with Image.open(source) as image:
-                wanted = restorer.restore(np.asarray(image)).image.astype(int)
-            with Image.open(out / f"{source.stem}.restored.png") as image:
-                assert np.abs(np.asarray(image) - wanted).max() <= 1
+        infer(folder, "-o", tmp_path / f"out{jobs}", "--jobs", jobs, "--json")
+    for source in sorted(folder.iterdir()):
+        with Image.open(tmp_path / "out1" / f"{source.stem}.restored.png") as image:
+            assert np.abs(np.asarray(image) - restored(tiny_bundle, source)).max() <= 1
     assert contents(tmp_path / "out1") == contents(tmp_path / "out3")
 
 
-def test_killed_at_any_moment_and_gone_on_with(tmp_path: Path) -> None:
+def test_killed_at_any_moment_and_continued(tmp_path: Path) -> None:
     folder, out, log = pictures(tmp_path / "in", 200), tmp_path / "out", tmp_path / "log"
     kills = 20
     done = subprocess.run(
         [sys.executable, SUPPORT / "killed_batch.py", folder, out, log, str(kills)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=LIMIT,
-    )
+        capture_output=True, text=True, check=True, timeout=LIMIT,
+    )  # fmt: skip
     codes = list(map(int, done.stdout.split()))
     assert codes == [-signal.SIGKILL] * kills + [0]
     # Undisturbed: each picture inverted and saved.
@@ -172,25 +162,23 @@ def test_interrupted(sign: signal.Signals, code: int, tiny_bundle: Path, tmp_pat
     assert {Path(e["output"]) for e in entries[:3]} == set(out.iterdir()), "and nothing else"
 
 
-def test_interrupted_or_not_the_bytes_are_the_same(
-    lorair_run: Command, tiny_bundle: Path, tmp_path: Path
-) -> None:
+def test_interrupted_or_not_the_bytes_are_the_same(infer: Command, tmp_path: Path) -> None:
     folder = pictures(tmp_path / "in", 8, side=48)
-    command = ("infer", folder, "-b", tiny_bundle, "--json", "--backend", "onnxruntime")
+    command = partial(infer, folder, "--json", "--backend", "onnxruntime")
     for extra in ((), ("--route-from", "3"), ("--expert", "rain")):
         whole = tmp_path / f"whole{len(extra)}{extra[-1:]}"
-        lorair_run(*command, "-o", whole, *extra)
+        command("-o", whole, *extra)
         wanted = contents(whole)
         for number in (0, 1, 5):
             (whole / f"p{number:03}.restored.png").unlink()
         (whole / ".p000.restored.0123456789ab.partial.png").write_bytes(b"half")
-        found = json.loads(lorair_run(*command, "-o", whole, *extra).out)
+        found = json.loads(command("-o", whole, *extra).out)
         assert contents(whole) == wanted
         assert found["counts"]["restored"] == 3
 
 
 def test_a_full_disk_ends_it(
-    lorair_run: Command, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    infer: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, out = pictures(tmp_path / "in", 30), tmp_path / "out"
     replace = Path.replace
@@ -200,37 +188,33 @@ def test_a_full_disk_ends_it(
             raise OSError(errno.ENOSPC, "No space left on device")
         return replace(self, target)
 
-    command = ("infer", folder, "-o", out, "-b", tiny_bundle, "--backend", "onnxruntime")
+    command = partial(infer, folder, "-o", out, "--backend", "onnxruntime", "--jobs", 1)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", full)
-        result = lorair_run(*command, "--jobs", 1)
+        result = command()
     assert result.code == 1
     assert "4 restored, 1 failed, 25 not done" in result.err
     assert result.err.count("error:") == 1
     assert "No space left on device; choose another place" in result.error
     assert len(list(out.iterdir())) == 4
-    assert lorair_run(*command, "--jobs", 1).code == 0
+    assert command().code == 0
     assert len(list(out.iterdir())) == 30
 
 
-def test_named_files_are_done_again_unless_told(
-    lorair_run: Command, tiny_bundle: Path, picture_file: Path
-) -> None:
+def test_named_files_are_done_again_unless_told(infer: Command, picture_file: Path) -> None:
     target = picture_file.with_name("picture.restored.png")
-    target.write_bytes(b"older")
-    command = ("infer", picture_file, "-b", tiny_bundle)
-    assert lorair_run(*command, "--skip-existing").code == 0
-    assert target.read_bytes() == b"older"
-    assert lorair_run(*command).code == 0
-    assert target.read_bytes() != b"older"
-    target.write_bytes(b"older")
-    assert lorair_run("infer", picture_file.parent, "-b", tiny_bundle, "--overwrite").code == 0
-    assert target.read_bytes() != b"older"
+    for arguments, stays in (
+        ((picture_file, "--skip-existing"), True),
+        ((picture_file,), False),
+        ((picture_file.parent,), True),
+        ((picture_file.parent, "--overwrite"), False),
+    ):
+        target.write_bytes(b"older")
+        assert infer(*arguments).code == 0
+        assert (target.read_bytes() == b"older") == stays, arguments
 
 
 def test_what_is_current(tmp_path: Path) -> None:
-    import os
-
     source, target = tmp_path / "a.png", tmp_path / "a.restored.png"
     source.touch()
     task = Task(source, target)
@@ -254,27 +238,17 @@ def test_only_what_a_killed_run_left_of_these_is_removed(tmp_path: Path) -> None
     assert {p.name for p in tmp_path.iterdir()} == set(names[1:])
 
 
-def many(restorer: Restorer, sources: list[Any], **options: Any) -> list[Any]:
-    return list(restorer.restore_many(sources, **options))
-
-
 def test_restore_many(tiny_bundle: Path, tmp_path: Path) -> None:
-    folder = pictures(tmp_path / "in", 5, side=40)
-    files: list[Any] = sorted(folder.iterdir())
+    files: list[Any] = sorted(pictures(tmp_path / "in", 5, side=40).iterdir())
     with Image.open(files[2]) as image:
         sources = [*files[:2], np.asarray(image), str(files[3]), files[4]]
     restorer = Restorer.open(tiny_bundle, jobs=2)
-    alone = Restorer.open(tiny_bundle, threads=1)
-    for file, found in zip(files, many(restorer, sources), strict=True):
-        with Image.open(file) as image:
-            wanted = alone.restore(np.asarray(image)).image.astype(int)
-        assert np.abs(found.image - wanted).max() <= 1
+    for file, found in zip(files, restorer.restore_many(sources), strict=True):
+        assert np.abs(found.image - restored(tiny_bundle, file)).max() <= 1
     sources[1] = tmp_path / "none.png"
-    results = many(restorer, sources, errors="return")
-    assert [type(result).__name__ for result in results] == ["Restored", "PictureError"] + [
-        "Restored"
-    ] * 3
+    kinds = [type(result).__name__ for result in restorer.restore_many(sources, errors="return")]
+    assert kinds == ["Restored", "PictureError", *["Restored"] * 3]
     iterator = restorer.restore_many(sources)
     next(iterator)
-    with pytest.raises(type(results[1]), match=r"none\.png"):
+    with pytest.raises(PictureError, match=r"none\.png"):
         next(iterator)

@@ -1,6 +1,9 @@
 """What the host knows of GPUs, and (marked `gpu`) what only a GPU can show."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +15,16 @@ from lorair import Restorer
 from lorair.runtime.backends import BACKENDS
 from lorair.runtime.bundle.kernels import Compiled, for_gpu, read_index
 from lorair.runtime.bundle.manifest import KERNELS, Bundle
-from lorair.runtime.errors import BackendError, InternalError, OutOfMemoryError, PictureError
+from lorair.runtime.errors import (
+    BackendError,
+    InternalError,
+    LorairError,
+    OutOfMemoryError,
+    PictureError,
+)
 from lorair.runtime.gpu import cuda, driver
 from lorair.runtime.gpu.cuda import Gpu, device_picture
+from lorair.runtime.gpu.driver import DriverInfo
 from lorair.runtime.gpu.kernels import DevicePicture, PictureKernels
 
 without_gpu = pytest.mark.skipif(driver.missing_gpu() is None, reason="there is a GPU")
@@ -64,6 +74,76 @@ def test_errors_of_the_driver_are_ours() -> None:
             raise RuntimeError(text)
 
 
+def test_a_driver_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver.ctypes, "CDLL", lambda _: SimpleNamespace(cuInit=lambda _: 100))
+    assert driver.examine.__wrapped__() == "the NVIDIA driver sees no GPU"
+    monkeypatch.setattr(driver.ctypes, "CDLL", lambda _: SimpleNamespace(cuInit=lambda _: 999))
+    assert "error 999" in driver.examine.__wrapped__()
+
+
+@pytest.mark.parametrize(("cuda", "is_fit"), [("12.8", False), ("13.0", True), ("14.1", True)])
+def test_a_driver_older_than_the_bindings(
+    cuda: str, is_fit: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = DriverInfo(cuda, (driver.GpuInfo("a GPU", 89, 1),))
+    monkeypatch.setattr(driver, "examine", lambda: found)
+    monkeypatch.setattr(driver, "version", lambda _: "13.5.0")
+    wanted = "it serves CUDA 12.8, the package cuda-bindings 13.5.0 needs 13.0"
+    assert (driver.no_gpu() is None) == is_fit
+    assert is_fit or wanted in str(driver.no_gpu())
+
+
+class Contexts:
+    """The driver's current context, and a `Gpu` that makes its own current."""
+
+    def __init__(self, current: int) -> None:
+        self.current = current
+
+    def __call__(self, function: str, *arguments: int) -> Any:
+        if function == "cuCtxSetCurrent":
+            (self.current,) = arguments
+        return self.current
+
+    def gpu(self, stream: int) -> SimpleNamespace:
+        self.current = 1
+        if stream == 13:
+            raise InternalError("no stream")
+        return SimpleNamespace(stream=stream)
+
+
+@pytest.mark.parametrize(
+    ("stream", "error"), [(7, "wanted PyCUDA in the GPU's primary context"), (13, "no stream")]
+)
+def test_pycuda_gets_its_context_back(
+    stream: int, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contexts = Contexts(5)
+    monkeypatch.setattr(cuda, "_driver", contexts)
+    monkeypatch.setattr(cuda, "Gpu", contexts.gpu)
+    with pytest.raises(LorairError, match=error):
+        cuda.from_pycuda(SimpleNamespace(handle=stream))
+    assert contexts.current == 5
+    contexts.current = 1
+    assert cuda.from_pycuda(SimpleNamespace(handle=7)).stream == 7
+
+
+def test_what_the_pool_keeps_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = SimpleNamespace(reserved_mem_current=500, used_mem_current=200)
+    gpu: Any = Gpu.__new__(Gpu)
+    gpu._device = SimpleNamespace(memory_resource=SimpleNamespace(attributes=pool))
+    monkeypatch.setattr(cuda, "_driver", lambda _: (1000, 4000))
+    assert gpu.free_memory() == 1300
+    real = pytest.importorskip("cuda.core").DeviceMemoryResource
+    assert hasattr(real, "attributes")
+
+
+@pytest.mark.parametrize(("handle", "can"), [(0, False), (1, False), (2, True), (4096, True)])
+def test_the_legacy_stream_cannot_be_captured(handle: int, can: bool) -> None:
+    gpu: Any = Gpu.__new__(Gpu)
+    gpu._stream = SimpleNamespace(handle=handle)
+    assert gpu.can_capture == can
+
+
 @pytest.mark.gpu
 def test_memory_copies_and_graphs() -> None:
     gpu = Gpu()
@@ -88,10 +168,6 @@ def test_memory_copies_and_graphs() -> None:
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Compiled]]:
     """The picture ends, compiled for this GPU in a process without the interpreter."""
-    import os
-    import subprocess
-    import sys
-
     folder = tmp_path_factory.mktemp("kernels")
     sm = Gpu().info.sm
     script = f"""
@@ -133,18 +209,13 @@ def test_compiled_picture_ends_are_bit_equal(
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["onnxruntime-cuda", "tensorrt-rtx", "tensorrt"])
 def test_the_whole_walk_on_this_gpu(
-    name: str,
-    tiny_bundle: Path,
-    tmp_path: Path,
-    kernels: tuple[Path, dict[str, Compiled]],
-    photo: np.ndarray,
+    name: str, bundle: Bundle, kernels: tuple[Path, dict[str, Compiled]], photo: np.ndarray
 ) -> None:
     """The CPU's picture, eager, captured and launched again."""
-    bundle = Bundle.open(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
     if lacks := BACKENDS[name].missing() or BACKENDS[name].unfit(bundle):
         pytest.skip(lacks)
+    wanted = Restorer.open(bundle.path, "onnxruntime").restore(photo)
     shutil.copytree(kernels[0], bundle.path / KERNELS)
-    wanted = Restorer.open(tiny_bundle, "onnxruntime").restore(photo)
     restorer = Restorer(bundle, BACKENDS[name].open(bundle, None))
     assert restorer.backend.walk is not None
     for _ in range(3):

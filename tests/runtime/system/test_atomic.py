@@ -23,6 +23,8 @@ def test_a_file_appears_whole(tmp_path: Path) -> None:
         assert partial.suffix == ".txt"
     assert path.read_text() == "new"
     assert names(path.parent) == ["out.txt"]
+    (tmp_path / "usual").touch()
+    assert path.stat().st_mode == (tmp_path / "usual").stat().st_mode, "the usual permissions"
 
 
 def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
@@ -31,47 +33,37 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), atomic_file(path) as partial:
         partial.write_text("half of the n")
         raise RuntimeError
+    full = pytest.raises(OutputError, match=r"cannot write .*out\.txt: found No space left")
+    with full, atomic_file(path):
+        raise OSError(28, "No space left on device")
     assert path.read_text() == "old"
     assert names(tmp_path) == ["out.txt"]
 
 
-def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
-    with (
-        pytest.raises(OutputError, match=r"cannot write .*out\.txt: found No space left"),
-        atomic_file(tmp_path / "out.txt"),
-    ):
-        raise OSError(28, "No space left on device")
-    assert names(tmp_path) == []
+@pytest.fixture
+def final(tmp_path: Path) -> Path:
+    """A folder that is to be replaced, in a folder of its own."""
+    path = tmp_path / "bundle"
+    path.mkdir()
+    (path / "old").touch()
+    return path
 
 
-def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
-    final = tmp_path / "bundle"
-    final.mkdir()
-    (final / "old").touch()
+def test_a_folder_replaces_a_folder_or_leaves_it(final: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), atomic_folder(final) as folder:
+        (folder / "half").touch()
+        raise KeyboardInterrupt
+    assert names(final) == ["old"]
     with atomic_folder(final) as folder:
         (folder / "new").touch()
         assert names(final) == ["old"]
     assert names(final) == ["new"]
-    assert names(tmp_path) == ["bundle"]
-
-
-def test_a_failure_leaves_the_old_folder(tmp_path: Path) -> None:
-    final = tmp_path / "bundle"
-    final.mkdir()
-    (final / "old").touch()
-    with pytest.raises(KeyboardInterrupt), atomic_folder(final) as folder:
-        (folder / "new").touch()
-        raise KeyboardInterrupt
-    assert names(final) == ["old"]
-    assert names(tmp_path) == ["bundle"]
+    assert names(final.parent) == ["bundle"]
 
 
 def test_a_failed_rename_moves_the_old_folder_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    final: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    final = tmp_path / "bundle"
-    final.mkdir()
-    (final / "old").touch()
     rename, moved = Path.rename, []
 
     def failing(self: Path, target: Path) -> Path:
@@ -86,7 +78,7 @@ def test_a_failed_rename_moves_the_old_folder_back(
         (folder / "new").touch()
     assert len(moved) == 2, "moved aside and back"
     assert names(final) == ["old"]
-    assert names(tmp_path) == ["bundle"]
+    assert names(final.parent) == ["bundle"]
 
 
 def test_writers_at_once_leave_one_whole_folder(tmp_path: Path) -> None:
@@ -194,13 +186,6 @@ def test_folders_without_locks_are_never_taken_for_abandoned(
         (first / "1").touch()
         (second / "2").touch()
     assert names(tmp_path) == ["a", "b"]
-
-
-def test_new_files_have_the_usual_permissions(tmp_path: Path) -> None:
-    (tmp_path / "usual").touch()
-    with atomic_file(tmp_path / "new") as partial:
-        partial.touch()
-    assert (tmp_path / "new").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 def test_check_writable_creates_nothing(tmp_path: Path) -> None:

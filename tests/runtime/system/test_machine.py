@@ -16,6 +16,8 @@ def test_this_machine() -> None:
     assert machine.processor_name()
     peak = machine.peak_memory()
     assert peak is None or 10e6 < peak < 1e12
+    available = machine.available_memory()
+    assert available is None or 1e6 < available < 1e14
 
 
 @pytest.mark.parametrize(
@@ -51,28 +53,18 @@ def test_threads_by_physical_cores_and_quota(
     machine.default_threads.cache_clear()
 
 
+V2 = {"memory.max": "5000", "memory.current": "3000"}
+V1 = {"memory/memory.limit_in_bytes": "4000", "memory/memory.usage_in_bytes": "1500"}
+
+
 @pytest.mark.parametrize(
     ("files", "wanted"),
     [
         ({}, 9000),
         ({"memory.max": "max", "memory.current": "1", "memory.stat": ""}, 9000),
-        (
-            {
-                "memory.max": "5000",
-                "memory.current": "3000",
-                "memory.stat": "anon 1\ninactive_file 500\n",
-            },
-            2500,
-        ),
-        ({"memory.max": "5000", "memory.current": "6000", "memory.stat": ""}, 0),
-        (
-            {
-                "memory/memory.limit_in_bytes": "4000",
-                "memory/memory.usage_in_bytes": "1500",
-                "memory/memory.stat": "inactive_file 7\ntotal_inactive_file 100\n",
-            },
-            2600,
-        ),
+        ({**V2, "memory.stat": "anon 1\ninactive_file 500\n"}, 2500),
+        ({**V2, "memory.current": "6000", "memory.stat": ""}, 0),
+        ({**V1, "memory/memory.stat": "inactive_file 7\ntotal_inactive_file 100\n"}, 2600),
     ],
 )
 def test_available_memory_is_the_container_s(
@@ -84,8 +76,3 @@ def test_available_memory_is_the_container_s(
     monkeypatch.setattr(machine, "_CGROUP", tmp_path)
     monkeypatch.setattr(machine, "_system_memory", lambda: 9000)
     assert machine.available_memory() == wanted
-
-
-def test_this_machine_s_memory() -> None:
-    found = machine.available_memory()
-    assert found is None or 1e6 < found < 1e14

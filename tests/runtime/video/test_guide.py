@@ -84,8 +84,7 @@ def test_a_question_in_the_middle_of_easing_does_not_jump() -> None:
 
 
 def test_every_picture() -> None:
-    router = Router(route(0))
-    guide = RouteGuide(router, every=1, ease=0)
+    guide = RouteGuide(Router(route(0)), every=1, ease=0)
     for picture in pictures((60, 4)):
         guide.follow(picture)
     assert guide.asked == 4

@@ -14,7 +14,12 @@ from command import Command
 from lorair import Route
 from lorair.runtime.errors import OptionError, OutputError, PictureError
 from lorair.runtime.video.guide import RouteGuide
-from lorair.runtime.video.restore import Summary, VideoEncoding, restore_video
+from lorair.runtime.video.restore import (
+    DEFAULT_CODEC,
+    Summary,
+    VideoEncoding,
+    restore_video,
+)
 
 av = pytest.importorskip("av")
 
@@ -201,30 +206,30 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
 
 def test_what_is_no_video(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(PictureError, match="wanted a video, found Invalid data"):
-        restore(tmp_path / "text.mp4", tmp_path / "out.mp4")
-    with pytest.raises(PictureError, match="found no such file"):
-        restore(tmp_path / "nowhere.mp4", tmp_path / "out.mp4")
     with av.open(str(tmp_path / "sound.mkv"), "w") as container:
         audio = container.add_stream("aac", rate=48000)
         container.mux(audio.encode(None))
-    with pytest.raises(PictureError, match="wanted a video"):
-        restore(tmp_path / "sound.mkv", tmp_path / "out.mp4")
+    for name, words in (
+        ("text.mp4", "wanted a video, found Invalid data"),
+        ("nowhere.mp4", "found no such file"),
+        ("sound.mkv", "wanted a video"),
+    ):
+        with pytest.raises(PictureError, match=words):
+            restore(tmp_path / name, tmp_path / "out.mp4")
     assert not (tmp_path / "out.mp4").exists()
 
 
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", 3)
-    with pytest.raises(OutputError, match=r"wanted one of the endings \.mp4"):
-        restore(clip, tmp_path / "out.gif")
-    with pytest.raises(OutputError, match="the video itself"):
-        restore(clip, clip)
-    with pytest.raises(OptionError, match="--codec: wanted a video encoder"):
-        restore(clip, tmp_path / "out.mp4", encoding=VideoEncoding("nonsense"))
-    with pytest.raises(OptionError, match="'webm' format does not support"):
-        restore(clip, tmp_path / "out.webm")
-    with pytest.raises(OutputError, match=r"an \.mkv takes any codec"):
-        restore(clip, tmp_path / "out.webm", encoding=VideoEncoding("libvpx-vp9", 30))
+    for target, codec, kind, words in (
+        ("out.gif", DEFAULT_CODEC, OutputError, r"wanted one of the endings \.mp4"),
+        ("clip.mp4", DEFAULT_CODEC, OutputError, "the video itself"),
+        ("out.mp4", "nonsense", OptionError, "--codec: wanted a video encoder"),
+        ("out.webm", DEFAULT_CODEC, OptionError, "'webm' format does not support"),
+        ("out.webm", "libvpx-vp9", OutputError, r"an \.mkv takes any codec"),
+    ):
+        with pytest.raises(kind, match=words):
+            restore(clip, tmp_path / target, encoding=VideoEncoding(codec, 30))
     assert [p.name for p in tmp_path.iterdir()] == ["clip.mp4"]
 
 
