@@ -8,6 +8,7 @@ from pathlib import Path
 import own_cores  # noqa: F401  (before what starts threads)
 
 # isort: split
+import exports
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -17,10 +18,11 @@ from PIL import Image
 from skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 from workers import pytest_sessionfinish, pytest_testnodedown  # noqa: F401
 
-from lorair.exporter import photos
+from lorair.exporter import build, photos
 from lorair.exporter.build import build_bundle
 from lorair.exporter.checkpoint.checkpoint import Pair
 from lorair.exporter.checkpoint.synth import random_pair, write_pair
+from lorair.runtime.bundle import SHIPPED_BUNDLE
 from lorair.runtime.bundle.manifest import Bundle, Source
 from lorair.runtime.gpu.driver import missing_gpu
 
@@ -42,6 +44,19 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Compiled graphs go to a folder of the test run's own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LORAIR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Bundles are built of graphs that are exported once; pytest-xdist's workers share them."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with pytest.MonkeyPatch.context() as patch:
+        (folder / "exports").mkdir(exist_ok=True)
+        for name in ("export_restorer", "export_router"):
+            patch.setattr(build, name, exports.kept(getattr(build, name), folder / "exports"))
         yield
 
 
@@ -78,6 +93,12 @@ def tiny_bundle_fp16(tiny_pair: Pair, tmp_path_factory: pytest.TempPathFactory) 
     source = Source(kind="synthetic", detail="tiny, seed 1")
     build_bundle(tiny_pair, source, path, precision="fp16")
     return path
+
+
+@pytest.fixture(scope="session")
+def default_bundle() -> Path:
+    """The default model's float32 bundle, which the package brings; never written to."""
+    return SHIPPED_BUNDLE
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from lorair.runtime.backends import Backend
 from lorair.runtime.bundle.manifest import Certificate, Manifest, RouteParity
 from lorair.runtime.errors import VerificationError
 from lorair.runtime.pixels import make_views, to_planes
+from lorair.runtime.system import termination
 
 
 def make_references(modules: Modules, photographs: Sequence[Path]) -> list[Reference]:
@@ -77,6 +78,7 @@ def check_routes(
     """
     changes, cosines = 0, []
     for pixels in pictures:
+        termination.check()
         views = make_views(pixels, router.side)
         with torch.inference_mode():
             _, prior, gates = (t.numpy() for t in router(torch.from_numpy(views)))
@@ -94,6 +96,7 @@ def check_routes(
 
 
 def _reference(modules: Modules, path: Path) -> Reference:
+    termination.check()
     pixels = images.to_uint8(images.read(path).pixels)
     router, net = modules
     planes = to_planes(pixels, net.stride)

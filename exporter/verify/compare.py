@@ -13,6 +13,7 @@ from lorair.runtime.backends import Backend
 from lorair.runtime.bundle.manifest import ModelInfo, PictureParity, Precision
 from lorair.runtime.errors import OptionError
 from lorair.runtime.pixels import make_views, to_planes
+from lorair.runtime.system import termination
 
 Array = npt.NDArray[np.float32]
 
@@ -81,6 +82,7 @@ class Violation:
 
 def run(backend: Backend, name: str, pixels: npt.NDArray[np.uint8], model: ModelInfo) -> Reference:
     """Return what a backend makes of a picture (H, W, 3), whose name it gets."""
+    termination.check()
     logits, prior, gates = backend.route(make_views(pixels, model.clip_side))
     restored = backend.restore(to_planes(pixels, model.stride), prior, gates[0])
     return reference_of(name, pixels, logits, prior, gates, restored)

@@ -83,18 +83,6 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def default_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default model, whose pictures take long enough to be interrupted."""
-    from lorair.exporter.build import build_bundle
-    from lorair.exporter.commands.build import load_weights
-
-    pair, source = load_weights()
-    path = tmp_path_factory.mktemp("default") / "bundle"
-    build_bundle(pair, source, path)
-    return path
-
-
-@pytest.fixture(scope="session")
 def wanted(
     crops: Path, default_bundle: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, bytes]:

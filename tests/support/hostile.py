@@ -64,71 +64,9 @@ def _png(*before: bytes, size: tuple[int, int] = (20, 12), idat: bytes | None = 
 
 
 @_add("png")
-def _claims_4_gigapixels() -> bytes:
-    return _png(size=(65535, 65535), idat=bomb(1000))
-
-
-@_add("png")
-def _claims_190_megapixels_and_ends() -> bytes:
-    return _png(size=(19000, 10000), idat=bomb(1000))
-
-
-@_add("png")
-def _has_no_width() -> bytes:
-    return _png(size=(0, 12))
-
-
-@_add("png")
-def _has_text_chunks() -> bytes:
-    return _png(png_chunk(b"tEXt", b"a\0") * _MANY)
-
-
-@_add("png")
-def _has_text_chunks_at_the_end() -> bytes:
-    return _png()[:-12] + png_chunk(b"tEXt", b"a\0") * _MANY + _IEND
-
-
-@_add("png")
-def _has_private_chunks() -> bytes:
-    return _png(png_chunk(b"prVt", b"") * _MANY)
-
-
-@_add("png")
-def _has_empty_pixel_chunks() -> bytes:
-    return _PNG_START + _ihdr(20, 12) + png_chunk(b"IDAT", b"") * _MANY + _png()[33:]
-
-
-@_add("png")
-def _has_pixels_in_single_bytes() -> bytes:
-    packed = zlib.compress(np.random.default_rng(0).bytes(301 * 1000), 0)
-    single = b"".join(png_chunk(b"IDAT", bytes([byte])) for byte in packed)
-    return _PNG_START + _ihdr(100, 1000) + single + _IEND
-
-
-@_add("png")
-def _inflates_pixels_beyond_its_size() -> bytes:
-    return _png(idat=bomb(100_000_000))
-
-
-@_add("png")
-def _inflates_a_profile() -> bytes:
-    return _png(png_chunk(b"iCCP", b"a\0\0" + bomb(50_000_000)))
-
-
-@_add("png")
-def _inflates_many_profiles() -> bytes:
-    return _png(png_chunk(b"iCCP", b"a\0\0" + bomb(1_000_000)) * 2000)
-
-
-@_add("png")
 def _inflates_texts() -> bytes:
     text = bomb(1_000_000)
     return _png(*(png_chunk(b"zTXt", b"%d\0\0" % i + text) for i in range(2000)))
-
-
-@_add("png")
-def _inflates_damaged_texts() -> bytes:
-    return _png(png_chunk(b"zTXt", b"a\0\0" + bomb(1_000_000)[:-8] + bytes(8)) * 2000)
 
 
 @_add("png")
@@ -152,43 +90,65 @@ def _animation_of_many_frames() -> bytes:
 
 
 @_add("png")
-def _chunk_of_2_gigabytes() -> bytes:
-    return _PNG_START + _ihdr(20, 12) + struct.pack(">I4s", 2**31 - 1, b"prVt") + bytes(100)
-
-
-@_add("png")
 def _hex_exif() -> bytes:
     block = _same_bytes(4000, 400_000)
     text = b"\nexif\n%8d\n" % len(block) + block.hex().encode()
     return _png(png_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text)))
 
 
-@_add("png")
-def _exif_of_the_same_bytes() -> bytes:
-    return _png(png_chunk(b"eXIf", _same_bytes(4000, 4_000_000)))
-
-
-@_add("png")
-def _exif_of_ratios() -> bytes:
-    entries = [(274, 3, 1, 1), (33434, 5, 500_000, 8)]
-    return _png(png_chunk(b"eXIf", _tiff(entries, struct.pack("<I", 1) * 1_000_000)))
-
-
-@_add("png")
-def _exif_in_circles() -> bytes:
-    block = _tiff([(274, 3, 1, 1), (34665, 4, 1, 8), (34853, 4, 1, 8)], following=8, at=8)
-    return _png(png_chunk(b"eXIf", block))
-
-
-@_add("png")
-def _exif_out_of_the_file() -> bytes:
-    return _png(png_chunk(b"eXIf", _tiff([(271, 2, 2**31, 2**31), (34665, 4, 1, 2**32 - 1)])))
-
-
-@_add("png")
-def _xmp_of_spaces() -> bytes:
-    packet = b"XML:com.adobe.xmp" + bytes(5) + (b"tiff:Orientation" + b" " * 1000) * 4000
-    return _png(png_chunk(b"iTXt", packet))
+FILES |= {
+    "claims_4_gigapixels.png": lambda: _png(size=(65535, 65535), idat=bomb(1000)),
+    "claims_190_megapixels_and_ends.png": lambda: _png(size=(19000, 10000), idat=bomb(1000)),
+    "has_no_width.png": lambda: _png(size=(0, 12)),
+    "has_text_chunks.png": lambda: _png(png_chunk(b"tEXt", b"a\0") * _MANY),
+    "has_text_chunks_at_the_end.png": lambda: (
+        _png()[:-12] + png_chunk(b"tEXt", b"a\0") * _MANY + _IEND
+    ),
+    "has_private_chunks.png": lambda: _png(png_chunk(b"prVt", b"") * _MANY),
+    "has_empty_pixel_chunks.png": lambda: (
+        _PNG_START + _ihdr(20, 12) + png_chunk(b"IDAT", b"") * _MANY + _png()[33:]
+    ),
+    "has_pixels_in_single_bytes.png": lambda: (
+        _PNG_START
+        + _ihdr(100, 1000)
+        + b"".join(
+            png_chunk(b"IDAT", bytes([byte]))
+            for byte in zlib.compress(np.random.default_rng(0).bytes(301 * 1000), 0)
+        )
+        + _IEND
+    ),
+    "inflates_pixels_beyond_its_size.png": lambda: _png(idat=bomb(100_000_000)),
+    "inflates_a_profile.png": lambda: _png(png_chunk(b"iCCP", b"a\0\0" + bomb(50_000_000))),
+    "inflates_many_profiles.png": lambda: _png(
+        png_chunk(b"iCCP", b"a\0\0" + bomb(1_000_000)) * 2000
+    ),
+    "inflates_damaged_texts.png": lambda: _png(
+        png_chunk(b"zTXt", b"a\0\0" + bomb(1_000_000)[:-8] + bytes(8)) * 2000
+    ),
+    "chunk_of_2_gigabytes.png": lambda: (
+        _PNG_START + _ihdr(20, 12) + struct.pack(">I4s", 2**31 - 1, b"prVt") + bytes(100)
+    ),
+    "exif_of_the_same_bytes.png": lambda: _png(png_chunk(b"eXIf", _same_bytes(4000, 4_000_000))),
+    "exif_of_ratios.png": lambda: _png(
+        png_chunk(
+            b"eXIf",
+            _tiff([(274, 3, 1, 1), (33434, 5, 500_000, 8)], struct.pack("<I", 1) * 1_000_000),
+        )
+    ),
+    "exif_in_circles.png": lambda: _png(
+        png_chunk(
+            b"eXIf", _tiff([(274, 3, 1, 1), (34665, 4, 1, 8), (34853, 4, 1, 8)], following=8, at=8)
+        )
+    ),
+    "exif_out_of_the_file.png": lambda: _png(
+        png_chunk(b"eXIf", _tiff([(271, 2, 2**31, 2**31), (34665, 4, 1, 2**32 - 1)]))
+    ),
+    "xmp_of_spaces.png": lambda: _png(
+        png_chunk(
+            b"iTXt", (b"XML:com.adobe.xmp" + bytes(5) + (b"tiff:Orientation" + b" " * 1000) * 4000)
+        )
+    ),
+}
 
 
 # TIFF: fields that name the same bytes, pages, strips and tiles.
@@ -244,48 +204,6 @@ def _with_exif(exif: list[tuple[int, int, int, int]], tag: int, body: bytes) -> 
     return _tiff(_grey(20, 12, **{f"t{tag}": (4, 1, place)}), _PIXELS + body + inner + bytes(4))
 
 
-@_add("tif")
-def _exif_fields_of_the_same_bytes() -> bytes:
-    exif = [(40000 + i, 7, 4_000_000, 248) for i in range(4000)]
-    return _with_exif(exif, 34665, bytes(4_000_000))
-
-
-@_add("tif")
-def _exif_fields_of_ratios() -> bytes:
-    return _with_exif([(33434, 5, 500_000, 248)], 34665, struct.pack("<I", 1) * 1_000_000)
-
-
-@_add("tif")
-def _fields_of_the_same_bytes() -> bytes:
-    extra = [(40000 + i, 7, 4_000_000, 248) for i in range(4000)]
-    return _tiff(_grey(20, 12) + extra, _PIXELS + bytes(4_000_000))
-
-
-@_add("tif")
-def _descriptions_of_the_same_bytes() -> bytes:
-    extra = [(270, 2, 4_000_000, 248)] * 4000
-    return _tiff(_grey(20, 12) + extra, _PIXELS + bytes(4_000_000))
-
-
-@_add("tif")
-def _resolution_of_many_ratios() -> bytes:
-    body = _PIXELS + struct.pack("<I", 1) * 1_000_000
-    ratios = {"t282": (5, 500_000, 248), "t283": (5, 500_000, 248)}
-    return _tiff(_grey(20, 12, **ratios), body)
-
-
-@_add("tif")
-def _big_resolution_of_many_ratios() -> bytes:
-    body = _PIXELS + struct.pack("<I", 1) * 1_000_000
-    fields = _grey(20, 12, t282=(5, 500_000, 256), t283=(5, 500_000, 256), t273=(4, 1, 16))
-    return _tiff(fields, body, big=True)
-
-
-@_add("tif")
-def _bits_of_many_samples() -> bytes:
-    return _tiff(_grey(20, 12, t258=(3, 2_000_000, 248)), _PIXELS + bytes(4_000_000))
-
-
 def _pages(count: int) -> bytes:
     one, size = _tiff(_grey(20, 12), _PIXELS), 6 + 12 * 8
     start = len(one) - size
@@ -296,75 +214,16 @@ def _pages(count: int) -> bytes:
     return b"".join(parts) + bytes(4)
 
 
-@_add("tif")
-def _pages_without_end() -> bytes:
-    return _pages(60_000)
+def _tiled(
+    width: int, height: int, count: int = 1, at: int = 8, lengths: tuple[int, int] = (1, 9)
+) -> dict[str, tuple[int, int, int]]:
+    """Fields for `_grey` that put tiles in the strip's place."""
+    strips = dict.fromkeys(("t273", "t278", "t279"), (4, 0, 0))
+    sizes = {"t322": (4, 1, width), "t323": (4, 1, height)}
+    return strips | sizes | {"t324": (4, count, at), "t325": (4, *lengths)}
 
 
-@_add("tif")
-def _page_after_itself() -> bytes:
-    whole = _tiff(_grey(20, 12), _PIXELS)
-    return whole[:-4] + struct.pack("<I", 248)
-
-
-@_add("tif")
-def _tile_larger_than_the_picture() -> bytes:
-    tile = {"t273": (4, 0, 0), "t279": (4, 0, 0), "t278": (4, 0, 0), "t259": (3, 1, 8)}
-    tile |= {"t322": (4, 1, 29_856), "t323": (4, 1, 29_856), "t324": (4, 1, 8), "t325": (4, 1, 9)}
-    return _tiff(_grey(20, 12, **tile), bomb(9))
-
-
-@_add("tif")
-def _big_tile_larger_than_the_picture() -> bytes:
-    tile = {"t273": (4, 0, 0), "t279": (4, 0, 0), "t278": (4, 0, 0), "t259": (3, 1, 8)}
-    tile |= {"t322": (4, 1, 29_856), "t323": (4, 1, 29_856), "t324": (4, 1, 16), "t325": (4, 1, 9)}
-    return _tiff(_grey(20, 12, **tile), bomb(9), big=True)
-
-
-@_add("tif")
-def _strip_larger_than_the_picture() -> bytes:
-    return _tiff(_grey(20, 12, t278=(4, 1, 2**31), t259=(3, 1, 8)), bomb(240))
-
-
-@_add("tif")
-def _strip_wider_than_the_file() -> bytes:
-    return _tiff(_grey(190_000_000, 1, t259=(3, 1, 8)), bomb(9))
-
-
-@_add("tif")
-def _wide_tile_uncompressed() -> bytes:
-    tile = {"t273": (4, 0, 0), "t279": (4, 0, 0), "t278": (4, 0, 0), "t325": (4, 1, 9)}
-    tile |= {"t322": (4, 1, 2**31 - 1), "t323": (4, 1, 16), "t324": (4, 1, 8)}
-    return _tiff(_grey(20, 12, **tile), bytes(8_000_000))
-
-
-@_add("tif")
-def _tiles_of_one_pixel() -> bytes:
-    body = struct.pack("<I", 8) * 1_000_000
-    tile = {"t273": (4, 0, 0), "t279": (4, 0, 0), "t278": (4, 0, 0), "t325": (4, 1_000_000, 8)}
-    tile |= {"t322": (4, 1, 1), "t323": (4, 1, 1), "t324": (4, 1_000_000, 8)}
-    return _tiff(_grey(1000, 1000, **tile), body)
-
-
-@_add("tif")
-def _strips_again_and_again() -> bytes:
-    pixels = bytes(1000 * 1000)
-    fields = _grey(1000, 2000, t273=(4, 20_000, 8 + len(pixels)), t278=(4, 1, 1000))
-    return _tiff(fields, pixels + struct.pack("<I", 8) * 10_000 + struct.pack("<I", 9) * 10_000)
-
-
-@_add("tif")
-def _tiles_that_cover_the_picture_again_and_again() -> bytes:
-    pixels = bytes(1008 * 1008)
-    tile = {"t273": (4, 0, 0), "t279": (4, 0, 0), "t278": (4, 0, 0), "t325": (4, 1, 9)}
-    tile |= {"t322": (4, 1, 1008), "t323": (4, 1, 1008), "t324": (4, 20_000, 8 + len(pixels))}
-    offsets = struct.pack("<2I", 8, 9) * 10_000
-    return _tiff(_grey(1000, 1000, **tile), pixels + offsets)
-
-
-@_add("tif")
-def _strips_of_a_size_of_another_type() -> bytes:
-    size = {"t256": (9, 1, 1000), "t257": (9, 1, 2000)}
+def _strips_again_and_again(**size: tuple[int, int, int]) -> bytes:
     pixels = bytes(1000 * 1000)
     fields = _grey(1000, 2000, t273=(4, 20_000, 8 + len(pixels)), t278=(4, 1, 1000), **size)
     return _tiff(fields, pixels + struct.pack("<I", 8) * 10_000 + struct.pack("<I", 9) * 10_000)
@@ -377,39 +236,75 @@ def _strips_of_one_row() -> bytes:
     return _tiff(_grey(4, rows, t273=(4, rows, 24), t278=(4, 1, 1)), bytes(16) + offsets)
 
 
-@_add("tif")
-def _strip_out_of_the_file() -> bytes:
-    return _tiff(_grey(20, 12, t273=(4, 1, 2**31)))
-
-
-@_add("tif")
-def _counts_out_of_the_file() -> bytes:
-    return _tiff(_grey(20, 12, t273=(4, 2**30, 8), t279=(4, 2**30, 8)), _PIXELS)
-
-
-@_add("tif")
-def _has_no_height() -> bytes:
-    return _tiff(_grey(20, 0), _PIXELS)
-
-
-@_add("tif")
-def _claims_190_megapixels_and_ends_tiff() -> bytes:
-    return _tiff(_grey(19000, 10000, t259=(3, 1, 8)), bomb(100))
-
-
-@_add("tif")
-def _directory_in_itself() -> bytes:
-    return _tiff(_grey(20, 12, t34665=(4, 1, 248), t34853=(4, 1, 248)), _PIXELS)
-
-
-@_add("tif")
-def _samples_65535() -> bytes:
-    return _tiff(_grey(20, 12, t277=(3, 1, 65535)), _PIXELS)
-
-
-@_add("tif")
-def _profile_of_the_whole_file() -> bytes:
-    return _tiff(_grey(20, 12, t34675=(7, 4_000_000, 8), t700=(1, 4_000_000, 8)), bytes(4_000_000))
+FILES |= {
+    "exif_fields_of_the_same_bytes.tif": lambda: _with_exif(
+        [(40000 + i, 7, 4_000_000, 248) for i in range(4000)], 34665, bytes(4_000_000)
+    ),
+    "exif_fields_of_ratios.tif": lambda: _with_exif(
+        [(33434, 5, 500_000, 248)], 34665, struct.pack("<I", 1) * 1_000_000
+    ),
+    "fields_of_the_same_bytes.tif": lambda: _tiff(
+        _grey(20, 12) + [(40000 + i, 7, 4_000_000, 248) for i in range(4000)],
+        _PIXELS + bytes(4_000_000),
+    ),
+    "descriptions_of_the_same_bytes.tif": lambda: _tiff(
+        _grey(20, 12) + ([(270, 2, 4_000_000, 248)] * 4000), _PIXELS + bytes(4_000_000)
+    ),
+    "resolution_of_many_ratios.tif": lambda: _tiff(
+        _grey(20, 12, **{"t282": (5, 500_000, 248), "t283": (5, 500_000, 248)}),
+        (_PIXELS + struct.pack("<I", 1) * 1_000_000),
+    ),
+    "big_resolution_of_many_ratios.tif": lambda: _tiff(
+        _grey(20, 12, t282=(5, 500_000, 256), t283=(5, 500_000, 256), t273=(4, 1, 16)),
+        (_PIXELS + struct.pack("<I", 1) * 1_000_000),
+        big=True,
+    ),
+    "bits_of_many_samples.tif": lambda: _tiff(
+        _grey(20, 12, t258=(3, 2_000_000, 248)), _PIXELS + bytes(4_000_000)
+    ),
+    "pages_without_end.tif": lambda: _pages(60_000),
+    "page_after_itself.tif": lambda: _tiff(_grey(20, 12), _PIXELS)[:-4] + struct.pack("<I", 248),
+    "tile_larger_than_the_picture.tif": lambda: _tiff(
+        _grey(20, 12, t259=(3, 1, 8), **_tiled(29_856, 29_856)), bomb(9)
+    ),
+    "big_tile_larger_than_the_picture.tif": lambda: _tiff(
+        _grey(20, 12, t259=(3, 1, 8), **_tiled(29_856, 29_856, at=16)), bomb(9), big=True
+    ),
+    "wide_tile_uncompressed.tif": lambda: _tiff(
+        _grey(20, 12, **_tiled(2**31 - 1, 16)), bytes(8_000_000)
+    ),
+    "tiles_of_one_pixel.tif": lambda: _tiff(
+        _grey(1000, 1000, **_tiled(1, 1, 1_000_000, lengths=(1_000_000, 8))),
+        struct.pack("<I", 8) * 1_000_000,
+    ),
+    "tiles_that_cover_the_picture_again_and_again.tif": lambda: _tiff(
+        _grey(1000, 1000, **_tiled(1008, 1008, 20_000, 8 + 1008 * 1008)),
+        bytes(1008 * 1008) + struct.pack("<2I", 8, 9) * 10_000,
+    ),
+    "strips_again_and_again.tif": _strips_again_and_again,
+    "strips_of_a_size_of_another_type.tif": lambda: _strips_again_and_again(
+        t256=(9, 1, 1000), t257=(9, 1, 2000)
+    ),
+    "strip_larger_than_the_picture.tif": lambda: _tiff(
+        _grey(20, 12, t278=(4, 1, 2**31), t259=(3, 1, 8)), bomb(240)
+    ),
+    "strip_wider_than_the_file.tif": lambda: _tiff(_grey(190_000_000, 1, t259=(3, 1, 8)), bomb(9)),
+    "strip_out_of_the_file.tif": lambda: _tiff(_grey(20, 12, t273=(4, 1, 2**31))),
+    "counts_out_of_the_file.tif": lambda: _tiff(
+        _grey(20, 12, t273=(4, 2**30, 8), t279=(4, 2**30, 8)), _PIXELS
+    ),
+    "has_no_height.tif": lambda: _tiff(_grey(20, 0), _PIXELS),
+    "claims_190_megapixels_and_ends_tiff.tif": lambda: _tiff(
+        _grey(19000, 10000, t259=(3, 1, 8)), bomb(100)
+    ),
+    "directory_in_itself.tif": lambda: _tiff(
+        _grey(20, 12, t34665=(4, 1, 248), t34853=(4, 1, 248)), _PIXELS
+    ),
+    "samples_65535.tif": lambda: _tiff(_grey(20, 12, t277=(3, 1, 65535)), _PIXELS),
+    "profile_of_the_whole_file.tif": lambda: _tiff(
+        _grey(20, 12, t34675=(7, 4_000_000, 8), t700=(1, 4_000_000, 8)), bytes(4_000_000)
+    ),
+}
 
 
 # JPEG: segments, padding and scans without end.
@@ -424,52 +319,6 @@ def _segment(marker: int, data: bytes) -> bytes:
 def _jpeg(*before: bytes) -> bytes:
     whole = saved("JPEG")
     return whole[:2] + b"".join(before) + whole[2:]
-
-
-@_add("jpg")
-def _exif_segments() -> bytes:
-    return _jpeg(_segment(0xE1, b"Exif\0\0a") * _MANY)
-
-
-@_add("jpg")
-def _exif_segments_of_64_kilobytes() -> bytes:
-    return _jpeg(_segment(0xE1, b"Exif\0\0" + bytes(65_000)) * 120)
-
-
-@_add("jpg")
-def _empty_segments() -> bytes:
-    return _jpeg(_segment(0xE3, b"") * 1_000_000)
-
-
-@_add("jpg")
-def _comments() -> bytes:
-    return _jpeg(_segment(0xFE, b"a") * _MANY)
-
-
-@_add("jpg")
-def _profile_segments() -> bytes:
-    return _jpeg(_segment(0xE2, b"ICC_PROFILE\0\1\1") * _MANY)
-
-
-@_add("jpg")
-def _photoshop_blocks() -> bytes:
-    blocks = b"".join(b"8BIM" + struct.pack(">HHI", i, 0, 0) for i in range(5000))
-    return _jpeg(_segment(0xED, b"Photoshop 3.0\0" + blocks) * 70)
-
-
-@_add("jpg")
-def _quantization_tables() -> bytes:
-    return _jpeg(_segment(0xDB, bytes(65)) * 60_000)
-
-
-@_add("jpg")
-def _padding() -> bytes:
-    return _jpeg(b"\xff" * 8_000_000)
-
-
-@_add("jpg")
-def _junk() -> bytes:
-    return _jpeg(bytes(8_000_000))
 
 
 def _scans(frame: int, scans: int, width: int, height: int) -> bytes:
@@ -488,49 +337,53 @@ def _scans(frame: int, scans: int, width: int, height: int) -> bytes:
 
 
 @_add("jpg")
-def _progressive_scans() -> bytes:
-    return _scans(0xC2, 5000, 2000, 2000)
-
-
-@_add("jpg")
-def _progressive_scans_that_are_allowed() -> bytes:
-    return _scans(0xC2, 32, 1200, 1200)
-
-
-@_add("jpg")
 def _exif_segments_of_ratios() -> bytes:
     block = _tiff([(282, 5, 120_000, 8), (296, 3, 1, 2)], struct.pack("<I", 1) * 240_000)
     parts = (block[i : i + 65_000] for i in range(0, len(block), 65_000))
     return _jpeg(*(_segment(0xE1, b"Exif\0\0" + part) for part in parts))
 
 
-@_add("jpg")
-def _sequential_scans() -> bytes:
-    return _scans(0xC0, 5000, 2000, 2000)
-
-
-@_add("jpg")
-def _claims_190_megapixels_in_scans() -> bytes:
-    return _scans(0xC2, 1, 19000, 10000)[:200]
-
-
-@_add("jpg")
-def _claims_4_gigapixels_jpeg() -> bytes:
-    return _scans(0xC0, 1, 65500, 65500)
-
-
-@_add("jpg")
-def _many_pictures_in_one() -> bytes:
-    entries = struct.pack("<IIIHH", 0x030000, 0, 0, 0, 0) * 4000
-    block = _tiff(
-        [(0xB000, 7, 4, 0x30303130), (0xB001, 4, 1, 4000), (0xB002, 7, 64000, 8)], entries
-    )
-    return _jpeg(_segment(0xE2, b"MPF\0" + block))
+FILES |= {
+    "exif_segments.jpg": lambda: _jpeg(_segment(0xE1, b"Exif\0\0a") * _MANY),
+    "exif_segments_of_64_kilobytes.jpg": lambda: _jpeg(
+        _segment(0xE1, b"Exif\0\0" + bytes(65_000)) * 120
+    ),
+    "empty_segments.jpg": lambda: _jpeg(_segment(0xE3, b"") * 1_000_000),
+    "comments.jpg": lambda: _jpeg(_segment(0xFE, b"a") * _MANY),
+    "profile_segments.jpg": lambda: _jpeg(_segment(0xE2, b"ICC_PROFILE\0\1\1") * _MANY),
+    "photoshop_blocks.jpg": lambda: _jpeg(
+        _segment(
+            0xED,
+            b"Photoshop 3.0\0"
+            + b"".join(b"8BIM" + struct.pack(">HHI", i, 0, 0) for i in range(5000)),
+        )
+        * 70
+    ),
+    "quantization_tables.jpg": lambda: _jpeg(_segment(0xDB, bytes(65)) * 60_000),
+    "padding.jpg": lambda: _jpeg(b"\xff" * 8_000_000),
+    "junk.jpg": lambda: _jpeg(bytes(8_000_000)),
+    "progressive_scans.jpg": lambda: _scans(0xC2, 5000, 2000, 2000),
+    "progressive_scans_that_are_allowed.jpg": lambda: _scans(0xC2, 32, 1200, 1200),
+    "sequential_scans.jpg": lambda: _scans(0xC0, 5000, 2000, 2000),
+    "claims_190_megapixels_in_scans.jpg": lambda: _scans(0xC2, 1, 19000, 10000)[:200],
+    "claims_4_gigapixels_jpeg.jpg": lambda: _scans(0xC0, 1, 65500, 65500),
+    "many_pictures_in_one.jpg": lambda: _jpeg(
+        _segment(
+            0xE2,
+            b"MPF\0"
+            + _tiff(
+                [(0xB000, 7, 4, 0x30303130), (0xB001, 4, 1, 4000), (0xB002, 7, 64000, 8)],
+                (struct.pack("<IIIHH", 0x030000, 0, 0, 0, 0) * 4000),
+            ),
+        )
+    ),
+}
 
 
 # GIF: blocks and frames without end, frames larger than the screen.
 
 _GIF_HEAD = b"GIF89a" + struct.pack("<HHBBB", 20, 12, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
+
 _GIF_DATA = b"\2\2\x4c\1\0"
 
 
@@ -539,49 +392,34 @@ def _gif_frame(width: int = 1, height: int = 1) -> bytes:
 
 
 @_add("gif")
-def _frames() -> bytes:
-    return _GIF_HEAD + _gif_frame() * 500_000 + b";"
-
-
-@_add("gif")
-def _comments_before_the_frame() -> bytes:
-    return _GIF_HEAD + b"!\xfe\1a\0" * 1_000_000 + _gif_frame() + b";"
-
-
-@_add("gif")
-def _comments_after_the_frame() -> bytes:
-    return _GIF_HEAD + _gif_frame() + b"!\xfe\1a\0" * 1_000_000 + _gif_frame() + b";"
-
-
-@_add("gif")
-def _comment_in_single_bytes() -> bytes:
-    return _GIF_HEAD + b"!\xfe" + b"\1a" * 3_000_000 + b"\0" + _gif_frame() + b";"
-
-
-@_add("gif")
-def _pixels_in_single_bytes() -> bytes:
-    return _GIF_HEAD + _gif_frame()[:-4] + b"\1\x4c" * 3_000_000 + b"\0" + _gif_frame() + b";"
-
-
-@_add("gif")
 def _frame_larger_than_the_screen() -> bytes:
     return _GIF_HEAD + b"!\xf9\4\x08\0\0\0\0" + _gif_frame(65535, 65535) + b";"
 
 
-@_add("gif")
-def _frame_larger_than_the_screen_and_cut() -> bytes:
-    return _frame_larger_than_the_screen()[:-3]
-
-
-@_add("gif")
-def _frame_behind_what_looks_like_one() -> bytes:
-    hidden = b"!\xf9\0\x0b" + b"," + bytes(10) + b"\0"
-    return _GIF_HEAD + hidden + _frame_larger_than_the_screen()[len(_GIF_HEAD) :]
-
-
-@_add("gif")
-def _frame_of_190_megapixels() -> bytes:
-    return _GIF_HEAD + b"!\xf9\4\x08\0\0\0\0" + _gif_frame(19000, 10000) + b";"
+FILES |= {
+    "frames.gif": lambda: _GIF_HEAD + _gif_frame() * 500_000 + b";",
+    "comments_before_the_frame.gif": lambda: (
+        _GIF_HEAD + b"!\xfe\1a\0" * 1_000_000 + _gif_frame() + b";"
+    ),
+    "comments_after_the_frame.gif": lambda: (
+        _GIF_HEAD + _gif_frame() + b"!\xfe\1a\0" * 1_000_000 + _gif_frame() + b";"
+    ),
+    "comment_in_single_bytes.gif": lambda: (
+        _GIF_HEAD + b"!\xfe" + b"\1a" * 3_000_000 + b"\0" + _gif_frame() + b";"
+    ),
+    "pixels_in_single_bytes.gif": lambda: (
+        _GIF_HEAD + _gif_frame()[:-4] + b"\1\x4c" * 3_000_000 + b"\0" + _gif_frame() + b";"
+    ),
+    "frame_larger_than_the_screen_and_cut.gif": lambda: _frame_larger_than_the_screen()[:-3],
+    "frame_behind_what_looks_like_one.gif": lambda: (
+        _GIF_HEAD
+        + (b"!\xf9\0\x0b" + b"," + bytes(10) + b"\0")
+        + _frame_larger_than_the_screen()[len(_GIF_HEAD) :]
+    ),
+    "frame_of_190_megapixels.gif": lambda: (
+        _GIF_HEAD + b"!\xf9\4\x08\0\0\0\0" + _gif_frame(19000, 10000) + b";"
+    ),
+}
 
 
 # WebP and AVIF: their libraries make room for the picture when the file is opened.
@@ -611,30 +449,8 @@ def _webp_animation(width: int, height: int, frames: int) -> bytes:
     return _riff(_vp8x(width, height), _webp_chunk(b"ANIM", bytes(6)), _webp_frame() * frames)
 
 
-@_add("webp")
-def _canvas_of_4_gigapixels() -> bytes:
-    return _webp_animation(65500, 65500, 1)
-
-
-@_add("webp")
-def _frames_webp() -> bytes:
-    return _webp_animation(20, 12, 100_000)
-
-
-@_add("webp")
-def _unknown_chunks() -> bytes:
-    picture = saved("WEBP")[12:]
-    return _riff(_vp8x(20, 12, 0), picture, _webp_chunk(b"abcd", b"") * 500_000)
-
-
 def _avif(exif: bytes = b"") -> bytes:
     return saved("AVIF", exif=exif) if exif else saved("AVIF")
-
-
-@_add("avif")
-def _exif_of_ratios_turned() -> bytes:
-    ratios = _tiff([(274, 3, 1, 6), (33434, 5, 270_000, 8)], struct.pack("<I", 1) * 540_000)
-    return _avif(b"Exif\0\0" + ratios)
 
 
 def _with_items(kind: bytes, entry: Callable[[int], bytes], count: int) -> bytes:
@@ -667,16 +483,6 @@ def _items() -> bytes:
 
 
 @_add("avif")
-def _properties() -> bytes:
-    return _with_items(b"ipma", lambda i: struct.pack(">IB", i, 0), _MANY)
-
-
-@_add("avif")
-def _places() -> bytes:
-    return _with_items(b"iloc", lambda i: struct.pack(">IHHH", i, 0, 0, 0), _MANY)
-
-
-@_add("avif")
 def _frames_of_one_byte() -> bytes:
     frames = [Image.fromarray(_SAMPLES ^ i) for i in range(2)]
     out, count = io.BytesIO(), 2_500_000
@@ -688,6 +494,21 @@ def _frames_of_one_byte() -> bytes:
     return bytes(whole) + bytes(count)
 
 
+FILES |= {
+    "canvas_of_4_gigapixels.webp": lambda: _webp_animation(65500, 65500, 1),
+    "frames_webp.webp": lambda: _webp_animation(20, 12, 100_000),
+    "unknown_chunks.webp": lambda: _riff(
+        _vp8x(20, 12, 0), saved("WEBP")[12:], _webp_chunk(b"abcd", b"") * 500_000
+    ),
+    "exif_of_ratios_turned.avif": lambda: _avif(
+        b"Exif\0\0"
+        + _tiff([(274, 3, 1, 6), (33434, 5, 270_000, 8)], struct.pack("<I", 1) * 540_000)
+    ),
+    "properties.avif": lambda: _with_items(b"ipma", lambda i: struct.pack(">IB", i, 0), _MANY),
+    "places.avif": lambda: _with_items(b"iloc", lambda i: struct.pack(">IHHH", i, 0, 0, 0), _MANY),
+}
+
+
 # BMP and netpbm: Pillow decodes some of them in Python.
 
 
@@ -696,39 +517,9 @@ def _bmp(width: int, height: int, compression: int, data: bytes, header: int = 4
     return b"BM" + struct.pack("<IHHI", 0, 0, 0, 1078) + info + bytes(range(256)) * 4 + data
 
 
-@_add("bmp")
-def _ends_of_lines() -> bytes:
-    return _bmp(60_000, 3000, 1, b"\1\1\0\0" * 3000)
-
-
-@_add("bmp")
-def _one_end_of_a_long_line() -> bytes:
-    return _bmp(190_000_000, 1, 1, b"\1\1\0\0")
-
-
-@_add("bmp")
-def _moves_nowhere() -> bytes:
-    return _bmp(20, 12, 1, b"\0\2\0\0" * 2_000_000)
-
-
-@_add("bmp")
-def _claims_190_megapixels_bmp() -> bytes:
-    return _bmp(19000, 10000, 0, bytes(100))
-
-
-@_add("bmp")
-def _header_of_4_gigabytes() -> bytes:
-    return _bmp(20, 12, 0, bytes(240), header=2**32 - 1)
-
-
 @_add("ppm")
 def _comment_in_the_header() -> bytes:
     return b"P6\n#" + b"a" * 8_000_000 + b"\n20 12 255\n" + bytes(720)
-
-
-@_add("ppm")
-def _spaces_in_the_header() -> bytes:
-    return b"P6" + b" " * 8_000_000 + b"20 12 255\n" + bytes(720)
 
 
 @_add("ppm")
@@ -736,19 +527,17 @@ def _comments_between_values() -> bytes:
     return b"P3 20 12 255\n" + b"#\n" * 500_000 + b"0 " * 720
 
 
-@_add("ppm")
-def _values_in_words() -> bytes:
-    return b"P3 2000 1000 255\n" + b"0 " * 6_000_000
-
-
-@_add("ppm")
-def _values_of_another_maximum() -> bytes:
-    return b"P6 2000 1000 100\n" + bytes(6_000_000)
-
-
-@_add("ppm")
-def _claims_190_megapixels_ppm() -> bytes:
-    return b"P6 19000 10000 255\n" + bytes(100)
+FILES |= {
+    "ends_of_lines.bmp": lambda: _bmp(60_000, 3000, 1, b"\1\1\0\0" * 3000),
+    "one_end_of_a_long_line.bmp": lambda: _bmp(190_000_000, 1, 1, b"\1\1\0\0"),
+    "moves_nowhere.bmp": lambda: _bmp(20, 12, 1, b"\0\2\0\0" * 2_000_000),
+    "claims_190_megapixels_bmp.bmp": lambda: _bmp(19000, 10000, 0, bytes(100)),
+    "header_of_4_gigabytes.bmp": lambda: _bmp(20, 12, 0, bytes(240), header=2**32 - 1),
+    "spaces_in_the_header.ppm": lambda: b"P6" + b" " * 8_000_000 + b"20 12 255\n" + bytes(720),
+    "values_in_words.ppm": lambda: b"P3 2000 1000 255\n" + b"0 " * 6_000_000,
+    "values_of_another_maximum.ppm": lambda: b"P6 2000 1000 100\n" + bytes(6_000_000),
+    "claims_190_megapixels_ppm.ppm": lambda: b"P6 19000 10000 255\n" + bytes(100),
+}
 
 
 def _cut(name: str, whole: bytes, places: Iterable[int]) -> None:
