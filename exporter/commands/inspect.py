@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorair.exporter.commands.options import require
+from lorair.runtime.bundle import bundle_folder
 from lorair.runtime.bundle.engines import read_engines
 from lorair.runtime.bundle.files import ENGINES
 from lorair.runtime.bundle.manifest import Bundle
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A bundle, or a .pth or .safetensors file.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH", parser=bundle_folder, help="A bundle, or a .pth or .safetensors file."
+        ),
+    ],
     verify: Annotated[
         bool, typer.Option("--verify", help="Check the sha256 of every file of a bundle.")
     ] = False,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorair.exporter.commands.options import require
+from lorair.runtime.bundle import bundle_folder
 from lorair.runtime.errors import OptionError
 from lorair.runtime.system import console
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 def merge(
     path: Annotated[
         Path,
-        typer.Argument(help="Bundle, or the restoration network's .pth or .safetensors file."),
+        typer.Argument(
+            metavar="SOURCE",
+            parser=bundle_folder,
+            help="Bundle, or the restoration network's .pth or .safetensors file.",
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")],
     expert: Annotated[

@@ -8,6 +8,7 @@ import typer
 
 from lorair.exporter.commands import options
 from lorair.exporter.verify import MAX_ERROR, MIN_PSNR
+from lorair.runtime.bundle import bundle_folder
 from lorair.runtime.errors import BackendError, DependencyError, OptionError, VerificationError
 from lorair.runtime.system import console
 from lorair.runtime.system.extras import require
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="Bundle whose backends are compared.")],
+    bundle: Annotated[
+        Path,
+        typer.Argument(
+            metavar="BUNDLE", parser=bundle_folder, help="Bundle whose backends are compared."
+        ),
+    ],
     backend: Annotated[
         list[str] | None,
         typer.Option(

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lorair.runtime.bundle import DEFAULT, SHIPPED_BUNDLE
+from lorair.runtime.bundle import bundle_folder
 from lorair.runtime.bundle.files import (
     HASHED_ON_OPEN,
     MANIFEST,
@@ -192,7 +192,7 @@ class Bundle:
         Raises:
             BundleError: missing, half-written, changed, or of a newer schema.
         """
-        folder = SHIPPED_BUNDLE if path == DEFAULT else Path(path)
+        folder = bundle_folder(path)
         bundle = cls(folder, _read_manifest(folder))
         check_files(folder, bundle.manifest.files, HASHED_ON_OPEN)
         return bundle

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lorair.runtime.bundle import DEFAULT, SHIPPED_BUNDLE
+from lorair.runtime.bundle import SHIPPED_BUNDLE, bundle_folder
 from lorair.runtime.errors import LorairError, OptionError
 from lorair.runtime.system import console
 from lorair.runtime.system.limits import DEFAULT_MAX_PIXELS
@@ -35,11 +35,11 @@ def input_path(text: str) -> Path:
     return Path(text)
 
 
-def bundle_folder(named: str | Path) -> Path:
-    """The folder of the bundle that `--bundle` names; a path is the option's own default."""
-    if isinstance(named, Path):
-        return named if named.exists() else SHIPPED_BUNDLE
-    return SHIPPED_BUNDLE if named == DEFAULT else Path(named)
+def _bundle(named: str | Path) -> Path:
+    """The folder that `--bundle` names; a path is the option's own default."""
+    if isinstance(named, Path) and not named.exists():
+        return SHIPPED_BUNDLE
+    return bundle_folder(named)
 
 
 BundleOption = Annotated[
@@ -49,7 +49,7 @@ BundleOption = Annotated[
         "-b",
         envvar="LORAIR_BUNDLE",
         metavar="FOLDER",
-        parser=bundle_folder,
+        parser=_bundle,
         help="The folder of the bundle to use, or `default` for the one that lorair brings. "
         "Default: ./lorair-bundle if it is there, else `default`.",
         show_default=False,
