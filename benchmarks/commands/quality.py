@@ -71,7 +71,7 @@ def quality(
         "backend": restorer.backend.name, "description": restorer.backend.description,
         "dataset": dataset, "expert": expert,
     }  # fmt: skip
-    groups = sorted({pair.group for pair in pairs})
+    groups = list(dict.fromkeys(pair.group for pair in pairs))
     with (
         result(
             QualityReport,
