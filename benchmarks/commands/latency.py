@@ -14,6 +14,7 @@ from lorair.benchmarks.commands.options import (
     ThreadsOption,
     parse_sizes,
 )
+from lorair.runtime.commands.options import named_bundle
 from lorair.runtime.errors import OptionError, VerificationError
 from lorair.runtime.system import console
 from lorair.runtime.system.extras import require
@@ -31,7 +32,12 @@ def latency(
     bundles: Annotated[
         list[Path],
         typer.Option(
-            "--bundle", "-b", envvar="LORAIR_BUNDLE", help="Folder of a bundle. Repeatable."
+            "--bundle",
+            "-b",
+            envvar="LORAIR_BUNDLE",
+            metavar="FOLDER",
+            parser=named_bundle,
+            help="Folder of a bundle, or `default` for the one that lorair brings. Repeatable.",
         ),
     ] = _BUNDLES,
     sizes: SizesOption = DEFAULT_SIZES,

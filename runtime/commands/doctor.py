@@ -5,12 +5,20 @@ from typing import Annotated
 
 import typer
 
+from lorair.runtime.bundle import bundle_folder
 from lorair.runtime.system import console
 
 
 def doctor(
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", "-b", help="Also say what would run this bundle.")
+        Path | None,
+        typer.Option(
+            "--bundle",
+            "-b",
+            metavar="FOLDER",
+            parser=bundle_folder,
+            help="Also say what would run this bundle.",
+        ),
     ] = None,
     as_json: console.JsonOption = False,
 ) -> None:

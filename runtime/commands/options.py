@@ -35,8 +35,8 @@ def input_path(text: str) -> Path:
     return Path(text)
 
 
-def _bundle(named: str | Path) -> Path:
-    """The folder that `--bundle` names; a path is the option's own default."""
+def named_bundle(named: str | Path) -> Path:
+    """Return the folder that `--bundle` names; a path is the option's own default."""
     if isinstance(named, Path) and not named.exists():
         return SHIPPED_BUNDLE
     return bundle_folder(named)
@@ -49,7 +49,7 @@ BundleOption = Annotated[
         "-b",
         envvar="LORAIR_BUNDLE",
         metavar="FOLDER",
-        parser=_bundle,
+        parser=named_bundle,
         help="The folder of the bundle to use, or `default` for the one that lorair brings. "
         "Default: ./lorair-bundle if it is there, else `default`.",
         show_default=False,

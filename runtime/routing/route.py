@@ -16,7 +16,9 @@ wrong routes are below it and 9 of 129 right ones; the former model had 1 of 2 a
 CLEAN: Final = "clean"
 """The class, where a bundle has one, of pictures that have nothing to restore."""
 
-_IS_CLEAN: Final = "the router sees nothing to restore in it; --expert takes out what you name"
+_IS_CLEAN: Final = (
+    "the router finds nothing to restore; to restore it all the same, name an expert with --expert"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +60,9 @@ class Route:
         return self.margin < UNSURE
 
     def doubts(self) -> tuple[str, ...]:
-        """A word for the user if the router is unsure or finds the picture clean.
+        """Return what to tell the user if the router is unsure, or finds the picture clean.
 
-        None if somebody else has decided.
+        Nothing, if somebody else has chosen the gates.
         """
         if not self.gates.any() or self.gates.argmax() != self.logits.argmax():
             return ()

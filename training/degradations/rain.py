@@ -51,10 +51,8 @@ def rain(image: Image, rng: np.random.Generator, severity: float, scale: float =
     layers = []
     for lengths, widths, density, opacities in _DISTANCES:
         share = float(rng.lognormal(-0.1, 0.5)) * (rng.random() > 0.08)
-        bounds = [(low * scale, high * scale) for low, high in (lengths, widths)]
-        lengths, widths = bounds
-        streaks = density * amount * share
-        layers.append(_streaks(rng, shape, slant, streaks, lengths, widths, opacities))
+        long, wide = ((low * scale, high * scale) for low, high in (lengths, widths))
+        layers.append(_streaks(rng, shape, slant, density * amount * share, long, wide, opacities))
     # A drop shows a wide piece of the sky, whatever lies behind it.
     glint = sky_light(rng, 0.8, 1.0)
     return veil(veil(image, transmission, light), 1 - cover(layers), glint)
