@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from lorair.exporter.graphs.inlined import GATES, inlined
+from lorair.exporter.graphs.merged import give
 from lorair.kernels.onnx_functions import Target
 from lorair.runtime.backends.onnxruntime import import_onnxruntime
 from lorair.runtime.bundle.manifest import RESTORER
@@ -71,7 +72,7 @@ def write_merged(graph: Path, gates: Array, path: Path) -> None:
         )
     bound = path.with_name(f"bound.{path.name}")
     model = onnx.load(graph, load_external_data=False)
-    _bind(model.graph, gates)
+    give(model.graph, GATES, gates)
     onnx.save(model, bound)
     try:
         library.InferenceSession(bound, options, providers=["CPUExecutionProvider"])
@@ -95,16 +96,8 @@ def write_batch(bundle: Path, backend: str, batch: int, gates: Array | None, pat
             value.type.tensor_type.shape.dim[0].dim_value = batch
     del model.graph.value_info[:]
     if gates is not None:
-        _bind(model.graph, gates)
+        give(model.graph, GATES, gates)
     onnx.save(model, path)
-
-
-def _bind(graph: Any, gates: Array) -> None:
-    """Make the gates a constant."""
-    from onnx import numpy_helper
-
-    graph.input.remove(next(value for value in graph.input if value.name == GATES))
-    graph.initializer.append(numpy_helper.from_array(gates, GATES))
 
 
 def size_on_disk(graph: Path) -> int:

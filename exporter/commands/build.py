@@ -39,9 +39,7 @@ def build(
         int | None,
         typer.Option(help="How many experts a picture gets.", show_default="the YAML's, or 1"),
     ] = None,
-    classes: Annotated[
-        str | None, typer.Option(help="Names of the experts, separated by commas.")
-    ] = None,
+    classes: options.ClassesOption = None,
     merge: Annotated[
         str | None,
         typer.Option(
@@ -145,7 +143,7 @@ def load_weights(
     from lorair.runtime.bundle.files import sha256
     from lorair.runtime.bundle.manifest import Source, Weights
 
-    names = tuple(n.strip() for n in classes.split(",")) if classes is not None else None
+    names = options.names_in(classes)
     _check_sources(ir, router, repo, {"--config": config, "--top-k": top_k, "--classes": classes})
     kind: Literal["files", "hub", "default"] = "files"
     detail = "local files"

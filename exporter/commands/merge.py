@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lorair.exporter.commands.options import require
+from lorair.exporter.commands import options
 from lorair.runtime.bundle import bundle_folder
+from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import OptionError
 from lorair.runtime.system import console
 
 if TYPE_CHECKING:
     from lorair.exporter.merge import Experts
-    from lorair.runtime.bundle.manifest import Bundle
     from lorair.runtime.pixels import Array
 
 
@@ -53,19 +53,17 @@ def merge(
         bool,
         typer.Option("--fp16", help="Precision of a file's weights; a bundle has its own already."),
     ] = False,
-    classes: Annotated[
-        str | None, typer.Option(help="Names of a file's experts, separated by commas.")
-    ] = None,
+    classes: options.ClassesOption = None,
     as_json: console.JsonOption = False,
 ) -> None:
     """Write one plain ONNX network for one expert or mixture, for other programs to run."""
-    require("onnx", "onnxruntime")
+    options.require("onnx", "onnxruntime")
     from lorair.exporter import merge as merging
 
-    names = tuple(name.strip() for name in classes.split(",")) if classes is not None else None
+    names = options.names_in(classes)
     chosen: AbstractContextManager[Experts]
     if path.is_file():
-        require("torch", "onnxscript", "safetensors")
+        options.require("torch", "onnxscript", "safetensors")
         if route is not None:
             raise OptionError(
                 "--route", wanted="a bundle, whose router made it", found=f"the file {path}"
@@ -79,7 +77,7 @@ def merge(
                 found=f"{path}, which has its own",
                 hint="leave it out; `lorair-export build --fp16` makes a bundle of that precision",
             )
-        chosen = nullcontext(merging.experts_of(_bundle(path)))
+        chosen = nullcontext(merging.experts_of(Bundle.open(path)))
     with console.step(f"merge {path.name}"), chosen as experts:
         shares, prior = _guidance(path, experts.classes, expert, gates, route)
         model = merging.merge(
@@ -96,32 +94,22 @@ def merge(
         console.stdout().print(f"  size    {size / 1e6:.1f} MB")
 
 
-def _bundle(path: Path) -> "Bundle":
-    from lorair.runtime.bundle.manifest import Bundle
-
-    return Bundle.open(path)
-
-
 def _guidance(
     path: Path, classes: tuple[str, ...], expert: str | None, gates: str | None, route: Path | None
 ) -> "tuple[Array, Array | None]":
     """The gates, and the prior if a route is given."""
     from lorair.runtime.routing.file import load
-    from lorair.runtime.routing.gates import one_expert, parse_gates
+    from lorair.runtime.routing.gates import chosen_gates
 
-    given = [option is not None for option in (expert, gates)]
-    if all(given) or not any((*given, route is not None)):
+    chosen = chosen_gates(expert, gates, classes)
+    if route is not None:
+        loaded = load(route, Bundle.open(path))
+        return loaded.gates if chosen is None else chosen, loaded.prior
+    if chosen is None:
         raise OptionError(
             "merge",
             wanted="--expert, --gates or --route",
-            found="none of them" if expert is None else "both --expert and --gates",
+            found="none of them",
             hint=f"the experts are {', '.join(classes)}",
         )
-    loaded = load(route, _bundle(path)) if route is not None else None
-    prior = None if loaded is None else loaded.prior
-    if expert is not None:
-        return one_expert(expert, classes), prior
-    if gates is not None:
-        return parse_gates(gates, classes), prior
-    assert loaded is not None
-    return loaded.gates, prior
+    return chosen, None

@@ -23,6 +23,9 @@ RouterWeightsOption = Annotated[
         show_default="the default model's",
     ),
 ]
+ClassesOption = Annotated[
+    str | None, typer.Option(help="Names of the weights' experts, separated by commas.")
+]
 ImagesOption = Annotated[
     Path | None,
     typer.Option(help="Folder of pictures to compare on.", show_default="three photographs"),
@@ -39,6 +42,11 @@ MinPsnrOption = Annotated[
 def require(*packages: str) -> None:
     """Raise DependencyError if one of these, all in the `export` extra, is not installed."""
     extras.require("export", "export,cpu", *packages)
+
+
+def names_in(classes: str | None) -> tuple[str, ...] | None:
+    """Return the experts' names, for the option --classes; None if they are not given."""
+    return tuple(name.strip() for name in classes.split(",")) if classes is not None else None
 
 
 def pictures_in(folder: Path) -> list[Path]:

@@ -33,11 +33,17 @@ def merged(restorer: Path, gates: Array, prior: Array | None = None) -> onnx.Mod
     graph = model.graph
     _name_weights(graph, names)
     _resolve_types(graph)
-    _give(graph, GATES, np.asarray(gates, np.float32))
+    give(graph, GATES, np.asarray(gates, np.float32))
     if prior is not None:
-        _give(graph, PRIOR, np.asarray(prior, np.float32)[None])
+        give(graph, PRIOR, np.asarray(prior, np.float32)[None])
     _fold(model)
     return model
+
+
+def give(graph: onnx.GraphProto, name: str, value: Array) -> None:
+    """Make an input a constant."""
+    graph.input.remove(next(given for given in graph.input if given.name == name))
+    graph.initializer.append(numpy_helper.from_array(value, name))
 
 
 def take_any_size(graph: onnx.GraphProto, stride: int) -> None:
@@ -81,12 +87,6 @@ def clamp(graph: onnx.GraphProto) -> None:
     )
     ends = ["unclamped", "black", "white"]
     graph.node.append(helper.make_node("Clip", ends, [restored.name], "clamp"))
-
-
-def _give(graph: onnx.GraphProto, name: str, value: Array) -> None:
-    """Make an input a constant."""
-    graph.input.remove(next(given for given in graph.input if given.name == name))
-    graph.initializer.append(numpy_helper.from_array(value, name))
 
 
 def _resolve_types(graph: onnx.GraphProto) -> None:

@@ -194,14 +194,10 @@ class _RuntimeCache:
 
 def make_log(library: Any) -> Any:
     """Return a logger that keeps the last error; its base class comes with the library."""
+    base = library.ILogger
 
-    class Log(library.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            library.ILogger.__init__(self)
-            self.last = "nothing was said"
+    def log(self: Any, severity: Any, message: str) -> None:
+        if severity in (base.ERROR, base.INTERNAL_ERROR):
+            self.last = message
 
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (self.ERROR, self.INTERNAL_ERROR):
-                self.last = message
-
-    return Log()
+    return type("Log", (base,), {"log": log, "last": "nothing was said"})()

@@ -1,8 +1,6 @@
 """What the GPU backends share: where pictures and guidance meet the two networks."""
 
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -39,7 +37,6 @@ class GpuBackend(PlainTiles):
         self.name = name
         self.gpu = gpu
         self._model, self._networks = bundle.manifest.model, networks
-        self._lock = threading.RLock()
         self._held = Held(networks.scratch, int(_SHARE * gpu.free_memory()))
         self.walk = self._open_walk(bundle)
         ends = "the whole walk" if self.walk else "the networks"
@@ -47,7 +44,7 @@ class GpuBackend(PlainTiles):
 
     def load_router(self) -> None:
         """Load the router, unless it is loaded. `route` does it too."""
-        with self._on_gpu():
+        with self.gpu.turn():
             self._networks.router()
 
     def load_restorer(self, gates: Array) -> None:
@@ -58,7 +55,7 @@ class GpuBackend(PlainTiles):
         model = self._model
         names = {"logits": (1, model.experts), "prior": (1, model.prior)}
         names["gates"] = (1, model.experts)
-        with self._on_gpu():
+        with self.gpu.turn():
             router = self._networks.router()
             made = [self._run(router, {"views": one[None]}, names) for one in views]
         logits, prior, gates = (np.concatenate([m[name] for m in made]) for name in names)
@@ -67,7 +64,7 @@ class GpuBackend(PlainTiles):
     def restore(self, image: Array, prior: Array, gates: Array) -> Array:
         """Image (1, 3, H, W), prior (1, P), gates (E) -> restored (1, 3, H, W)."""
         inputs = {"image": image, "prior": prior, "gates": gates}
-        with self._on_gpu():
+        with self.gpu.turn():
             restorer = self._networks.restorer((image.shape[2], image.shape[3]), gates)
             return self._run(restorer, inputs, {"restored": image.shape})["restored"]
 
@@ -84,16 +81,9 @@ class GpuBackend(PlainTiles):
 
         So it is the same before a picture and after it.
         """
-        with self._on_gpu():
+        with self.gpu.turn():
             free = self.gpu.free_memory() + self._held.size
             return max(0, free - self._networks.reserved())
-
-    @contextmanager
-    def _on_gpu(self) -> Iterator[None]:
-        """All work on the GPU, loading included, one thread at a time."""
-        with self._lock:
-            self.gpu.activate()
-            yield
 
     def _run(
         self, branch: Branch, inputs: dict[str, Array], outputs: Mapping[str, Shape]
@@ -111,7 +101,7 @@ class GpuBackend(PlainTiles):
         if not has_picture_kernels(found):
             return None
         kernels = PictureKernels(self.gpu, self.gpu.launcher(folder), found)
-        return GpuWalk(self.gpu, kernels, self._model, self._networks, self._held, self._lock)
+        return GpuWalk(self.gpu, kernels, self._model, self._networks, self._held)
 
 
 class _Run:

@@ -98,8 +98,9 @@ class EngineNetworks:
         engines = sorted(found["restorer"], key=lambda engine: (_form(engine), area(engine)))
         self._restorers = [EngineBranch(engine, loader) for engine in engines]
         self._router = EngineBranch(found["router"][0], loader)
-        gpu.activate()
-        first = self._first_that_loads(sorted(self._restorers, key=lambda b: -area(b.engine)))
+        with gpu.turn():
+            widest_first = sorted(self._restorers, key=lambda b: -area(b.engine))
+            first = self._first_that_loads(widest_first)
         self._bytes_a_pixel = first.workspace / area(first.engine) + _ENDS
 
     def router(self) -> Branch:
@@ -112,9 +113,9 @@ class EngineNetworks:
         serving = [branch for branch in self._restorers if _serves(branch.engine, gates)]
         if not serving:
             raise self._no_engine_for(gates)
-        fitting = [branch for branch in serving if takes(branch.engine, *size)]
-        if fitting:
-            return self._first_that_loads(fitting)
+        large_enough = [branch for branch in serving if takes(branch.engine, *size)]
+        if large_enough:
+            return self._first_that_loads(large_enough)
         height, width = size
         least, most = _reach([branch.engine for branch in serving])
         raise PictureError(

@@ -6,6 +6,7 @@ host program that has them already.
 """
 
 import ctypes
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -155,6 +156,7 @@ class Gpu:
         driver = examine()
         assert isinstance(driver, DriverInfo)
         self.info, self.ordinal = driver.gpus[ordinal], ordinal
+        self._lock = threading.RLock()
 
     @property
     def stream(self) -> int:
@@ -166,9 +168,12 @@ class Gpu:
         """Whether graphs can be captured in the stream: not in the legacy one."""
         return self.stream not in _LEGACY
 
-    def activate(self) -> None:
-        """Make this GPU the calling thread's; needed once a thread."""
-        self._device.set_current()
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Make this GPU the calling thread's, and let no other thread work on it meanwhile."""
+        with self._lock:
+            self._device.set_current()
+            yield
 
     def free_memory(self) -> int:
         """Bytes of device memory that nobody uses; what the pool keeps for us is among them."""

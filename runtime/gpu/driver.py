@@ -59,8 +59,9 @@ def missing_gpu() -> str | None:
 
 def no_gpu() -> str | None:
     """Why nothing can be run on a GPU here, in a few words; None if it can."""
-    if not is_installed("cuda.core"):
-        return "the package cuda-core is not installed"
+    for package in ("cuda-core", "cuda-bindings"):  # the first does not bring the second
+        if not is_installed(package.replace("-", ".")):
+            return f"the package {package} is not installed"
     return missing_gpu() or _too_old()
 
 
@@ -68,9 +69,9 @@ def _too_old() -> str | None:
     """Why the driver cannot serve the installed bindings: they need one of their CUDA's major."""
     found, needed = examine(), version("cuda-bindings")
     assert isinstance(found, DriverInfo)
-    if int(found.cuda.partition(".")[0]) >= int(needed.partition(".")[0]):
-        return None
     major = needed.partition(".")[0]
+    if int(found.cuda.partition(".")[0]) >= int(major):
+        return None
     return (
         f"the NVIDIA driver is too old: it serves CUDA {found.cuda}, "
         f"the package cuda-bindings {needed} needs {major}.0"
@@ -86,10 +87,10 @@ def examine() -> DriverInfo | str:
         return NO_DRIVER
     if code := library.cuInit(0):
         return _STARTS.get(code) or f"the NVIDIA driver does not start (error {code})"
-    version, count = ctypes.c_int(), ctypes.c_int()
-    library.cuDriverGetVersion(ctypes.byref(version))
+    cuda, count = ctypes.c_int(), ctypes.c_int()
+    library.cuDriverGetVersion(ctypes.byref(cuda))
     library.cuDeviceGetCount(ctypes.byref(count))
-    major, minor = divmod(version.value // 10, 100)
+    major, minor = divmod(cuda.value // 10, 100)
     gpus = tuple(_gpu(library, ordinal) for ordinal in range(count.value))
     return DriverInfo(f"{major}.{minor}", gpus)
 

@@ -133,18 +133,18 @@ class Scratch:
 
 
 class Entry(Protocol):
-    """Something in device memory that can be made again.
-
-    size: in bytes. branch: whose weights it needs, beside that.
-    """
+    """Something in device memory that can be made again."""
 
     @property
-    def size(self) -> int: ...  # noqa: D102
+    def size(self) -> int:
+        """In bytes, without the weights."""
 
     @property
-    def branch(self) -> "Branch | None": ...  # noqa: D102
+    def branch(self) -> "Branch | None":
+        """Whose weights it needs."""
 
-    def close(self) -> None: ...  # noqa: D102
+    def close(self) -> None:
+        """Give its memory back."""
 
 
 E = TypeVar("E", bound=Entry)
@@ -162,11 +162,6 @@ class Held:
     def __init__(self, scratch: Scratch, budget: int) -> None:
         self._scratch, self._budget = scratch, budget
         self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
-
-    @property
-    def keys(self) -> list[Hashable]:
-        """Of all entries, the least recently used first."""
-        return list(self._entries)
 
     @property
     def size(self) -> int:

@@ -5,8 +5,6 @@ makes its plan and warms everything up, the second is captured, and from then on
 two launches of graphs: one up to the gates, which choose the restorer, and the restorer's.
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -76,7 +74,6 @@ class GpuWalk:
         networks: the router, called for when a picture is first routed, and the restorers:
             each picture's gates choose one.
         held: takes what is kept for the next picture.
-        lock: of everything that works on the GPU.
     """
 
     def __init__(
@@ -86,10 +83,9 @@ class GpuWalk:
         model: ModelInfo,
         networks: Networks,
         held: Held,
-        lock: AbstractContextManager[Any],
     ) -> None:
         self._gpu, self._kernels, self._model = gpu, kernels, model
-        self._networks, self._held, self._lock = networks, held, lock
+        self._networks, self._held = networks, held
         self._routing = Routing(gpu, model)
 
     def restore(self, pixels: Pixels, given: Route | None = None) -> Walked:
@@ -100,7 +96,7 @@ class GpuWalk:
             PictureError: no network takes it.
         """
         height, width = pixels.shape[:2]
-        with self._on_gpu():
+        with self._gpu.turn():
             plan = self._plan((height, width))
             plan.write(pixels)
             gates = self._guide(plan, (height, width), given)
@@ -128,17 +124,11 @@ class GpuWalk:
                 found="x".join(map(str, there[1:])),
             )
         pictures = DevicePicture(*here), DevicePicture(*there)
-        with self._on_gpu():
+        with self._gpu.turn():
             plan = self._plan(here[1:])
             gates = self._guide(plan, here[1:], given, pictures[0])
             self._restoring(plan, gates).run_between(*pictures, given=given is not None)
             return Walked(None, given or self._routing.read(), plan.is_finite)
-
-    @contextmanager
-    def _on_gpu(self) -> Iterator[None]:
-        with self._lock:
-            self._gpu.activate()
-            yield
 
     def _guide(
         self, plan: Plan, size: Size, given: Route | None, source: DevicePicture | None = None

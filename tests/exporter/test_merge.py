@@ -139,7 +139,7 @@ def test_from_a_checkpoint_the_same_network(
     ("arguments", "message"),
     [
         ((), "--expert, --gates or --route"),
-        (("--expert", "rain", "--gates", "rain=1"), "both"),
+        (("--expert", "rain", "--gates", "rain=1"), "no --gates beside it"),
         (("--expert", "fog"), "snow, rain, raindrop"),
         (("--expert", "rain", "--fp16"), "build --fp16"),
         (("--expert", "rain", "--classes", "a,b,c"), "--classes"),

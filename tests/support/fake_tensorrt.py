@@ -55,7 +55,7 @@ class FakeRuntime:
             self._logger.log("info", "beginning")
             self._logger.log("error", "magic tag does not match")
             return None
-        self._library.gpu.assert_active()
+        self._library.gpu.assert_turn()
         graph = content.partition(b"\n")[0].decode().removeprefix("engine of ")
         made = FakeEngine(self._library, Path(graph))
         weights = self._library.gpu.allocate(len(content))
@@ -155,6 +155,7 @@ class FakeContext:
     def execute_async_v3(self, stream: int) -> bool:
         gpu = self._engine.library.gpu
         assert stream == gpu.stream
+        gpu.assert_turn()
         assert self._memory
         gpu.at(self._memory, self.WORKSPACE)  # asserts that it is there still
         if isinstance(self.how, FakeConfig):

@@ -7,7 +7,8 @@ times slower.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,15 +34,22 @@ class SimulatedGpu:
     def __init__(self, memory: int = 1 << 30, *, interpret: bool = False) -> None:
         self.memory, self.used, self.interpret = memory, 0, interpret
         self.captures = self.launches = 0
+        self._turn = threading.RLock()
         self._active: int | None = None
         self._blocks: dict[int, np.ndarray] = {}
         self._recording: list[Callable[[], None]] | None = None
 
-    def activate(self) -> None:
-        self._active = threading.get_ident()
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        with self._turn:
+            before, self._active = self._active, threading.get_ident()
+            try:
+                yield
+            finally:
+                self._active = before
 
-    def assert_active(self) -> None:
-        """In the calling thread, as a library asks for it."""
+    def assert_turn(self) -> None:
+        """It is the calling thread's."""
         assert self._active == threading.get_ident()
 
     def free_memory(self) -> int:

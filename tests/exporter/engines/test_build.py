@@ -435,6 +435,7 @@ def test_what_the_builder_is_told(bundles: dict[str, Bundle], builder: Any) -> N
     config = engine_worker.make_config(trt, builder, depends)
     assert not config.get_flag(trt.BuilderFlag.TF32)
     assert config.get_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION), "else no graph is captured"
+    assert depends.recipe > 1, "those of recipe 1 are without that flag"
     assert config.num_optimization_profiles == 1
     found = [config.get_compute_capability(i) for i in range(config.num_compute_capabilities)]
     assert found == [trt.ComputeCapability.SM86, trt.ComputeCapability.SM120]

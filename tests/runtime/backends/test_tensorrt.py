@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from lorair.exporter.graphs.merged import merged
 from lorair.runtime.backends import gpu as backend_gpu
 from lorair.runtime.backends import select
 from lorair.runtime.backends import tensorrt as backend_module
-from lorair.runtime.backends.engine import EngineBranch
 from lorair.runtime.backends.tensorrt import open_tensorrt
 from lorair.runtime.bundle.engines import GRAPHS, Flavour
 from lorair.runtime.bundle.manifest import KERNELS, Bundle
@@ -123,12 +123,15 @@ def test_what_rtx_compiles_is_kept(
     Bundle.open(bundle.path)  # still a whole bundle
 
 
-def test_the_engine_with_the_least_reach_is_taken(opened: Open, bundle: Bundle) -> None:
+def test_the_engine_with_the_least_reach_is_taken(
+    opened: Open, gpu: SimulatedGpu, bundle: Bundle
+) -> None:
     add_engine(bundle, "restorer", most=320)
     networks = vars(opened().backend)["_networks"]
-    small, large = (networks.restorer(size, RAIN) for size in ((96, 96), (112, 96)))
-    assert small is not large
-    assert networks.restorer((16, 16), RAIN) is small
+    with gpu.turn():
+        small, large = (networks.restorer(size, RAIN) for size in ((96, 96), (112, 96)))
+        assert small is not large
+        assert networks.restorer((16, 16), RAIN) is small
 
 
 def test_a_picture_beyond_the_engine_s_reach(opened: Open, photo: Any) -> None:
@@ -261,23 +264,20 @@ def test_without_an_engine_for_any_route(
     assert sorted(row["serves"] for row in shown) == ["rain", "raindrop", "router", "snow"]
 
 
+@pytest.mark.parametrize("walk", [True, False])
 def test_engines_are_loaded_by_one_thread_on_its_gpu(
-    opened: Open,
-    library: FakeTensorRT,
-    gpu: SimulatedGpu,
-    bundle: Bundle,
-    monkeypatch: pytest.MonkeyPatch,
+    walk: bool, opened: Open, library: FakeTensorRT, photo: Any, request: pytest.FixtureRequest
 ) -> None:
-    """The stand-in refuses to load in a thread that has not made the GPU its own."""
+    """The stand-in refuses to load or run in a thread whose turn it is not."""
+    request.getfixturevalue("with_kernels" if walk else "bundle")
     backend = opened().backend
+    pixels = np.ascontiguousarray(photo[:20, :20])
+    work: Any = partial(backend.walk.restore, pixels) if backend.walk else backend.load_router
+    assert (backend.walk is not None) == walk
     with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda _: backend.load_router(), range(3)))
+        for done in [pool.submit(work) for _ in range(3)]:
+            done.result()
     assert library.loaded.count("router.onnx") == 1
-    owned: list[bool] = []
-    lock: Any = vars(backend)["_lock"]
-    monkeypatch.setattr(EngineBranch, "load", lambda branch: owned.append(lock._is_owned()))
-    backend.load_router()
-    assert owned == [True]
 
 
 def test_the_same_picture_is_always_cut_alike(

@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,6 +95,13 @@ def test_a_driver_older_than_the_bindings(
     assert is_fit or wanted in str(driver.no_gpu())
 
 
+@pytest.mark.parametrize("package", ["cuda-core", "cuda-bindings"])
+def test_a_package_that_is_missing(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = package.replace("-", ".")
+    monkeypatch.setattr(driver, "is_installed", lambda name: name != missing)
+    assert driver.no_gpu() == f"the package {package} is not installed"
+
+
 class Contexts:
     """The driver's current context, and a `Gpu` that makes its own current."""
 
@@ -142,6 +151,18 @@ def test_the_legacy_stream_cannot_be_captured(handle: int, can: bool) -> None:
     gpu: Any = Gpu.__new__(Gpu)
     gpu._stream = SimpleNamespace(handle=handle)
     assert gpu.can_capture == can
+
+
+def test_a_turn_on_the_gpu_is_one_thread_s() -> None:
+    gpu: Any = Gpu.__new__(Gpu)
+    current: list[int] = []
+    gpu._device = SimpleNamespace(set_current=lambda: current.append(threading.get_ident()))
+    gpu._lock = threading.RLock()
+    with ThreadPoolExecutor(1) as other:
+        with gpu.turn(), gpu.turn():
+            assert set(current) == {threading.get_ident()}
+            assert not other.submit(gpu._lock.acquire, blocking=False).result()
+        assert other.submit(gpu._lock.acquire, blocking=False).result()
 
 
 @pytest.mark.gpu

@@ -1,6 +1,5 @@
 """The walk on a simulated GPU: its pictures, its graphs, its memory."""
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,12 +43,13 @@ class Fixture:
         networks: Any = SimpleNamespace(router=lambda: router, restorer=lambda *_: restorer)
         self.held = Held(self.scratch, budget)
         model = self.bundle.manifest.model
-        return GpuWalk(self.gpu, kernels, model, networks, self.held, threading.Lock())
+        return GpuWalk(self.gpu, kernels, model, networks, self.held)
 
     @property
     def sizes(self) -> list[Any]:
         """That have a plan, the least recently used first."""
-        return [key for key in self.held.keys if not isinstance(key[0], tuple)]  # type: ignore[index]
+        keys = vars(self.held)["_entries"]
+        return [key for key in keys if not isinstance(key[0], tuple)]  # the others: of restorers
 
     def check(self, walk: GpuWalk, pixels: np.ndarray, route: Route | None = None) -> Any:
         """Walk a picture, and compare the result with NumPy's."""
