@@ -100,7 +100,7 @@ def batch(
         if run.pending:
             _run(run, ray, address, num_actors, num_gpus, opened, quiet=as_json)
     about = {"bundle": str(bundle), "ray": ray}
-    options.conclude(run, about, start, report, as_json=as_json, code=ended.code)
+    options.conclude(run, about, start, report, planned.left_out, as_json=as_json, code=ended.code)
 
 
 def _run(

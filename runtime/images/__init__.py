@@ -4,6 +4,7 @@ from lorair.runtime.images.formats import FORMATS as FORMATS
 from lorair.runtime.images.formats import WRITABLE as WRITABLE
 from lorair.runtime.images.formats import Encoding as Encoding
 from lorair.runtime.images.formats import check_format as check_format
+from lorair.runtime.images.kinds import why_not as why_not
 from lorair.runtime.images.picture import MIN_PIXELS as MIN_PIXELS
 from lorair.runtime.images.picture import Metadata as Metadata
 from lorair.runtime.images.picture import Picture as Picture

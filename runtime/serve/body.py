@@ -17,6 +17,8 @@ ANY: Final = "application/octet-stream"
 PICTURES: Final = (
     *MEDIA.values(),
     "image/gif",
+    "image/heic",
+    "image/heif",
     "image/jpg",
     "image/x-ms-bmp",
     "image/x-portable-anymap",

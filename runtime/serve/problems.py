@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from lorair.runtime.errors import (
     BusyError,
+    DependencyError,
     DiskFullError,
     LorairError,
     OptionError,
@@ -52,7 +53,7 @@ def status_of(error: LorairError) -> int:
         return error.status
     if isinstance(error, (BusyError, DiskFullError, OutOfMemoryError)):
         return HTTPStatus.SERVICE_UNAVAILABLE
-    if isinstance(error, (PictureError, OptionError, OutputError)):
+    if isinstance(error, (PictureError, OptionError, OutputError, DependencyError)):
         return HTTPStatus.UNPROCESSABLE_ENTITY
     return HTTPStatus.INTERNAL_SERVER_ERROR
 

@@ -54,6 +54,8 @@ def test_a_uri_is_planned_as_a_path_is(
     paths = [[Path(n) for n in (item.source, *item.written)] for item in here.tasks]
     uris = [[places.file_system(n)[1] for n in (i.source, *i.written)] for i in there.tasks]
     assert [list(map(str, row)) for row in paths] == uris
+    left = [{places.file_system(o.place)[1]: o.reason for o in there.left_out}]
+    assert left == [{str(folder / "notes.txt"): "no picture"}]
 
 
 def test_paths_beside_uris_and_single_files(folder: Path, tmp_path: Path) -> None:

@@ -267,3 +267,21 @@ def test_pictures_that_cost_too_much(
     done = infer(bad, "--timeout", 0.2)
     assert done.code == 2
     assert "bad.png: wanted at most 0.2 s to decode, found no end" in done.error
+
+
+def test_nothing_is_passed_over_in_silence(
+    infer: Command, picture_file: Path, tmp_path: Path
+) -> None:
+    for name in ("a.nef", "clip.mov"):
+        picture_file.with_name(name).write_bytes(picture_file.read_bytes())
+    done = infer(tmp_path, "--report", tmp_path / "out" / "r.json")
+    assert done.code == 0
+    words = "1 .mov (a video: lorair-run video restores it), 1 .nef (raw: develop it first)"
+    assert f"note: 2 files left out: {words}" in done.err
+    report = json.loads((tmp_path / "out" / "r.json").read_text())
+    assert [entry["status"] for entry in report["pictures"]] == ["restored"]
+    assert {Path(entry["input"]).name for entry in report["left_out"]} == {"a.nef", "clip.mov"}
+    named = infer(picture_file.with_name("a.nef"))
+    assert named.code == 2
+    assert "found a camera's raw file; develop it" in named.error
+    assert "lorair-run video restores it" in infer(picture_file.with_name("clip.mov")).error
