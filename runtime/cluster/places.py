@@ -188,11 +188,15 @@ def plan(
         return RemotePlan(named, left_out, has_folder(paths), is_remote=False)
     others: list[LeftOut[str]] = []
     listings = [_list(_uri(name), recursive, pattern, others) for name in inputs]
-    planned = [
-        _task(source, _join(_uri(output), str(place)), encoding.ending, compare)
-        for sources, _ in listings
-        for source, place in sources
-    ]
+
+    def tasks(*, in_full: bool) -> list[Task[str]]:
+        return [
+            _task(source, _join(_uri(output), str(place)), encoding, compare, in_full=in_full)
+            for sources, _ in listings
+            for source, place in sources
+        ]
+
+    planned = folders.told_apart(tasks(in_full=False), tasks(in_full=True), str)
     folders.check_distinct(planned, str)
     return RemotePlan(planned, others, any(is_folder for _, is_folder in listings), is_remote=True)
 
@@ -239,10 +243,12 @@ def _list(
     return [(_join(name, str(file)), file) for file in found], True
 
 
-def _task(source: str, place: str, ending: str, compare: bool) -> Task[str]:
+def _task(
+    source: str, place: str, encoding: Encoding, compare: bool, *, in_full: bool
+) -> Task[str]:
     """`place` is where the picture itself would be in the output."""
     parts = urlsplit(place)
     path = PurePosixPath(parts.path)
-    endings = (f"{RESTORED}{ending}", f"{COMPARED}.png")[: 1 + compare]
-    paths = (path.with_name(f"{path.stem}{end}") for end in endings)
+    endings = (f"{RESTORED}{encoding.like(path).ending}", f"{COMPARED}.png")[: 1 + compare]
+    paths = (path.with_name(f"{path.name if in_full else path.stem}{end}") for end in endings)
     return Task(source, *(urlunsplit(parts._replace(path=str(p))) for p in paths))

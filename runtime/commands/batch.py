@@ -87,6 +87,8 @@ def batch(
         inputs, output, recursive=recursive, pattern=pattern,
         encoding=encoding, compare=compare,
     )  # fmt: skip
+    if not as_json:
+        options.note_names(planned.tasks)
     used = [Path(name) for task in planned.tasks for name in (task.source, *task.written)]
     console.check_outputs([report], [*used, *bundle.glob("*")])
     skip = planned.is_folder if skip_existing is None else skip_existing

@@ -96,6 +96,7 @@ def infer(
     restorer = _open(bundle, backend, threads, jobs, len(planned.tasks))
     if not as_json:
         console.note(options.backend_note(restorer))
+        options.note_names(planned.tasks)
     given, own_gates = options.guidance_of(restorer.bundle, route, expert, gates)
     sources = [task.source for task in planned.tasks]
     guidance = Guidance(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lorair.runtime.bundle.manifest import Bundle
     from lorair.runtime.folders.guidance import Every
     from lorair.runtime.folders.left_out import LeftOut
+    from lorair.runtime.folders.plan import Task
     from lorair.runtime.folders.run import Outcomes
     from lorair.runtime.restorer import Restorer
     from lorair.runtime.routing.gates import Gates
@@ -76,8 +77,8 @@ FormatOption = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="The format to write: png, jpg, webp, tiff, bmp or avif. Default: what the output's "
-        "name ends in, or png.",
+        help="The format to write: png, jpg, webp, tiff, bmp or avif; `same` for each picture's "
+        "own. Default: what the output's name ends in, or png.",
     ),
 ]
 QualityOption = Annotated[
@@ -157,6 +158,14 @@ def backend_note(restorer: "Restorer") -> str:
         return text
     fastest = f"auto: the fastest here for an {restorer.bundle.manifest.precision} bundle"
     return f"{text} ({'; '.join((fastest, *restorer.skipped))})"
+
+
+def note_names(tasks: "Iterable[Task[Any]]") -> None:
+    """Say so if results are named in full because they would have one name."""
+    from lorair.runtime.folders.plan import note_on_names
+
+    if text := note_on_names(tasks):
+        console.note(text)
 
 
 def check_guidance(route: Path | None, route_from: str | None) -> "Every":

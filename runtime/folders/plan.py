@@ -1,7 +1,8 @@
 """Which pictures a command works on, and where each result goes. Decided before any work."""
 
 import os
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final, Generic, TypeVar
@@ -75,14 +76,21 @@ def plan(
     found = list(_expand(inputs, output, left_out, recursive=recursive, pattern=pattern))
     several = len(found) > 1 or has_folder(inputs)
     encoding = encoding or Encoding()
-    tasks = []
-    for source, folder in found:
-        target = _target(source, folder, output, encoding.ending, several=several)
+
+    def task(source: Path, folder: Path, name: str) -> Task[Path]:
+        name = f"{name}{RESTORED}{encoding.like(source).ending}"
+        target = _target(source, folder, output, name, several=several)
         beside = target.with_name(f"{target.stem.removesuffix(RESTORED)}{COMPARED}.png")
-        tasks.append(Task(source, target, beside if compare else None))
-    for task in tasks:
-        check_format(task.target, encoding)
-        for file in task.written:
+        return Task(source, target, beside if compare else None)
+
+    tasks = told_apart(
+        [task(source, folder, source.stem) for source, folder in found],
+        [task(source, folder, source.name) for source, folder in found],
+        Path.resolve,
+    )
+    for one in tasks:
+        check_format(one.target, encoding.like(one.source))
+        for file in one.written:
             check_writable_file(file)
     check_distinct(tasks, Path.resolve)
     return FolderPlan(tasks, left_out)
@@ -170,8 +178,7 @@ def _raise_unlisted(error: OSError) -> None:
     ) from error
 
 
-def _target(source: Path, folder: Path, output: Path | None, ending: str, *, several: bool) -> Path:
-    name = f"{source.stem}{RESTORED}{ending}"
+def _target(source: Path, folder: Path, output: Path | None, name: str, *, several: bool) -> Path:
     if output is None:
         return source.with_name(name)
     # A name without an ending can only be meant as a folder.
@@ -185,6 +192,31 @@ def _target(source: Path, folder: Path, output: Path | None, ending: str, *, sev
             hint="several pictures need a folder",
         )
     return output / folder / name
+
+
+def told_apart(
+    tasks: Sequence[Task[Place]],
+    in_full: Sequence[Task[Place]],
+    identity: Callable[[Place], Hashable],
+) -> list[Task[Place]]:
+    """Return the tasks; of those that would write to one place, the ones that are named in full.
+
+    `a.jpg` and `a.png` become `a.jpg.restored.png` and `a.png.restored.png`.
+    """
+    taken = Counter(identity(place) for task in tasks for place in task.written)
+    return [
+        full if any(taken[identity(place)] > 1 for place in task.written) else task
+        for task, full in zip(tasks, in_full, strict=True)
+    ]
+
+
+def note_on_names(tasks: Iterable[Task[Any]]) -> str | None:
+    """Return what to tell the user of tasks that are named in full; None if there are none."""
+    named = [(PurePath(str(t.source)).name, PurePath(str(t.target)).name) for t in tasks]
+    full = [name for source, name in named if name.startswith(f"{source}{RESTORED}")]
+    if not full:
+        return None
+    return f"{len(full)} pictures differ by their endings only, which their results keep: {full[0]}"
 
 
 def check_distinct(tasks: Sequence[Task[Place]], identity: Callable[[Place], Hashable]) -> None:

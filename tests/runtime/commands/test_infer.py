@@ -183,6 +183,24 @@ def test_format_quality_and_comparison(infer: Command, picture_file: Path, tmp_p
     assert infer(picture_file, tmp_path / "picture.compare.png", "--compare").code == 2
 
 
+def test_the_same_format_and_the_same_name(
+    infer: Command, picture_file: Path, tmp_path: Path
+) -> None:
+    with Image.open(picture_file) as image:
+        image.save(tmp_path / "picture.jpeg", quality=30)
+        image.save(tmp_path / "other.gif")
+    out = tmp_path / "out"
+    done = infer(tmp_path, "-o", out, "--format", "same", "--quality", "100")
+    assert done.code == 0, done.err
+    assert files(out) == {"picture.restored.png", "picture.restored.jpeg", "other.restored.png"}
+    with Image.open(out / "picture.restored.jpeg") as found:
+        assert found.format == "JPEG"
+        assert set(found.quantization[0]) == {1}, "the quality that was asked for"
+    done = infer(tmp_path, "-o", out)
+    assert "note: 2 pictures differ by their endings only" in done.err
+    assert files(out) > {"picture.png.restored.png", "picture.jpeg.restored.png"}
+
+
 def test_tiles(infer: Command, photo: np.ndarray, tmp_path: Path) -> None:
     Image.fromarray(photo).save(tmp_path / "photo.png")
     for tile, found in (("128", 128), ("off", None)):

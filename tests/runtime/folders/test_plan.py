@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from lorair.runtime.errors import OptionError, OutputError, PictureError
 from lorair.runtime.folders.left_out import summary
-from lorair.runtime.folders.plan import plan
-from lorair.runtime.images import heic
+from lorair.runtime.folders.plan import note_on_names, plan
+from lorair.runtime.images import Encoding, heic
 from lorair.runtime.system.extras import install_command
 
 
@@ -96,10 +96,32 @@ def test_what_is_no_task_is_left_out_with_a_reason(
         plan([tmp_path], None)
 
 
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, ["a.jpg.restored.png", "a.png.restored.png", "b.restored.png"]),
+        # The results differ, the comparisons would not.
+        (
+            {"encoding": Encoding("same"), "compare": True},
+            ["a.jpg.restored.jpg", "a.png.restored.png", "b.restored.png"],
+        ),
+        ({"encoding": Encoding("same")}, ["a.restored.jpg", "a.restored.png", "b.restored.png"]),
+    ],
+)
+def test_pictures_that_differ_by_their_endings(
+    options: dict[str, object], wanted: list[str], tmp_path: Path
+) -> None:
+    touch(tmp_path, "a.jpg", "a.png", "b.gif")
+    found = plan([tmp_path], tmp_path / "out", **options)  # type: ignore[arg-type]
+    assert [task.target.name for task in found.tasks] == wanted
+    note = note_on_names(found.tasks)
+    assert note is None or note.startswith("2 pictures differ by their endings only")
+    assert (note is not None) == ("a.jpg.restored" in wanted[0])
+    again = plan([tmp_path], tmp_path / "out", **options)  # type: ignore[arg-type]
+    assert again == found, "a run that is continued finds its results"
+
+
 def test_clashes_name_both(tmp_path: Path) -> None:
-    touch(tmp_path, "a.jpg", "a.png")
-    with pytest.raises(OutputError, match=r"cannot restore .*a\.png: .* which is .*a\.jpg's"):
-        plan([tmp_path], tmp_path / "out")
     touch(tmp_path / "one", "b.png")
     touch(tmp_path / "two", "b.png")
     with pytest.raises(OutputError, match=r"two/b\.png: .* which is .*one/b\.png's"):
@@ -151,4 +173,6 @@ def test_no_plan_touches_an_input_or_a_file_twice(
         for task in tasks:
             home = root / "in" if target is None else target
             wanted = home / task.source.relative_to(root / "in").parent
-            assert task.target == wanted / f"{task.source.stem}.restored.png"
+            twins = [s for s in sources if s.with_suffix("") == task.source.with_suffix("")]
+            name = task.source.name if len(twins) > 1 else task.source.stem
+            assert task.target == wanted / f"{name}.restored.png"
