@@ -90,7 +90,7 @@ def batch(
     if not as_json:
         options.note_names(planned.tasks)
     used = [Path(name) for task in planned.tasks for name in (task.source, *task.written)]
-    console.check_outputs([report], [*used, *bundle.glob("*")])
+    console.check_report(report, [*used, *bundle.glob("*")])
     skip = planned.is_folder if skip_existing is None else skip_existing
     work = Assignment(
         planned.tasks, str(bundle.resolve()), backend, threads, handling, skip,

@@ -72,6 +72,7 @@ def infer(
     exit code is 1 if some of several pictures failed, and 130 after Ctrl-C.
     """
     from lorair.runtime import images
+    from lorair.runtime.bundle.manifest import Bundle
     from lorair.runtime.files import Handling
     from lorair.runtime.folders import plan as tasks
     from lorair.runtime.folders.guidance import Guidance
@@ -90,14 +91,15 @@ def infer(
         encoding=encoding, compare=compare,
     )  # fmt: skip
     used = [path for task in planned.tasks for path in (task.source, *task.written)]
-    console.check_outputs([report], [*used, *bundle.glob("*")])
+    console.check_report(report, [*used, *bundle.glob("*")])
     skip = is_folder if skip_existing is None else skip_existing
     run = FolderRun(planned.tasks, skip_existing=skip, handling=handling)
+    opened = Bundle.open(bundle)
+    given, own_gates = options.guidance_of(opened, route, expert, gates)
     restorer = _open(bundle, backend, threads, jobs, len(planned.tasks))
     if not as_json:
         console.note(options.backend_note(restorer))
         options.note_names(planned.tasks)
-    given, own_gates = options.guidance_of(restorer.bundle, route, expert, gates)
     sources = [task.source for task in planned.tasks]
     guidance = Guidance(
         restorer, sources, lambda source: handling.read(source).pixels, given, every, own_gates

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from lorair.runtime.errors import OptionError, OutputError, PictureError
 from lorair.runtime.folders.left_out import FOLDER, LeftOut, not_pictures, summary
-from lorair.runtime.images import Encoding, check_format, why_not
+from lorair.runtime.images import WRITABLE, Encoding, check_format, check_name, why_not
 from lorair.runtime.system.atomic import check_writable_file
 
 Place = TypeVar("Place", Path, str)
@@ -68,13 +68,15 @@ def plan(
         tasks in the order of the inputs, each folder's sorted by path.
 
     Raises:
-        PictureError: a folder has no pictures, or cannot be listed.
+        PictureError: a folder has no pictures, or cannot be listed; or of all that was named,
+            nothing is there.
         OptionError: several pictures, and the output is a file; or the encoding does not fit.
         OutputError: unwritable, over an input, or two pictures to one file.
     """
     left_out: list[LeftOut[Path]] = []
     found = list(_expand(inputs, output, left_out, recursive=recursive, pattern=pattern))
     several = len(found) > 1 or has_folder(inputs)
+    _check_names([source for source, _ in found])
     encoding = encoding or Encoding()
 
     def task(source: Path, folder: Path, name: str) -> Task[Path]:
@@ -123,6 +125,17 @@ def _expand(
             raise nothing_in(source, pattern, others)
         left_out += others
         yield from ((source / file, file.parent) for file in wanted)
+
+
+def _check_names(sources: Sequence[Path]) -> None:
+    """Raise the first picture's error if all have one that their names tell."""
+    errors = []
+    for source in sources:
+        try:
+            return check_name(source)
+        except PictureError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def nothing_in(
@@ -184,11 +197,12 @@ def _target(source: Path, folder: Path, output: Path | None, name: str, *, sever
     # A name without an ending can only be meant as a folder.
     if not several and not output.is_dir() and output.suffix:
         return output
-    if output.is_file():
+    is_name = output.suffix.lower() in WRITABLE and not output.is_dir()
+    if output.is_file() or is_name:
         raise OptionError(
             "--output",
             wanted="a folder",
-            found=f"the file {output}",
+            found=f"the file {output}" if output.is_file() else f"a picture's name, {output}",
             hint="several pictures need a folder",
         )
     return output / folder / name

@@ -12,6 +12,7 @@ from lorair.runtime.images.picture import Samples as Samples
 from lorair.runtime.images.picture import check_size as check_size
 from lorair.runtime.images.picture import side_by_side as side_by_side
 from lorair.runtime.images.picture import to_uint8 as to_uint8
+from lorair.runtime.images.read import check_name as check_name
 from lorair.runtime.images.read import read as read
 from lorair.runtime.images.write import write as write
 from lorair.runtime.system.limits import DEFAULT_MAX_PIXELS as DEFAULT_MAX_PIXELS

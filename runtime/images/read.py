@@ -60,10 +60,6 @@ def read(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
         raise OutOfMemoryError(
             f"no memory to read {file}", hint="lower --max-pixels, or read fewer pictures at once"
         ) from None
-    except FileNotFoundError:
-        raise PictureError(
-            f"cannot read {file}", wanted="a picture", found="no such file", hint="check the path"
-        ) from None
     except UnidentifiedImageError:
         size = file.stat().st_size
         found = f"{size} bytes of something else" if size else "an empty file"
@@ -73,8 +69,8 @@ def read(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
 
 
 def _read(file: Path, max_pixels: int) -> Picture:
+    check_name(file)
     structure.check(file, max_pixels)
-    _check_ending(file)
     with file.open("rb") as stream:
         if heic.is_heic(stream.read(256)):
             return heic.read(file, max_pixels)
@@ -96,9 +92,12 @@ def _read(file: Path, max_pixels: int) -> Picture:
         return Picture(pixels, alpha, is_grey, found, (*notes, *lost))
 
 
-def _check_ending(file: Path) -> None:
+def check_name(file: Path) -> None:
+    """Raise PictureError if there is no such file, or its ending says that it is no picture."""
     found, hint = "", ""
-    if is_raw(file):  # Pillow would take some for the thumbnail in them
+    if not file.exists():
+        found, hint = "no such file", "check the path"
+    elif is_raw(file):  # Pillow would take some for the thumbnail in them
         found, hint = "a camera's raw file", "develop it, and restore the TIFF or JPEG"
     elif is_video(file):
         found, hint = "a video", "lorair-run video restores it"

@@ -80,7 +80,7 @@ def test_no_expert_at_all(lorair_run: Command, tiny_bundle: Path, picture_file: 
 
 
 def test_json_and_report_say_the_same(infer: Command, picture_file: Path, tmp_path: Path) -> None:
-    report = tmp_path / "reports" / "run.json"
+    report = tmp_path / "run.json"
     document = json.loads(infer(picture_file, "--json", "--report", report).out)
     assert json.loads(report.read_text()) == document
     (picture,) = document["pictures"]
@@ -124,6 +124,9 @@ P = "{dir}/picture.png"
         ((P, "--max-pixels", "100"), "at most 0.0001 megapixels, found 90x70"),
         ((P, "--backend", "abacus"), "wanted auto or one of tensorrt-rtx"),
         ((P, "--report", "{dir}/empty.png/r.json"), "wanted a folder"),
+        ((P, "--report", "{dir}/new/r.json"), "wanted a folder that is there, found no folder"),
+        ((P, "{dir}/x.png", "-o", "{dir}/one.png"), "wanted a folder, found a picture's name"),
+        (("{dir}/x.png", "{dir}/y.png"), "x.png: wanted a picture, found no such file"),
         ((P, "--report", P), "an input or output of this run"),
         ((P, "--report", "{dir}/picture.restored.png"), "an input or output"),
         ((P, "--report", "{bundle}/manifest.json"), "an input or output of this"),
@@ -164,6 +167,25 @@ def test_mistakes_change_nothing(
     assert result.error.startswith("error: ")
     assert "Traceback" not in result.err
     assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("{dir}/none.png",), "found no such file"),
+        ((P, "--expert", "fog"), "--expert: wanted one of"),
+        ((P, "--gates", "rain"), "--gates"),
+        ((P, "--route", "{dir}/none.json"), "cannot read the route"),
+        ((P, "--format", "gif"), "--format"),
+    ],
+)
+def test_mistakes_are_found_before_a_backend_starts(
+    arguments: tuple[str, ...], words: str, infer: Command, picture_file: Path
+) -> None:
+    """The backend that is asked for could not start, and nobody hears of it."""
+    filled = (argument.format(dir=picture_file.parent) for argument in arguments)
+    result = infer(*filled, "--backend", "abacus")
+    assert (result.code, words in result.error) == (2, True), result.error
 
 
 def test_format_quality_and_comparison(infer: Command, picture_file: Path, tmp_path: Path) -> None:
@@ -292,11 +314,11 @@ def test_nothing_is_passed_over_in_silence(
 ) -> None:
     for name in ("a.nef", "clip.mov"):
         picture_file.with_name(name).write_bytes(picture_file.read_bytes())
-    done = infer(tmp_path, "--report", tmp_path / "out" / "r.json")
+    done = infer(tmp_path, "--report", tmp_path / "r.report")
     assert done.code == 0
     words = "1 .mov (a video: lorair-run video restores it), 1 .nef (raw: develop it first)"
     assert f"note: 2 files left out: {words}" in done.err
-    report = json.loads((tmp_path / "out" / "r.json").read_text())
+    report = json.loads((tmp_path / "r.report").read_text())
     assert [entry["status"] for entry in report["pictures"]] == ["restored"]
     assert {Path(entry["input"]).name for entry in report["left_out"]} == {"a.nef", "clip.mov"}
     named = infer(picture_file.with_name("a.nef"))
