@@ -316,7 +316,10 @@ class Restorer:
 def _checked(image: Pixels) -> Pixels:
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
         found = f"shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise PictureError("not a picture", wanted="an array (height, width, 3)", found=found)
+        hint = "restore_file takes files" if isinstance(image, (str, Path)) else None
+        raise PictureError(
+            "not a picture", wanted="an array (height, width, 3)", found=found, hint=hint
+        )
     if image.dtype not in PEAKS:
         raise PictureError(
             "not a picture", wanted="uint8, uint16 or float32", found=str(image.dtype)

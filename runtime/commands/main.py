@@ -1,6 +1,7 @@
 """lorair-run: restore pictures with a bundle."""
 
 from lorair.runtime.commands.batch import batch
+from lorair.runtime.commands.cache import cache
 from lorair.runtime.commands.doctor import doctor
 from lorair.runtime.commands.infer import infer
 from lorair.runtime.commands.route import route
@@ -9,7 +10,7 @@ from lorair.runtime.commands.video import video
 from lorair.runtime.system import console
 
 app = console.make_app("Restore pictures with a lorair bundle. No PyTorch needed.")
-for command in (infer, route, video, serve, batch, doctor):
+for command in (infer, route, video, serve, batch, doctor, cache):
     app.command()(command)
 
 

@@ -1,5 +1,6 @@
 """`lorair-run route`: what the router sees in pictures."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,9 @@ _BAR_WIDTH = 40
 def route(
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="PICTURE...", help="Pictures to route.", parser=options.input_path),
+        typer.Argument(
+            metavar="INPUT...", help="Pictures and folders to route.", parser=options.input_path
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -32,6 +35,10 @@ def route(
     bundle: options.BundleOption = options.DEFAULT_BUNDLE,
     backend: options.BackendOption = "auto",
     threads: options.ThreadsOption = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Also route the pictures in subfolders.")
+    ] = False,
+    pattern: options.GlobOption = None,
     max_pixels: options.MaxPixelsOption = options.MAX_PIXELS,
     as_json: console.JsonOption = False,
 ) -> None:
@@ -39,17 +46,22 @@ def route(
 
     The exit code is 1 if some of several pictures failed.
     """
+    from lorair.runtime.folders.left_out import LeftOut, summary
+    from lorair.runtime.folders.plan import expand
     from lorair.runtime.restorer import Restorer
 
-    targets = _targets(inputs, output)
+    left_out: list[LeftOut[Path]] = []
+    found_in = list(expand(inputs, output, left_out, recursive=recursive, pattern=pattern))
+    is_alone = len(found_in) == 1
+    targets = _targets(found_in, output, is_file=is_alone and not inputs[0].is_dir())
     restorer = Restorer.open(bundle, backend, threads)
     entries: list[dict[str, Any]] = []
     errors: list[LorairError] = []
-    for source, target in zip(inputs, targets, strict=True):
+    for (source, _), target in zip(found_in, targets, strict=True):
         try:
             found = _route_file(restorer, source, target, max_pixels)
         except Exception as error:
-            if len(inputs) == 1:
+            if is_alone:
                 raise
             errors.append(as_lorair_error(error, f"cannot route {source}"))
             entries.append({"input": str(source), "error": errors[-1].line()})
@@ -58,25 +70,34 @@ def route(
         if not as_json:
             _show(source, target, found)
     if as_json:
-        console.print_json({"bundle": str(bundle), "pictures": entries})
+        others = [one.to_dict() for one in left_out]
+        console.print_json({"bundle": str(bundle), "pictures": entries, "left_out": others})
+    elif left_out:
+        console.note(summary(left_out))
     options.print_errors(errors)
-    if code := options.exit_code(errors, len(inputs)):
+    if code := options.exit_code(errors, len(found_in)):
         raise typer.Exit(code)
 
 
-def _targets(inputs: list[Path], output: Path | None) -> list[Path | None]:
-    """Where each route is saved, checked before any work."""
+def _targets(
+    found: list[tuple[Path, Path]], output: Path | None, *, is_file: bool
+) -> list[Path | None]:
+    """Where each route is saved, checked before any work. found: pictures, and their folders."""
     from lorair.runtime.routing.file import ENDING
 
     if output is None:
-        return [None] * len(inputs)
-    if len(inputs) == 1 and not output.is_dir():
+        return [None] * len(found)
+    if is_file and not output.is_dir():
         targets = [output]
     elif output.is_file():
         raise OptionError("--output", wanted="a folder", found=f"the file {output}")
     else:
-        targets = [output / f"{source.stem}{ENDING}" for source in inputs]
-    console.check_outputs(targets, inputs)
+        stems = Counter((folder, source.stem) for source, folder in found)
+        targets = [
+            output / folder / f"{s.name if stems[folder, s.stem] > 1 else s.stem}{ENDING}"
+            for s, folder in found
+        ]
+    console.check_outputs(targets, [source for source, _ in found])
     return list(targets)
 
 
@@ -98,7 +119,6 @@ def _entry(source: Path, target: Path | None, found: "Route") -> dict[str, Any]:
         "input": str(source),
         "output": None if target is None else str(target),
         **found.to_dict(),
-        **found.confidence(),
     }
 
 

@@ -74,7 +74,7 @@ def plan(
         OutputError: unwritable, over an input, or two pictures to one file.
     """
     left_out: list[LeftOut[Path]] = []
-    found = list(_expand(inputs, output, left_out, recursive=recursive, pattern=pattern))
+    found = list(expand(inputs, output, left_out, recursive=recursive, pattern=pattern))
     several = len(found) > 1 or has_folder(inputs)
     _check_names([source for source, _ in found])
     encoding = encoding or Encoding()
@@ -103,7 +103,7 @@ def has_folder(inputs: list[Path]) -> bool:
     return any(source.is_dir() for source in inputs)
 
 
-def _expand(
+def expand(
     inputs: list[Path],
     output: Path | None,
     left_out: list[LeftOut[Path]],

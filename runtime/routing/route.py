@@ -79,19 +79,20 @@ class Route:
         return replace(self, gates=np.asarray(gates, np.float32))
 
     def summary(self) -> str:
-        """Classes with their gates, the largest first: `rain 0.84, snow 0.16`."""
-        order = np.argsort(-self.gates, kind="stable")
-        return ", ".join(f"{self.classes[e]} {self.gates[e]:.2f}" for e in order)
+        """Classes with their shares, the largest first: `rain 0.84, snow 0.16`.
+
+        Where the router has chosen one expert its gate is 1, whatever the router thought; its
+        probabilities say more. Else they are the gates.
+        """
+        is_choice = self.gates.max() == 1 and self.gates.argmax() == self.logits.argmax()
+        shares = self.probabilities if is_choice else self.gates
+        order = np.argsort(-shares, kind="stable")
+        return ", ".join(f"{self.classes[e]} {shares[e]:.2f}" for e in order)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, the prior left out."""
-        gates, logits = self._by_class("gates"), self._by_class("logits")
-        return {"class": self.top, "gates": gates, "logits": logits}
-
-    def confidence(self) -> dict[str, Any]:
-        """Return plain values for JSON that say how sure the router is."""
-        probabilities = self._by_class("probabilities")
-        return {"probabilities": probabilities, "margin": self.margin, "unsure": self.is_unsure}
+        found = {name: self._by_class(name) for name in ("gates", "probabilities", "logits")}
+        return {"class": self.top, **found, "margin": self.margin, "unsure": self.is_unsure}
 
     def _by_class(self, name: str) -> dict[str, float]:
         return dict(zip(self.classes, map(float, getattr(self, name)), strict=True))

@@ -126,7 +126,7 @@ class RouteReply(BaseModel):
     @classmethod
     def of(cls, route: Route, size: tuple[int, int], notes: tuple[str, ...]) -> "RouteReply":
         """From our own types."""
-        said = {**route.to_dict(), **route.confidence()}
+        said = route.to_dict()
         return cls(**said, width=size[0], height=size[1], notes=list(notes))
 
     def to_header(self) -> str:

@@ -9,6 +9,7 @@ cache grows beyond its limit. Deleting the folder is always safe.
 import hashlib
 import os
 import platform
+import re
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -24,6 +25,9 @@ VARIABLE: Final = "LORAIR_CACHE"
 
 LIMIT: Final = 4 * 2**30
 """Bytes that all entries together may take."""
+
+_ENTRY: Final = re.compile("[0-9a-f]{32}")
+"""What `entry_name` gives."""
 
 WORTHWHILE: Final = 2**20
 """Weights below this many bytes compile in a moment and are not kept."""
@@ -80,12 +84,22 @@ def size(root: Path) -> int:
     return sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
 
 
+def entries(root: Path) -> list[Path]:
+    """Return the folders of all entries but those that are being made now, which are hidden."""
+    return [e for e in root.iterdir() if _ENTRY.fullmatch(e.name)] if root.is_dir() else []
+
+
+def clear(root: Path) -> None:
+    """Remove all entries, and nothing else that the folder may hold."""
+    for entry in entries(root):
+        forget(entry)
+
+
 def _prune(root: Path, keep: Path) -> None:
-    # A hidden one is being made, by this process or another.
-    others = [e for e in root.iterdir() if not e.name.startswith(".") and e != keep]
-    entries = sorted(others, key=lambda e: e.stat().st_mtime)
     total = size(root)
-    for entry in entries:
+    for entry in sorted(entries(root), key=lambda e: e.stat().st_mtime):
+        if entry == keep:
+            continue
         if total <= LIMIT:
             return
         total -= size(entry)

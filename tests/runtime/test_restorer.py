@@ -117,7 +117,7 @@ def test_any_size_keeps_its_size(restorer: Restorer, photo: Any, size: tuple[int
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        ("a path", "found str"),
+        ("a path", "found str; restore_file takes files"),
         (np.zeros((4, 4), np.uint8), r"found shape \(4, 4\)"),
         (np.zeros((4, 4, 4), np.uint8), r"found shape \(4, 4, 4\)"),
         (np.zeros((4, 4, 3), np.float64), "wanted uint8, uint16 or float32, found float64"),

@@ -85,7 +85,8 @@ def test_json_and_report_say_the_same(infer: Command, picture_file: Path, tmp_pa
     assert json.loads(report.read_text()) == document
     (picture,) = document["pictures"]
     assert (picture["width"], picture["height"]) == (90, 70)
-    assert sum(picture["route"]["gates"].values()) == pytest.approx(1)
+    for shares in ("gates", "probabilities"):
+        assert sum(picture["route"][shares].values()) == pytest.approx(1)
     assert set(picture["seconds"]) >= STAGES
     assert "onnxruntime" in document["backend"]
 

@@ -63,6 +63,21 @@ def test_several_routes_go_into_a_folder_and_one_bad_ends_nothing(
     assert (over.code, "an input or output" in over.error) == (2, True)
 
 
+def test_a_folder(route_command: Command, picture_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("deep/a.png", "deep/a.jpg", "notes.txt"):
+        (tmp_path / name).write_bytes(picture_file.read_bytes())
+    out = tmp_path / "out"
+    done = route_command(tmp_path, "-r", "-o", out)
+    assert done.code == 0, done.err
+    assert "1 file left out: 1 .txt (no picture)" in done.err
+    found = {path.relative_to(out).as_posix() for path in out.rglob("*.json")}
+    names = {"picture.route.json", "deep/a.png.route.json", "deep/a.jpg.route.json"}
+    assert found == names
+    (one,) = json.loads(route_command(tmp_path, "--json", "--glob", "p*.png").out)["pictures"]
+    assert one["input"] == str(picture_file)
+
+
 @pytest.mark.parametrize("how", ["--route", "--expert", "--gates", "--route --gates"])
 def test_a_chosen_route_gives_what_the_restorer_gives(
     how: str, infer: Command, picture_file: Path, pixels: Any, photo: Any, restorer: Restorer

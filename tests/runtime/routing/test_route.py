@@ -32,4 +32,10 @@ def test_route_describes_itself() -> None:
     assert route.top == "b"
     assert route.summary() == "b 0.80, a 0.20, c 0.00"
     assert route.to_dict()["class"] == "b"
+    likely = np.exp([0.1, 2, -1]) / np.exp([0.1, 2, -1]).sum()
+    assert list(route.to_dict()["probabilities"].values()) == pytest.approx(likely.tolist())
+    alone = route.with_gates(np.array([0, 1, 0], np.float32))
+    assert alone.summary() == "b 0.83, a 0.12, c 0.04", "its gate of 1 would say nothing"
+    other = route.with_gates(np.array([1, 0, 0], np.float32))
+    assert other.summary() == "a 1.00, b 0.00, c 0.00", "somebody else's choice"
     assert route.to_dict()["gates"]["a"] == pytest.approx(0.2)

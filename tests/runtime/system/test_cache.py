@@ -1,8 +1,10 @@
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command import Command
 
 from lorair import Restorer
 from lorair.runtime.system import cache
@@ -66,14 +68,32 @@ def test_a_failed_entry_leaves_nothing(root: Path) -> None:
 
 def test_the_least_recently_used_go_first(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "LIMIT", 2500)
-    for age, name in ((300, "a"), (200, "b")):
+    a, b, c = map(cache.entry_name, "abc")
+    for age, name in ((300, a), (200, b)):
         entry = cache.fetch(name, fill)
         assert entry is not None
         os.utime(entry, (entry.stat().st_mtime - age,) * 2)
-    cache.fetch("a", fail)  # used again, so b is now the oldest
-    cache.fetch("c", fill)
-    assert sorted(entry.name for entry in root.iterdir()) == ["a", "c"]
+    cache.fetch(a, fail)  # used again, so b is now the oldest
+    cache.fetch(c, fill)
+    assert {entry.name for entry in root.iterdir()} == {a, c}
     assert cache.size(root) == 2000
+
+
+def test_the_command_shows_and_clears(
+    root: Path, lorair_run: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And touches nothing that is not an entry: somebody may have named a folder of their own."""
+    shown = lorair_run("cache")
+    assert (shown.code, f"{root}: 0 graphs, 0 MB of at most 4 GiB" in shown.out) == (0, True)
+    for name in "ab":
+        cache.fetch(cache.entry_name(name), fill)
+    (root / "photos").mkdir()
+    found = json.loads(lorair_run("cache", "--json").out)
+    assert (found["entries"], found["bytes"]) == (2, 2000)
+    assert "0 graphs" in lorair_run("cache", "--clear").out
+    assert [path.name for path in root.iterdir()] == ["photos"]
+    monkeypatch.setenv(cache.VARIABLE, "off")
+    assert "nothing is kept" in lorair_run("cache").out
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
