@@ -10,7 +10,7 @@ from lorair.benchmarks.report.content import Plot, Section, Slider, Source, file
 from lorair.benchmarks.report.draw import LIGHT
 from lorair.benchmarks.schema.quality import Picture, QualityReport, Scores
 from lorair.benchmarks.tables.cells import text
-from lorair.benchmarks.tables.quality import by_route, classes, pictures
+from lorair.benchmarks.tables.quality import by_route, classes, pictures, router_accuracy
 from lorair.runtime.system.table import Cell, Table
 
 
@@ -20,6 +20,8 @@ def section(source: Source[QualityReport]) -> Section:
     remarks = [str(report.settings["description"])] if "description" in report.settings else []
     if not report.pictures:
         return file_section(source, remarks)
+    if (right := router_accuracy(report)) is not None:
+        remarks.append(right)
     sliders = [Slider(p.name, _words(p), p.preview) for p in report.pictures if p.preview]
     return file_section(
         source, remarks, tables=[classes(report), pictures(report)], sliders=sliders,

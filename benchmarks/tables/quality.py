@@ -30,6 +30,8 @@ def quality_shown(report: QualityReport) -> Iterator[Table | str]:
     """Yield what the terminal shows: every picture, then the means."""
     yield pictures(report, _SHOWN)
     yield classes(report)
+    if (right := router_accuracy(report)) is not None:
+        yield right
     if (published := report.published) is not None:
         yield (
             f"published: {published.dataset}, by the authors' script ({published.source}), means "
@@ -69,6 +71,21 @@ def classes(report: QualityReport) -> Table:
         columns,
         rows,
     )
+
+
+def router_accuracy(report: QualityReport) -> str | None:
+    """Return how many pictures the router routed right, by data folders named for classes.
+
+    None if no folder is, or the gates were chosen by hand.
+    """
+    classes = {name for b in report.bundles for name in str(b.model.get("classes")).split(", ")}
+    found = {name: some for name, some in by_class(report).items() if name in classes}
+    if not report.groups or not found or report.settings.get("expert") is not None:
+        return None
+    right = {name: sum(p.route == name for p in some) for name, some in found.items()}
+    each = ", ".join(f"{name} {right[name]} of {len(some)}" for name, some in found.items())
+    total, pictures = sum(right.values()), sum(map(len, found.values()))
+    return f"the router is right on {total} of {pictures} pictures ({total / pictures:.0%}): {each}"
 
 
 def _class(

@@ -14,7 +14,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from lorair.benchmarks.quality.datasets import DATASETS, PicturePair, find_pairs
 from lorair.benchmarks.quality.metrics import luma, mean_scores, score, ssim
 from lorair.benchmarks.quality.previews import MOST_BYTES, preview, spread
+from lorair.benchmarks.schema.quality import QualityReport
 from lorair.benchmarks.schema.results_file import read_report
+from lorair.benchmarks.tables.quality import quality_shown, router_accuracy
 from lorair.runtime.errors import OptionError
 
 SSIM = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
@@ -184,6 +186,24 @@ def test_a_data_folder_with_the_published_numbers_beside(
     assert [p["name"] for p in document["pictures"]] == ["0_rain", "1_rain"]
     for when in ("before", "after"):
         assert document["mean"][when]["psnr_authors"] > 0
+
+
+def test_the_router_s_accuracy_by_folders_named_for_classes() -> None:
+    file = Path(__file__).parents[3] / "benchmarks" / "results" / "quality-default.json"
+    report = read_report(file)
+    assert isinstance(report, QualityReport)
+    content = json.loads(file.read_text())
+    right = sum(p["name"].split("/")[0] == p["route"] for p in content["pictures"])
+    said = router_accuracy(report)
+    assert said is not None
+    assert said.startswith(f"the router is right on {right} of {len(content['pictures'])} ")
+    assert said in list(quality_shown(report))
+    chosen = report.model_copy(update={"settings": {**report.settings, "expert": "snow"}})
+    assert router_accuracy(chosen) is None
+    renamed = [p.model_copy(update={"name": f"x{p.name}"}) for p in report.pictures]
+    groups = {f"x{name}": mean for name, mean in report.groups.items()}
+    other = report.model_copy(update={"pictures": tuple(renamed), "groups": groups})
+    assert router_accuracy(other) is None
 
 
 def test_several_data_folders(
