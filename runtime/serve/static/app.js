@@ -37,7 +37,9 @@ function authorization() {
   return token ? { Authorization: `Bearer ${token}` } : {};
 }
 
+// A token that is kept and still asked for was a wrong one.
 function askForToken() {
+  $("wrong-token").hidden = !sessionStorage.getItem(TOKEN);
   return new Promise((resolve) => {
     $("token-form").onsubmit = (event) => {
       event.preventDefault();

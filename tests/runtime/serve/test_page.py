@@ -128,6 +128,31 @@ def test_errors_are_said_in_words(page: Any) -> None:
     assert not page.is_visible("#error")
 
 
+def test_a_wrong_token_is_said(browser: Any, address: str) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+
+        def guard(route: Any) -> None:
+            if route.request.headers.get("authorization") == "Bearer right":
+                route.continue_()
+            else:
+                route.fulfill(status=401)
+
+        page.route("**/v1/models", guard)
+        page.goto(address)
+        page.wait_for_selector("#ask-token[open]")
+        assert not page.is_visible("#wrong-token")
+        page.fill("#token", "wrong")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#wrong-token:visible")
+        assert page.text_content("#wrong-token") == "That token was wrong. Try again."
+        page.fill("#token", "right")
+        page.keyboard.press("Enter")
+        page.locator("#model", has_text="fp32").wait_for()
+        assert not page.is_visible("#ask-token")
+
+
 def _downloaded(page: Any) -> np.ndarray:
     with page.expect_download() as waiting:
         page.click("#download")
