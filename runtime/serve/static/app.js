@@ -70,9 +70,9 @@ async function loadModel() {
     "It goes to this server and nowhere else, and is not kept.";
 }
 
-// What is asked for: an expert, or "" for the router's choice, and the strength, 0 to 1.
-const wanted = () => ({ choice: state.choice, strength: $("strength").value / 100 });
-const keyOf = ({ choice, strength }) => `${strength} ${choice}`;
+// What is asked for: an expert, or "" for the router's choice, the strength, 0 to 1, and the format.
+const wanted = () => ({ choice: state.choice, strength: $("strength").value / 100, format: $("format").value });
+const keyOf = ({ choice, strength, format }) => `${strength} ${format} ${choice}`;
 
 function setStrength(strength) {
   $("strength").value = 100 * strength;
@@ -80,8 +80,8 @@ function setStrength(strength) {
 }
 
 // Send the picture; resolves when there is an answer, or it was given up.
-function send(file, { choice, strength }, id) {
-  const query = new URLSearchParams({ id, strength });
+function send(file, { choice, strength, format }, id) {
+  const query = new URLSearchParams({ id, strength, format });
   if (choice) query.set("expert", choice);
   const request = new XMLHttpRequest();
   state.request = request;
@@ -198,7 +198,9 @@ async function showResult(result, isFirst) {
   showOptions(result.route);
   $("notes").replaceChildren(...result.notes.map((note) => element("li", "", note)));
   $("download").href = result.url;
-  $("download").download = `${state.file.name.replace(/\.[^.]*$/, "") || "picture"}.restored.png`;
+  const { format } = state.shown;
+  $("download").download = `${state.file.name.replace(/\.[^.]*$/, "") || "picture"}.restored.${format}`;
+  $("download").textContent = `Download ${$("format").selectedOptions[0].text.split(",")[0]}`;
   $("download").hidden = false;
   const times = result.times.flatMap(([stage, ms]) => [element("dt", "", stage), element("dd", "", seconds(ms))]);
   $("times").replaceChildren(...times);
@@ -244,7 +246,7 @@ const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), (n) =
 async function accept(request, wish, started) {
   const result = readAnswer(request);
   const isFirst = state.results.size === 0;
-  const turned = document.activeElement === $("strength");
+  const turned = [$("strength"), $("format")].includes(document.activeElement);
   state.results.set(keyOf(wish), result);
   state.shown = wish;
   await showResult(result, isFirst);
@@ -284,6 +286,7 @@ function back() {
   }
   state.choice = state.shown.choice;
   setStrength(state.shown.strength);
+  $("format").value = state.shown.format;
   showOptions(state.results.get(keyOf(state.shown)).route);
 }
 
@@ -354,6 +357,7 @@ $("options").addEventListener("change", (event) => {
 });
 $("strength").addEventListener("input", () => setStrength($("strength").value / 100));
 $("strength").addEventListener("change", restore);
+$("format").addEventListener("change", restore);
 
 $("slider").addEventListener("input", (event) => moveTo(Number(event.target.value)));
 const compare = $("compare");

@@ -105,6 +105,14 @@ def test_drop_compare_override_download(page: Any) -> None:
     page.locator("#status", has_text="as rain").wait_for()
     assert (_downloaded(page) == first).all()
 
+    page.select_option("#format", "jpg")
+    page.locator("#download", has_text="Download JPEG").wait_for()
+    page.wait_for_selector("#result[aria-busy=false]")
+    small = _downloaded(page, "holiday.restored.jpg").astype(float)
+    assert 0 < np.abs(small - first).mean() < 3
+    page.select_option("#format", "png")
+    page.locator("#download", has_text="Download PNG").wait_for()
+
     page.focus("#strength")
     page.keyboard.press("Home")
     page.locator("#percent", has_text="0 %").wait_for()
@@ -153,10 +161,10 @@ def test_a_wrong_token_is_said(browser: Any, address: str) -> None:
         assert not page.is_visible("#ask-token")
 
 
-def _downloaded(page: Any) -> np.ndarray:
+def _downloaded(page: Any, name: str = "holiday.restored.png") -> np.ndarray:
     with page.expect_download() as waiting:
         page.click("#download")
-    assert waiting.value.suggested_filename == "holiday.restored.png"
+    assert waiting.value.suggested_filename == name
     with Image.open(io.BytesIO(Path(waiting.value.path()).read_bytes())) as image:
         return np.asarray(image)
 
