@@ -106,6 +106,8 @@ class OnnxRuntimeBackend(CpuBackend):
         options = self._library.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = _FATAL_ONLY
+        # A plan of a size's memory is one block, beside all that the arena keeps: twice as much.
+        options.enable_mem_pattern = False
         options.add_session_config_entry("session.use_env_allocators", "1")
         return options
 
