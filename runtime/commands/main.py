@@ -6,10 +6,11 @@ from lorair.runtime.commands.infer import infer
 from lorair.runtime.commands.route import route
 from lorair.runtime.commands.serve import serve
 from lorair.runtime.commands.video import video
+from lorair.runtime.commands.warm import warm
 from lorair.runtime.system import console
 
 app = console.make_app("Restore pictures with a lorair bundle. No PyTorch needed.")
-for command in (infer, route, video, serve, batch, doctor):
+for command in (infer, route, video, serve, batch, warm, doctor):
     app.command()(command)
 
 
