@@ -21,7 +21,14 @@ _TABLE: Final = (
         "onnxruntime",
         "cuda",
         "onnxruntime_cuda",
-        distribution="onnxruntime-gpu",
+        distributions=("onnxruntime-gpu",),
+    ),
+    BackendKind(
+        "webgpu",
+        "onnxruntime",
+        "webgpu",
+        "webgpu",
+        distributions=("onnxruntime-ep-webgpu", "onnxruntime-webgpu"),
     ),
     BackendKind("openvino-bf16", "openvino", "openvino", "openvino", precisions=_HALF),
     BackendKind("openvino", "openvino", "openvino", "openvino"),
@@ -101,7 +108,7 @@ def _candidates(bundle: Bundle) -> Iterator[tuple[BackendKind, tuple[str, ...]]]
         if precision not in kind.precisions:
             continue
         reason = kind.missing() or kind.unfit(bundle)
-        if reason is None:
+        if reason is None and kind.is_faster():
             yield kind, tuple(skipped)
         elif kind.is_expected(bundle):
             skipped.append(f"{kind.name} is not used: {reason}")
