@@ -8,6 +8,7 @@ from lorair.runtime.backends.backend import BackendKind as BackendKind
 from lorair.runtime.backends.backend import Branch as Branch
 from lorair.runtime.backends.backend import Run as Run
 from lorair.runtime.backends.backend import RunsGraphs as RunsGraphs
+from lorair.runtime.backends.tuned import order
 from lorair.runtime.bundle.manifest import Bundle, Precision
 from lorair.runtime.errors import BackendError, BundleError, DependencyError
 
@@ -99,16 +100,19 @@ def select_auto(
 def _candidates(bundle: Bundle) -> Iterator[tuple[BackendKind, tuple[str, ...]]]:
     """Yield backends that should run a bundle here, the fastest first.
 
+    The order is what `lorair-run tune` has measured here, else the table's.
     With each comes why those before it that the bundle was made for cannot. Ends with
     DependencyError.
     """
     precision = bundle.manifest.precision
     skipped: list[str] = []
-    for kind in BACKENDS.values():
+    timed = order(bundle, BACKENDS.values())
+    others = (name for name in BACKENDS if name not in timed)
+    for kind in map(BACKENDS.__getitem__, (*timed, *others)):
         if precision not in kind.precisions:
             continue
         reason = kind.missing() or kind.unfit(bundle)
-        if reason is None and kind.is_faster():
+        if reason is None and (kind.name in timed or kind.is_faster()):
             yield kind, tuple(skipped)
         elif kind.is_expected(bundle):
             skipped.append(f"{kind.name} is not used: {reason}")
