@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from lorair.runtime.backends import BACKENDS, BackendKind, choose
+from lorair.runtime.backends import BACKENDS, BackendKind, choose, webgpu
 from lorair.runtime.backends.tuned import order
 from lorair.runtime.bundle.engines import Engine, read_engines
 from lorair.runtime.bundle.manifest import Bundle
@@ -18,6 +18,7 @@ from lorair.runtime.system.machine import default_threads, processor_name, usabl
 
 _DRIVER: Final = {
     driver.NO_DRIVER: "with a GPU: install NVIDIA's driver",
+    webgpu.NO_GPU: "on Linux: the GPU's Vulkan driver and libvulkan.so.1",
     driver.NO_GPU: "in a container: start it with --gpus all",
 }
 

@@ -33,7 +33,13 @@ _TABLE: Final = (
     ),
     BackendKind("openvino-bf16", "openvino", "openvino", "openvino", precisions=_HALF),
     BackendKind("openvino", "openvino", "openvino", "openvino"),
-    BackendKind("onnxruntime", "onnxruntime", "cpu", "onnxruntime"),
+    BackendKind(
+        "onnxruntime",
+        "onnxruntime",
+        "cpu",
+        "onnxruntime",
+        distributions=("onnxruntime", "onnxruntime-webgpu", "onnxruntime-gpu"),
+    ),
 )
 
 BACKENDS: Final = {kind.name: kind for kind in _TABLE}

@@ -34,6 +34,7 @@ from lorair.runtime.system.machine import is_installed
 
 PROVIDER: Final = "WebGpuExecutionProvider"
 PLUGIN: Final = "onnxruntime_ep_webgpu"
+NO_GPU: Final = "the system lists no GPU for WebGPU"
 
 _FORM: Final = "openvino"
 """The bundle's form of the restorer: statistics as reductions, which a GPU does well."""
@@ -109,7 +110,7 @@ def adapter() -> Adapter:
     """Return what there is, found by running one operator in float16."""
     device = _listed()
     if device is None and not _is_built_in():
-        return Adapter("the system lists no GPU for WebGPU")
+        return Adapter(NO_GPU)
     try:
         session = _open_session(_PROBE, session_options())
     except Exception as error:  # its exceptions share no base class but this
@@ -123,9 +124,9 @@ def adapter() -> Adapter:
         has_half = False
     if device is None:
         return Adapter(None, has_half=has_half)
-    facts = device.metadata
-    name = facts.get("Description") or f"{device.vendor} GPU {device.device_id:#06x}"
-    return Adapter(None, name, has_half, facts.get("Discrete") == "1")
+    gpu = device.device
+    name = gpu.metadata.get("Description") or f"{gpu.vendor} GPU {gpu.device_id:#06x}"
+    return Adapter(None, name, has_half, gpu.metadata.get("Discrete") == "1")
 
 
 class WebGpuBackend(OnnxRuntimeBackend):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +63,15 @@ def run(tasks: Sequence[tuple[Any, ...]], folder: Path) -> list[Any]:
 def main(tasks: Path, results: Path) -> None:
     """Do the tasks in this process."""
     from lorair import Restorer
+    from lorair.runtime.errors import UserError
 
-    opened: dict[Path, Restorer] = {}
+    opened = cache(lambda bundle: Restorer.open(bundle, "webgpu"))
     done = []
     for name, bundle, *arguments in pickle.loads(tasks.read_bytes()):
-        if bundle not in opened:
-            opened[bundle] = Restorer.open(bundle, "webgpu")
-        done.append(globals()[name](opened[bundle], *arguments))
+        try:
+            done.append(globals()[name](opened(bundle), *arguments))
+        except UserError as error:
+            done.append(error.line())
     results.write_bytes(pickle.dumps(done))
 
 
@@ -77,15 +80,16 @@ def route(restorer: Any, pixels: np.ndarray) -> Any:
     return restorer.route(pixels)
 
 
-def restore(restorer: Any, pixels: np.ndarray, given: Any) -> np.ndarray:
+def restore(restorer: Any, pixels: np.ndarray, given: Any, tile: Any = "auto") -> np.ndarray:
     """The restored picture under a route."""
-    image: np.ndarray = restorer.restore(pixels, given).image
+    image: np.ndarray = restorer.restore(pixels, given, tile).image
     return image
 
 
-def tile(restorer: Any, inputs: Any, means: Any) -> Any:
-    """A tile restored under its picture's means, and its own means."""
-    return restorer.backend.restore_tile(inputs, means)
+def branches(restorer: Any, views: Any, image: Any, prior: Any, gates: list[Any]) -> list[Any]:
+    """The router's three results, then the restorer's for each gates."""
+    backend = restorer.backend
+    return [*backend.route(views), *(backend.restore(image, prior, one) for one in gates)]
 
 
 def nodes(restorer: Any, branch: str, inputs: dict[str, Any], gates: Any) -> dict[str, list[str]]:
