@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
 import numpy as np
+import numpy.typing as npt
 
 from lorair.runtime.backends.backend import Branch, Run
 from lorair.runtime.backends.graphs import GraphEach, Graphs, Shapes
@@ -39,11 +40,11 @@ NO_GPU: Final = "the system lists no GPU for WebGPU"
 _FORM: Final = "openvino"
 """The bundle's form of the restorer: statistics as reductions, which a GPU does well."""
 
-_PROBE: Final = (
-    b'\x08\x08:2\n\x0b\n\x01x\x12\x01y"\x03Neg\x12\x01pZ\x0f\n\x01x\x12\n\n\x08\x08\n\x12\x04\n\x02\x08'
-    b"\x01b\x0f\n\x01y\x12\n\n\x08\x08\n\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
+_NEGATE: Final = (
+    b'\x08\x08:2\n\x0b\n\x01x\x12\x01y"\x03Neg\x12\x01pZ\x0f\n\x01x\x12\n\n\x08\x08%c\x12\x04\n\x02\x08'
+    b"\x01b\x0f\n\x01y\x12\n\n\x08\x08%c\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
 )
-"""An ONNX model: x (1) float16 -> y = -x."""
+"""An ONNX model: x (1) -> y = -x, of the element type that is put in twice."""
 
 _NO_HALF: Final = "requires f16"
 _LOST: Final = ("device lost", "device is lost", "devicelost")
@@ -111,16 +112,12 @@ def adapter() -> Adapter:
     device = _listed()
     if device is None and not _is_built_in():
         return Adapter(NO_GPU)
+    has_half = True
     try:
-        session = _open_session(_PROBE, session_options())
+        _negate(np.ones(1, np.float16))
     except Exception as error:  # its exceptions share no base class but this
-        return Adapter(f"no adapter: {_sentence(error)}")
-    try:
-        session.run(None, {"x": np.ones(1, np.float16)})
-        has_half = True
-    except Exception as error:  # as above
         if _NO_HALF not in str(error):
-            return Adapter(f"the adapter fails: {_sentence(error)}")
+            return Adapter(f"no adapter: {_sentence(error)}")
         has_half = False
     if device is None:
         return Adapter(None, has_half=has_half)
@@ -243,8 +240,21 @@ def _listed() -> Any:
     return next((d for d in library.get_ep_devices() if d.ep_name == PROVIDER), None)
 
 
-def _open_session(graph: Path | bytes, options: Any) -> Any:
-    """A session on the GPU; whatever the provider does not know is the CPU's."""
+def _open_session(graph: Path, options: Any) -> Any:
+    """A session on the GPU that is ready: a process that ends while it gets so may crash."""
+    session = _session(graph, options)
+    _negate(np.ones(1, np.float32))
+    return session
+
+
+def _negate(x: npt.NDArray[Any]) -> None:
+    """Run one operator, after all that the GPU has been told to do."""
+    element = {"float32": b"\x01", "float16": b"\x0a"}[x.dtype.name]
+    _session(_NEGATE % (element, element), session_options()).run(None, {"x": x})
+
+
+def _session(graph: Path | bytes, options: Any) -> Any:
+    """A session; whatever the provider does not know is the CPU's."""
     library, device = import_onnxruntime(), _listed()
     if _is_built_in():  # without enable_fallback=0 it would print, and take the CPU
         return library.InferenceSession(graph, options, providers=[PROVIDER], enable_fallback=0)

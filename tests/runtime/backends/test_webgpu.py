@@ -233,7 +233,7 @@ def examined(monkeypatch: pytest.MonkeyPatch, library: Library) -> Adapter:
             Library(None, plugin=False, run=NO_ADAPTER),
             Adapter("no adapter: Failed to get a WebGPU adapter"),
         ),
-        (Library(None, plugin=False, run="x"), Adapter("the adapter fails: x")),
+        (Library(None, plugin=False, run="x"), Adapter("no adapter: x")),
         (Library(DISCRETE, plugin=True), Adapter(None, "Arc B580", True, True)),
         (Library({}, plugin=False), Adapter(None, "Intel GPU 0xe20b", True, False)),
     ],
@@ -254,11 +254,17 @@ def test_both_flavours_open_behind_one_door(monkeypatch: pytest.MonkeyPatch) -> 
     assert built_in.calls == [{"providers": [webgpu.PROVIDER], "enable_fallback": 0}]
 
 
-def test_the_probe_is_one_operator_in_float16() -> None:
-    model = onnx.load_from_string(webgpu._PROBE)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_the_probe_is_one_operator(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: list[bytes] = []
+    stub = SimpleNamespace(run=lambda outputs, inputs: None)
+    monkeypatch.setattr(webgpu, "_session", lambda graph, options: graphs.append(graph) or stub)
+    webgpu._negate(np.ones(1, dtype))
+    model = onnx.load_from_string(graphs[0])
     onnx.checker.check_model(model, full_check=True)
     assert [node.op_type for node in model.graph.node] == ["Neg"]
-    assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT16
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    assert [value.type.tensor_type.elem_type for value in model.graph.input] == [kind]
 
 
 def test_auto_takes_a_gpu_with_a_memory_of_its_own(
@@ -325,7 +331,7 @@ def test_all_of_the_default_model_on_a_software_gpu(
     experts = np.eye(model.experts, dtype=np.float32)
     mixture = np.full(model.experts, 1 / model.experts, np.float32)
     wide = photo.astype(np.uint16) * 257
-    pictures = [photo[:16, :16], wide[:33, :48], photo[:64, :64], wide[:40, :40], photo[:160, :96]]
+    pictures = [photo[:16, :16], wide[:33, :48], photo[:64, :64], wide[:40, :40], photo[:144, :32]]
     routes = [replace(route, gates=gates) for gates in (*experts[:3], mixture, experts[1])]
     tasks = [
         ("restore", default_bundle, np.ascontiguousarray(picture), given, 128)
