@@ -115,10 +115,10 @@ def _candidates(bundle: Bundle) -> Iterator[tuple[BackendKind, tuple[str, ...]]]
     timed = order(bundle, BACKENDS.values())
     others = (name for name in BACKENDS if name not in timed)
     for kind in map(BACKENDS.__getitem__, (*timed, *others)):
-        if precision not in kind.precisions:
+        if precision not in kind.precisions or not (kind.name in timed or kind.is_faster()):
             continue
         reason = kind.missing() or kind.unfit(bundle)
-        if reason is None and (kind.name in timed or kind.is_faster()):
+        if reason is None:
             yield kind, tuple(skipped)
         elif kind.is_expected(bundle):
             skipped.append(f"{kind.name} is not used: {reason}")

@@ -172,7 +172,7 @@ class BackendKind:
 
     def is_faster(self) -> bool:
         """Whether `auto` may take it in the table's order, without having timed it."""
-        return self._ask("is_faster") is not False
+        return self.version is None or self._ask("is_faster") is not False
 
     def is_expected(self, bundle: Bundle) -> bool:
         """Whether the bundle was made for this backend."""

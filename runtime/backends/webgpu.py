@@ -2,13 +2,14 @@
 
 Two packages have it: `onnxruntime-ep-webgpu` as a plugin beside onnxruntime, which finds GPUs
 that the system lists, and `onnxruntime-webgpu` in place of onnxruntime, which takes whatever
-adapter Vulkan has. The restorer's weights are merged on the host, one graph for each gates:
-with the gates as an input the library (1.27) ends the process.
+adapter Vulkan has. The restorer's weights are merged on the host, one graph for each gates, and
+`restorer.onnx` is never loaded: the library (1.27) would end the process (docs/decisions.md).
 """
 
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -31,6 +32,7 @@ from lorair.runtime.backends.onnxruntime import (
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import BackendError
 from lorair.runtime.pixels import Array
+from lorair.runtime.system.extras import require
 from lorair.runtime.system.machine import is_installed
 
 PROVIDER: Final = "WebGpuExecutionProvider"
@@ -55,6 +57,8 @@ T = TypeVar("T")
 
 def open_backend(name: str, bundle: Bundle, threads: int | None, jobs: int) -> "WebGpuBackend":
     """Open a bundle on the GPU; the threads are those of what is left to the CPU."""
+    if not _is_built_in():
+        require("run on a GPU through WebGPU", "webgpu", PLUGIN)
     for lacking in (lacks(name), unfit(name, bundle)):
         if lacking is not None:
             raise BackendError(
@@ -81,7 +85,9 @@ def unfit(name: str, bundle: Bundle) -> str | None:
 
 def is_faster(name: str) -> bool:
     """Whether it is likely to be faster than the CPU: on a GPU with a memory of its own."""
-    return adapter().is_discrete
+    with suppress(Exception):  # whose reason `lacks` gives
+        return _is_discrete(_listed())
+    return False
 
 
 def about(name: str) -> str | None:
@@ -97,25 +103,27 @@ class Adapter:
     """The GPU that the library takes; it offers no choice.
 
     lacks: why there is none, or None. name: for people. has_half: whether shaders compute in
-    float16. is_discrete: whether it has a memory of its own.
+    float16.
     """
 
     lacks: str | None
     name: str = "a GPU that the system does not list"
     has_half: bool = False
-    is_discrete: bool = False
 
 
 @cache
 def adapter() -> Adapter:
     """Return what there is, found by running one operator in float16."""
-    device = _listed()
+    try:
+        device = _listed()
+    except Exception as error:  # its exceptions share no base class but this
+        return Adapter(f"the plugin does not load: {_sentence(error)}")
     if device is None and not _is_built_in():
         return Adapter(NO_GPU)
     has_half = True
     try:
         _negate(np.ones(1, np.float16))
-    except Exception as error:  # its exceptions share no base class but this
+    except Exception as error:  # as above
         if _NO_HALF not in str(error):
             return Adapter(f"no adapter: {_sentence(error)}")
         has_half = False
@@ -123,7 +131,13 @@ def adapter() -> Adapter:
         return Adapter(None, has_half=has_half)
     gpu = device.device
     name = gpu.metadata.get("Description") or f"{gpu.vendor} GPU {gpu.device_id:#06x}"
-    return Adapter(None, name, has_half, gpu.metadata.get("Discrete") == "1")
+    kind = "discrete" if _is_discrete(device) else "integrated"
+    return Adapter(None, f"{name} ({kind})", has_half)
+
+
+def _is_discrete(device: Any) -> bool:
+    """Whether a device that the library lists has a memory of its own."""
+    return device is not None and device.device.metadata.get("Discrete") == "1"
 
 
 class WebGpuBackend(OnnxRuntimeBackend):
@@ -173,7 +187,6 @@ class _DeviceGraph:
     def __init__(self, load: Callable[[bool], Any]) -> None:
         self._load = load
         self._session: SessionGraph | None = None
-        _DEVICE.graphs.add(self)
         _DEVICE.run(self._opened)
 
     def run(self, inputs: dict[str, Any]) -> list[Array]:
@@ -190,6 +203,7 @@ class _DeviceGraph:
 
     def _opened(self) -> SessionGraph:
         if self._session is None:
+            _DEVICE.graphs.add(self)
             self._session = SessionGraph(self._load(not _DEVICE.is_given_up))
         return self._session
 

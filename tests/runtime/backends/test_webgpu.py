@@ -26,7 +26,7 @@ from lorair.runtime.backends.onnxruntime import SessionGraph
 from lorair.runtime.backends.tiles import TileInputs
 from lorair.runtime.backends.webgpu import Adapter
 from lorair.runtime.bundle.manifest import Bundle
-from lorair.runtime.errors import BackendError, InternalError, OutOfMemoryError
+from lorair.runtime.errors import BackendError, DependencyError, InternalError, OutOfMemoryError
 from lorair.runtime.pixels import make_views, to_planes
 from lorair.runtime.routing.route import gates_from_logits
 
@@ -56,6 +56,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
 
     monkeypatch.setattr(webgpu, "_open_session", open_session)
     monkeypatch.setattr(webgpu, "adapter", lambda: Adapter(None, "a made-up GPU", has_half=True))
+    monkeypatch.setattr(webgpu, "_is_built_in", lambda: True)
     monkeypatch.setattr(webgpu, "_DEVICE", webgpu._Device())
     return sessions
 
@@ -173,6 +174,8 @@ def test_what_is_beyond_the_adapter_s_limits_asks_for_smaller_tiles(text: str) -
 
 NO_ADAPTER = "webgpu_context.cc:65 status == Success was false. Failed to get a WebGPU adapter"
 NO_HALF = "Program Neg requires f16 but the device does not support it."
+TOO_OLD = "The plugin needs a newer version of ONNX Runtime"
+ADAPTER, LISTED = inspect.unwrap(webgpu.adapter), inspect.unwrap(webgpu._listed)
 DISCRETE = {"Discrete": "1", "Description": "Arc B580"}
 
 
@@ -193,6 +196,8 @@ class Library:
 
     def register_execution_provider_library(self, name: str, path: str) -> None:
         self.calls.append((name, path))
+        if self.fails == TOO_OLD:
+            raise RuntimeError(self.fails)
 
     def SessionOptions(self) -> Any:  # noqa: N802
         return SimpleNamespace(
@@ -218,9 +223,9 @@ def examined(monkeypatch: pytest.MonkeyPatch, library: Library) -> Adapter:
     plugin.get_library_path = lambda: "plugin.so"
     monkeypatch.setitem(sys.modules, webgpu.PLUGIN, plugin)
     monkeypatch.setattr(webgpu, "is_installed", lambda name: library.plugin)
-    for found in (webgpu.adapter, webgpu._listed):
-        monkeypatch.setattr(webgpu, found.__name__, inspect.unwrap(found))
-    return webgpu.adapter()
+    monkeypatch.setattr(webgpu, "_listed", LISTED)
+    monkeypatch.setattr(webgpu, "adapter", ADAPTER)
+    return ADAPTER()
 
 
 @pytest.mark.parametrize(
@@ -234,8 +239,9 @@ def examined(monkeypatch: pytest.MonkeyPatch, library: Library) -> Adapter:
             Adapter("no adapter: Failed to get a WebGPU adapter"),
         ),
         (Library(None, plugin=False, run="x"), Adapter("no adapter: x")),
-        (Library(DISCRETE, plugin=True), Adapter(None, "Arc B580", True, True)),
-        (Library({}, plugin=False), Adapter(None, "Intel GPU 0xe20b", True, False)),
+        (Library({}, plugin=True, run=TOO_OLD), Adapter(f"the plugin does not load: {TOO_OLD}")),
+        (Library(DISCRETE, plugin=True), Adapter(None, "Arc B580 (discrete)", True)),
+        (Library({}, plugin=False), Adapter(None, "Intel GPU 0xe20b (integrated)", True)),
     ],
     ids=str,
 )
@@ -272,15 +278,24 @@ def test_auto_takes_a_gpu_with_a_memory_of_its_own(
 ) -> None:
     bundle = Bundle.open(default_bundle)
     monkeypatch.setattr("lorair.runtime.backends.backend.version", lambda name: "1.27")
-    for is_discrete in (True, False):
-        found = Adapter(None, is_discrete=is_discrete)
-        monkeypatch.setattr(webgpu, "adapter", lambda found=found: found)
-        assert (choose(bundle).name == "webgpu") is is_discrete
+    for facts, wanted in ((DISCRETE, "webgpu"), ({}, "openvino"), (None, "openvino")):
+        examined(monkeypatch, Library(facts, plugin=False))
+        monkeypatch.setattr(webgpu, "adapter", lambda: Adapter(None))
+        assert choose(bundle).name == wanted
+
+
+def test_a_plugin_that_is_not_there_is_named(
+    default_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webgpu, "_is_built_in", lambda: False)
+    with pytest.raises(DependencyError, match=r"pip install 'lorair\[webgpu\]'"):
+        webgpu.open_backend("webgpu", Bundle.open(default_bundle), None, 1)
 
 
 def test_an_fp16_bundle_needs_shader_f16(
     default_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(webgpu, "_is_built_in", lambda: True)
     exact = Bundle.open(default_bundle)
     half = replace(exact, manifest=exact.manifest.model_copy(update={"precision": "fp16"}))
     monkeypatch.setattr(webgpu, "adapter", lambda: Adapter(None))
