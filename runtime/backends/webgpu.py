@@ -7,6 +7,7 @@ adapter Vulkan has. The restorer's weights are merged on the host, one graph for
 """
 
 import logging
+import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -49,7 +50,7 @@ _NEGATE: Final = (
 """An ONNX model: x (1) -> y = -x, of the element type that is put in twice."""
 
 _NO_HALF: Final = "requires f16"
-_LOST: Final = ("device lost", "device is lost", "devicelost")
+_LOST: Final = re.compile(r"device.{0,80}\blost|devicelost", re.IGNORECASE | re.DOTALL)
 _logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -226,7 +227,7 @@ class _Device:
                 try:
                     return work()
                 except Exception as error:  # the library's exceptions share no base class but this
-                    if not any(word in str(error).lower() for word in _LOST):
+                    if not _LOST.search(str(error)):
                         raise
                     _logger.warning("the GPU was lost, %s: %s", remedy, _sentence(error))
                 # Only here are the error's frames gone, which hold a session: the library makes
