@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import median
 from typing import Final
 
 import numpy as np
@@ -32,7 +31,7 @@ _RUNS: Final = 20
 
 @dataclass(frozen=True)
 class Timing:
-    """What a backend took, in seconds: the median of its runs.
+    """What a backend took, in seconds: the least of its runs, since others only add to it.
 
     router: of one picture. restorer: of pictures of each of `SIDES`. lacks: why it was not
     timed; the rest is empty then.
@@ -109,15 +108,15 @@ def time_backend(name: str, path: Path, seconds: float) -> Timing:
     for what, work in works.items():
         if (first := _seconds(work)) > _PATIENCE:
             return Timing(name, lacks=f"{what} took {first:.0f} s")
-        took.append(_median(work, seconds / len(works)))
+        took.append(_least(work, seconds / len(works)))
     return Timing(name, took[0], tuple(took[1:]))
 
 
-def _median(work: Callable[[], object], seconds: float) -> float:
+def _least(work: Callable[[], object], seconds: float) -> float:
     samples: list[float] = []
     while len(samples) < _RUNS and sum(samples) < seconds:
         samples.append(_seconds(work))
-    return median(samples)
+    return min(samples)
 
 
 def _seconds(work: Callable[[], object]) -> float:
