@@ -11,6 +11,7 @@ ALLOWED = (
     "there is a GPU",
     "the package tensorrt is not installed",  # both are for a GPU only
     "the package onnxruntime-gpu is not installed",
+    "the package onnxruntime-ep-webgpu is not installed",  # tests/runtime/backends/test_webgpu.py
     "golden cases",
     "root may write everywhere",
     "this processor has no bfloat16",

@@ -19,7 +19,7 @@ from lorair.runtime.commands import options
 from lorair.runtime.errors import BackendError, DependencyError
 from lorair.runtime.pixels import make_views, to_planes
 
-GPUS = {"tensorrt-rtx", "tensorrt", "onnxruntime-cuda"}
+GPUS = {"tensorrt-rtx", "tensorrt", "onnxruntime-cuda", "webgpu"}
 EXACT = [kind.name for kind in BACKENDS.values() if "fp32" in kind.precisions]
 
 GATES = {"one": [0.0, 1.0, 0.0], "another": [0.0, 0.0, 1.0], "mixture": [0.5, 0.2, 0.3]}
