@@ -16,8 +16,10 @@ from lorair.kernels.launches import (
     DType,
     Launch,
     Shape,
-    kernels_of,
+    conv_kernel,
+    depthwise_kernels,
     launches,
+    norm_kernel,
     tilings,
     workspace,
 )
@@ -175,6 +177,17 @@ class Node:
                 found=f"{found[0]} with {found[1]}",
                 hint="register the kernels of the engine's own bundle",
             )
+
+
+def kernels_of(operator: str, dtype: DType) -> list[str]:
+    """Return the names of all kernels that an operator's launches may need."""
+    both = (True, False)
+    if operator == spec.NORM_SCALE_ADD:
+        return [norm_kernel(dtype, aligned=aligned) for aligned in both]
+    if operator == spec.LORA_MOE_DEPTHWISE_GATE:
+        return list(depthwise_kernels(dtype))
+    tiles = tilings(operator, dtype)
+    return [conv_kernel(operator, dtype, t, aligned=aligned) for t in tiles for aligned in both]
 
 
 def dtypes_of(operator: str, kernels: Mapping[str, Compiled]) -> list[DType]:

@@ -20,9 +20,10 @@ pytest.importorskip("triton")
 
 from lorair.kernels import spec
 from lorair.kernels.aot import write_index
-from lorair.kernels.launches import DType, conv_kernel, kernels_of, launches, tilings, workspace
+from lorair.kernels.launches import DType, conv_kernel, launches, tilings, workspace
 from lorair.kernels.onnx_functions import bodies
 from lorair.kernels.spec import FORMS, output_shapes
+from lorair.kernels.tensorrt.node import kernels_of
 from lorair.kernels.tensorrt.plugin import make_creator, register
 from lorair.kernels.tiles import MAX_PIXELS, conv_tiles
 from lorair.kernels.variants import Variant, variants
