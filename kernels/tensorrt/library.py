@@ -4,6 +4,7 @@ It takes a C++ compiler, TensorRT's headers of the major version that is to load
 and cuda.h; no GPU, no driver and no library of NVIDIA's.
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -80,43 +81,67 @@ def find_headers(major: int | None = None) -> Headers:
     )
 
 
-def compile_library(
-    folder: Path,
-    output: Path,
-    headers: Headers,
-    *,
-    kernel_set: str,
-    sms: Sequence[int] = (),
-    flags: Sequence[str] = (),
-) -> tuple[int, ...]:
-    """Compile the plugins of a folder's kernels; return the compute capabilities they are for.
+@dataclass(frozen=True)
+class Source:
+    """What a library is compiled from, beside the kernels.
+
+    sms: compute capabilities (89 is 8.9) that it has cubins for. table: `table.inc`.
+    images: the assembly that puts the kernels in.
+    """
+
+    sms: tuple[int, ...]
+    table: str
+    images: str
+
+    @property
+    def digest(self) -> str:
+        """Return its sha256."""
+        fixed = [(_SOURCE / name).read_text("utf-8") for name in ("plugin.cpp", "exports.map")]
+        return hashlib.sha256("\0".join((*fixed, self.table, self.images)).encode()).hexdigest()
+
+
+def write_source(folder: Path, kernel_set: str, sms: Sequence[int] = ()) -> Source:
+    """Return the source for the kernels of a folder.
 
     Args:
         folder: `kernels/` of a bundle.
+        kernel_set: the sha256 of the kernels' index, which engines ask for.
+        sms: that it shall have cubins for; empty for all there are. PTX is always in it.
+
+    Raises:
+        BundleError: kernels are missing.
+    """
+    chosen = _chosen(read_index(folder), folder, sms)
+    table, files = write_table(chosen, kernel_set)
+    found = {kernel.sm for kernel in chosen if kernel.format == "cubin"}
+    return Source(tuple(sorted(found)), table, write_images(files))
+
+
+def compile_library(
+    source: Source, folder: Path, output: Path, headers: Headers, flags: Sequence[str] = ()
+) -> None:
+    """Compile a library of plugins.
+
+    Args:
+        source: of `write_source`.
+        folder: that it was written for.
         output: the library to write.
         headers: of the TensorRT that loads it.
-        kernel_set: the sha256 of the kernels' index, which engines ask for.
-        sms: compute capabilities (89 is 8.9) whose cubins it holds; empty for all there are.
-            PTX for later ones is always in it.
         flags: of the compiler, beside ours.
 
     Raises:
         DependencyError: no compiler, or no cuda.h.
-        BundleError: kernels are missing.
         EngineError: the compiler failed.
     """
-    chosen = _chosen(read_index(folder), folder, sms)
-    table, images = write_table(chosen, kernel_set)
     with TemporaryDirectory() as work:
         place = Path(work)
-        (place / "table.inc").write_text(table, "utf-8")
-        (place / "images.s").write_text(write_images(images), "utf-8")
+        (place / "table.inc").write_text(source.table, "utf-8")
+        (place / "images.s").write_text(source.images, "utf-8")
         (place / "cuda_runtime_api.h").write_text(_RUNTIME_API, "utf-8")
         includes = [f"-I{place}", *(f"-isystem{one}" for one in (headers.folder, find_cuda()))]
         sources = [_SOURCE / "plugin.cpp", place / "images.s", "-o", output.resolve()]
         script = f"-Wl,--version-script={_SOURCE / 'exports.map'}"
         _run([find_compiler(), *_FLAGS, *flags, *includes, *sources, script, "-ldl"], folder)
-    return tuple(sorted({kernel.sm for kernel in chosen if kernel.format == "cubin"}))
 
 
 def find_compiler() -> str:

@@ -290,8 +290,6 @@ Function functionOf(Kernel const& kernel, int sm)
 
 // --- the plugin ----------------------------------------------------------------------------
 
-constexpr char kNamespace[] = "lorair";
-constexpr char kVersion[] = "1";
 constexpr int kHeuristic = 0;
 
 class Plugin final : public IPluginV3, public IPluginV3OneCore, public IPluginV3OneBuild, public IPluginV3OneRuntime
@@ -617,7 +615,6 @@ class Creator final : public IPluginCreatorV3One
 public:
     explicit Creator(Operator const& op)
         : mOperator(op)
-        , mFields{{"kernels", nullptr, PluginFieldType::kCHAR, 0}}
     {
         if (op.scaled)
             mFields.push_back({"scale", nullptr, PluginFieldType::kFLOAT32, 1});
@@ -653,20 +650,33 @@ private:
     PluginFieldCollection mCollection{};
 };
 
-// The major version of TensorRT in this process; 0 if none can be found.
-int majorVersion()
+// A function of the TensorRT in this process; null if none can be found.
+void* ofTensorRT(char const* name)
 {
-    void* function = dlsym(RTLD_DEFAULT, "getInferLibVersion");
+    void* function = dlsym(RTLD_DEFAULT, name);
     for (int major = 10; function == nullptr && major < 20; ++major)
     {
-        std::string const name = "libnvinfer.so." + std::to_string(major);
-        if (void* library = dlopen(name.c_str(), RTLD_NOW | RTLD_NOLOAD))
+        std::string const file = "libnvinfer.so." + std::to_string(major);
+        if (void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_NOLOAD))
         {
-            function = dlsym(library, "getInferLibVersion");
+            function = dlsym(library, name);
             dlclose(library);
         }
     }
-    return function != nullptr ? reinterpret_cast<decltype(&getInferLibVersion)>(function)() / 10000 : 0;
+    return function;
+}
+
+// Whether this library may be used here; the log says why not.
+bool isItsVersion()
+{
+    auto* version = reinterpret_cast<decltype(&getInferLibVersion)>(ofTensorRT("getInferLibVersion"));
+    int const major = version != nullptr ? version() / 10000 : NV_TENSORRT_MAJOR;
+    if (major == NV_TENSORRT_MAJOR)
+        return true;
+    log(("lorair plugin: it was built for TensorRT " + std::to_string(NV_TENSORRT_MAJOR) + ", here is TensorRT "
+        + std::to_string(major) + ": build it again with `lorair-export plugin`")
+            .c_str());
+    return false;
 }
 
 std::vector<IPluginCreatorInterface*> const& creators()
@@ -679,6 +689,20 @@ std::vector<IPluginCreatorInterface*> const& creators()
         return made;
     }();
     return pointers;
+}
+
+// Hosts that open a library and ask it for nothing want its plugins in the process's registry.
+// Where `loadLibrary` follows they must not be there yet: so only if the environment says so.
+__attribute__((constructor)) void registerAtLoad()
+{
+    if (std::getenv("LORAIR_STATIC_PLUGINS") == nullptr || !isItsVersion())
+        return;
+    auto* find = reinterpret_cast<decltype(&getPluginRegistry)>(ofTensorRT("getPluginRegistry"));
+    IPluginRegistry* registry = find != nullptr ? find() : nullptr;
+    if (registry == nullptr)
+        return log("lorair plugin: there is no TensorRT to register with");
+    for (IPluginCreatorInterface* creator : creators())
+        registry->registerCreator(*creator, kNamespace);
 }
 
 } // namespace
@@ -694,15 +718,7 @@ EXPORTED void setLoggerFinder(ILoggerFinder* finder)
 
 EXPORTED IPluginCreatorInterface* const* getCreators(int32_t& count)
 {
-    int const major = majorVersion();
-    if (major != 0 && major != NV_TENSORRT_MAJOR)
-    {
-        log(("lorair plugin: it was built for TensorRT " + std::to_string(NV_TENSORRT_MAJOR) + ", here is TensorRT "
-            + std::to_string(major) + ": build it again with `lorair-export plugin`")
-                .c_str());
-        count = 0;
-        return nullptr;
-    }
-    count = static_cast<int32_t>(creators().size());
-    return creators().data();
+    bool const usable = isItsVersion();
+    count = usable ? static_cast<int32_t>(creators().size()) : 0;
+    return usable ? creators().data() : nullptr;
 }

@@ -11,7 +11,14 @@ from itertools import groupby
 from typing import Any, Final
 
 from lorair.kernels.launches import DTYPES, DType, Launch, Way, plan, suits, ways, workspace
-from lorair.kernels.spec import FORMS, GATES, LORA_MOE_CONV, output_shapes
+from lorair.kernels.spec import (
+    DOMAIN,
+    DOMAIN_VERSION,
+    FORMS,
+    GATES,
+    LORA_MOE_CONV,
+    output_shapes,
+)
 from lorair.kernels.tiles import ALIGNMENT, MAX_PIXELS
 from lorair.runtime.bundle.kernels import Compiled
 from lorair.runtime.errors import BundleError
@@ -90,6 +97,7 @@ def write_table(kernels: Sequence[Compiled], kernel_set: str) -> tuple[str, list
     files = [kernel.file for group in by_name.values() for kernel in group]
     lines = [
         "// Written by lorair.kernels.tensorrt.table: change what it was written from.",
+        f'constexpr char kNamespace[] = "{DOMAIN}", kVersion[] = "{DOMAIN_VERSION}";',
         f'constexpr char kKernelSet[] = "{kernel_set}";',
         f"constexpr int64_t kAlignment = {ALIGNMENT}, kMaxPixels = {MAX_PIXELS};",
         *_names(by_name),

@@ -358,10 +358,50 @@ void play(Registry const& registry, Node const& node)
 
 } // namespace
 
-// The library asks which TensorRT it is in.
+// What the library asks of the TensorRT that it is in.
+
 extern "C" int32_t getInferLibVersion() noexcept
 {
     return gVersion;
+}
+
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
+struct ProcessRegistry final : IPluginRegistry
+{
+    bool registerCreator(IPluginCreator&, AsciiChar const*) noexcept override { return false; }
+    bool registerCreator(IPluginCreatorInterface& creator, AsciiChar const* space) noexcept override
+    {
+        say("registered %s in %s", static_cast<IPluginCreatorV3One&>(creator).getPluginName(), space);
+        return true;
+    }
+    IPluginCreator* const* getPluginCreatorList(int32_t*) const noexcept override { return nullptr; }
+    IPluginCreator* getPluginCreator(AsciiChar const*, AsciiChar const*, AsciiChar const*) noexcept override
+    {
+        return nullptr;
+    }
+    void setErrorRecorder(IErrorRecorder*) noexcept override {}
+    IErrorRecorder* getErrorRecorder() const noexcept override { return nullptr; }
+    bool deregisterCreator(IPluginCreator const&) noexcept override { return false; }
+    bool deregisterCreator(IPluginCreatorInterface const&) noexcept override { return false; }
+    bool isParentSearchEnabled() const override { return false; }
+    void setParentSearchEnabled(bool) override {}
+    PluginLibraryHandle loadLibrary(AsciiChar const*) noexcept override { return nullptr; }
+    void deregisterLibrary(PluginLibraryHandle) noexcept override {}
+    IPluginCreatorInterface* const* getAllCreators(int32_t*) const noexcept override { return nullptr; }
+    IPluginCreatorInterface* const* getAllCreatorsRecursive(int32_t*) noexcept override { return nullptr; }
+    IPluginCreatorInterface* getCreator(AsciiChar const*, AsciiChar const*, AsciiChar const*) noexcept override
+    {
+        return nullptr;
+    }
+    IPluginResource* acquirePluginResource(AsciiChar const*, IPluginResource*) noexcept override { return nullptr; }
+    int32_t releasePluginResource(AsciiChar const*) noexcept override { return 0; }
+};
+
+extern "C" IPluginRegistry* getPluginRegistry() noexcept
+{
+    static ProcessRegistry registry;
+    return &registry;
 }
 
 int main(int, char** argv)
