@@ -139,9 +139,22 @@ def compile_library(
         (place / "images.s").write_text(source.images, "utf-8")
         (place / "cuda_runtime_api.h").write_text(_RUNTIME_API, "utf-8")
         includes = [f"-I{place}", *(f"-isystem{one}" for one in (headers.folder, find_cuda()))]
-        sources = [_SOURCE / "plugin.cpp", place / "images.s", "-o", output.resolve()]
+        sources = [str(p) for p in (_SOURCE / "plugin.cpp", place / "images.s")]
         script = f"-Wl,--version-script={_SOURCE / 'exports.map'}"
-        _run([find_compiler(), *_FLAGS, *flags, *includes, *sources, script, "-ldl"], folder)
+        _run(
+            [
+                find_compiler(),
+                *_FLAGS,
+                *flags,
+                *includes,
+                *sources,
+                script,
+                "-ldl",
+                "-o",
+                str(output.resolve()),
+            ],
+            folder,
+        )
 
 
 def find_compiler() -> str:
@@ -227,7 +240,7 @@ def _read_version(folder: Path) -> Headers | None:
     return Headers(folder, ".".join(str(parts.get(n, 0)) for n in ("MAJOR", "MINOR", "PATCH")))
 
 
-def _run(command: Sequence[str | Path], folder: Path) -> None:
+def _run(command: Sequence[str], folder: Path) -> None:
     """Compile in the folder of the kernels, which the assembler is to find by their names."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:

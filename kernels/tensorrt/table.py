@@ -164,7 +164,7 @@ def _operators(by_name: Mapping[str, Sequence[Compiled]]) -> list[str]:
             f"constexpr Name kInputs{i}[] = {{{_at(form.inputs)}}};",
             f"constexpr Name kOutputs{i}[] = {{{_at(form.outputs)}}};",
         ]
-        chosen = []
+        chosen: list[str] = []
         for dtype in dtypes_of(operator, by_name):
             for way in ways(operator, dtype):
                 name = f"kLaunches{i}_{len(chosen)}"

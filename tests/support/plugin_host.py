@@ -17,6 +17,13 @@ KINDS = {"fp32": 0, "fp16": 1}
 """TensorRT's numbers of the types."""
 
 
+def includes(folder: Path) -> list[str]:
+    """The compiler's options for TensorRT's headers; one more is written into the folder."""
+    (folder / "cuda_runtime_api.h").write_text(library._RUNTIME_API)
+    found = (folder, library.find_headers(10).folder, library.find_cuda())
+    return [f"-isystem{one}" for one in found]
+
+
 @dataclass(frozen=True)
 class Node:
     """A node to play. inputs: address and shape of each; outputs, workspace: addresses."""
@@ -113,10 +120,7 @@ class Host:
     """The programs, compiled into a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        headers = library.find_headers(10)
-        (folder / "cuda_runtime_api.h").write_text(library._RUNTIME_API)
-        include = [f"-isystem{one}" for one in (folder, headers.folder, library.find_cuda())]
+        self.folder, include = folder, includes(folder)
         shared = ["-xc", "-shared", "-fPIC", "-Wno-pedantic", "-o", "libcuda.so.1"]
         program = ["-xc++", "-std=c++17", *SANITIZED, "-rdynamic", "-o", "host"]
         for source, flags in (("recorder.c", shared), ("host.cpp", program)):
