@@ -185,6 +185,7 @@ struct Driver
     decltype(&cuKernelGetFunction) kernelGetFunction;
     decltype(&cuFuncSetAttribute) funcSetAttribute;
     decltype(&cuLaunchKernel) launchKernel;
+    CUresult (*funcLoad)(CUfunction); // of CUDA 12.4; null before
 
     Driver()
     {
@@ -199,6 +200,7 @@ struct Driver
         find(library, kernelGetFunction, "cuKernelGetFunction");
         find(library, funcSetAttribute, "cuFuncSetAttribute");
         find(library, launchKernel, "cuLaunchKernel");
+        funcLoad = reinterpret_cast<decltype(funcLoad)>(dlsym(library, "cuFuncLoad"));
     }
 
     void check(CUresult result, char const* what, char const* of) const
@@ -275,7 +277,7 @@ CUkernel loaded(Kernel const& kernel, Image const& image)
     return found;
 }
 
-// For the current context. What has a handle is loaded: no launch has to load it.
+// For the current context, on the GPU now: no launch has to load it.
 Function functionOf(Kernel const& kernel, int sm)
 {
     Driver const& cuda = driver();
@@ -285,6 +287,8 @@ Function functionOf(Kernel const& kernel, int sm)
     cuda.check(cuda.funcSetAttribute(made.handle, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
                    static_cast<int>(image.shared)),
         "the shared memory", kernel.name);
+    if (cuda.funcLoad != nullptr)
+        cuda.check(cuda.funcLoad(made.handle), "loading", kernel.name);
     return made;
 }
 

@@ -138,6 +138,13 @@ def test_a_library_that_is_not_as_its_record_says(built: BuiltPlugin, tmp_path: 
         find_plugin(bundle, 10, built.record.depends.kernels)
 
 
+def test_the_host_of_the_documentation_compiles(bundle: Bundle, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "tensorrt.md").read_text("utf-8")
+    (tmp_path / "host.cpp").write_text(text.split("```cpp\n")[1].split("```")[0])
+    flags = ["-std=c++17", "-fsyntax-only", *STRICT, *includes(tmp_path)]
+    subprocess.run([find_compiler(), *flags, tmp_path / "host.cpp"], check=True)
+
+
 BINDINGS = {
     "tensorrt-cu12-bindings==10.3.0": "10",
     "tensorrt-cu13-bindings==10.16.1.11": "10",

@@ -75,6 +75,14 @@ CUresult cuKernelGetFunction(CUfunction* function, CUkernel kernel)
     return CUDA_SUCCESS;
 }
 
+CUresult cuFuncLoad(CUfunction function)
+{
+    char line[256];
+    snprintf(line, sizeof line, "cuFuncLoad %s\n", ((Image*) function)->name);
+    say(line);
+    return CUDA_SUCCESS;
+}
+
 CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute, int value)
 {
     char line[256];
