@@ -14,13 +14,13 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cstdarg>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iostream>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -28,32 +28,25 @@
 
 using namespace nvinfer1;
 
-namespace
-{
+namespace {
 
 // --- the table -----------------------------------------------------------------------------
 
 template <typename T>
-struct Span
-{
+struct Span {
     T const* first{};
     int count{};
 
     constexpr Span() = default;
     template <int N>
-    constexpr Span(T const (&all)[N])
-        : first(all)
-        , count(N)
-    {
-    }
+    constexpr Span(T const (&all)[N]) : first(all), count(N) {}
     T const* begin() const { return first; }
     T const* end() const { return first + count; }
     T const& operator[](int i) const { return first[i]; }
 };
 
 // An argument of a kernel; the driver reads as many of its bytes as the kernel declares.
-union Value
-{
+union Value {
     void const* pointer;
     int32_t integer;
     float real;
@@ -66,16 +59,14 @@ using Fill = void (*)(Dims const* in, float scale, Grid& grid, Value* values);
 
 // A cubin or PTX, for the compute capabilities from `least` to `most`; 89 is 8.9. A program
 // of it uses `shared` bytes of shared memory.
-struct Image
-{
+struct Image {
     int least, most;
     unsigned shared;
     unsigned char const* data;
 };
 
 // experts, rows: what lora_A has to have; 0 where there is none.
-struct Kernel
-{
+struct Kernel {
     char const* name;
     char const* entry;
     Span<Image> images;
@@ -85,23 +76,21 @@ struct Kernel
     int experts, rows;
 };
 
-struct Launch
-{
+struct Launch {
     Kernel const* kernel;
     Fill fill;
 };
 
-struct Way
-{
+struct Way {
     DataType type;
     int tactic;
     Suits suits;
     Span<Launch> launches;
 };
 
-struct Operator
-{
+struct Operator {
     char const* name;
+    char const* timing; // names what its tactics are, in a cache of timings
     bool scaled;    // has the attribute `scale`
     bool pointwise; // may be a convolution that has no kernel
     Span<Name> inputs, outputs;
@@ -111,24 +100,20 @@ struct Operator
 };
 
 // Rounds down, as `//` of Python does.
-constexpr int64_t divided(int64_t a, int64_t b)
-{
+constexpr int64_t divided(int64_t a, int64_t b) {
     return a / b - (a % b != 0 && (a < 0) != (b < 0));
 }
 
 // Gates are (E), or (N, E) for each picture its own.
-int64_t stride(Dims const& gates)
-{
+int64_t stride(Dims const& gates) {
     return gates.nbDims == 2 ? gates.d[1] : 0;
 }
 
-IDimensionExpr const* one(IExprBuilder& builder)
-{
+IDimensionExpr const* one(IExprBuilder& builder) {
     return builder.constant(1);
 }
 
-IDimensionExpr const* halved(IExprBuilder& builder, IDimensionExpr const* dim)
-{
+IDimensionExpr const* halved(IExprBuilder& builder, IDimensionExpr const* dim) {
     return builder.operation(DimensionOperation::kFLOOR_DIV, *dim, *builder.constant(2));
 }
 
@@ -138,45 +123,41 @@ IDimensionExpr const* halved(IExprBuilder& builder, IDimensionExpr const* dim)
 
 std::atomic<ILoggerFinder*> gFinder{nullptr};
 
-void log(char const* message)
-{
+void log(std::string const& message) {
     ILoggerFinder* finder = gFinder;
     ILogger* logger = finder != nullptr ? finder->findLogger() : nullptr;
     if (logger != nullptr)
-        logger->log(ILogger::Severity::kERROR, message);
+        logger->log(ILogger::Severity::kERROR, message.c_str());
     else
-        std::fprintf(stderr, "%s\n", message);
+        std::cerr << message << std::endl;
 }
 
-[[noreturn]] __attribute__((format(printf, 1, 2))) void fail(char const* format, ...)
-{
-    char message[512];
-    va_list values;
-    va_start(values, format);
-    std::vsnprintf(message, sizeof message, format, values);
-    va_end(values);
-    throw std::runtime_error(message);
+template <typename... Parts>
+std::string text(Parts const&... parts) {
+    std::ostringstream made;
+    (made << ... << parts);
+    return made.str();
+}
+
+template <typename... Parts>
+[[noreturn]] void fail(Parts const&... parts) {
+    throw std::runtime_error(text(parts...));
 }
 
 // TensorRT takes no exceptions: what fails is said in its log, and `otherwise` returned.
 template <typename T, typename Work>
-T guarded(char const* who, T otherwise, Work work) noexcept
-{
-    try
-    {
+T guarded(char const* who, T otherwise, Work work) noexcept {
+    try {
         return work();
-    }
-    catch (std::exception const& error)
-    {
-        log((std::string("lorair plugin ") + who + ": " + error.what()).c_str());
+    } catch (std::exception const& error) {
+        log(text("lorair plugin ", who, ": ", error.what()));
         return otherwise;
     }
 }
 
 // --- the driver ----------------------------------------------------------------------------
 
-struct Driver
-{
+struct Driver {
     decltype(&cuGetErrorName) getErrorName;
     decltype(&cuCtxGetDevice) ctxGetDevice;
     decltype(&cuDeviceGetAttribute) deviceGetAttribute;
@@ -187,11 +168,10 @@ struct Driver
     decltype(&cuLaunchKernel) launchKernel;
     CUresult (*funcLoad)(CUfunction); // of CUDA 12.4; null before
 
-    Driver()
-    {
+    Driver() {
         void* library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
         if (library == nullptr)
-            fail("there is no NVIDIA driver: %s", dlerror());
+            fail("there is no NVIDIA driver: ", dlerror());
         find(library, getErrorName, "cuGetErrorName");
         find(library, ctxGetDevice, "cuCtxGetDevice");
         find(library, deviceGetAttribute, "cuDeviceGetAttribute");
@@ -203,34 +183,30 @@ struct Driver
         funcLoad = reinterpret_cast<decltype(funcLoad)>(dlsym(library, "cuFuncLoad"));
     }
 
-    void check(CUresult result, char const* what, char const* of) const
-    {
+    void check(CUresult result, char const* what, char const* of) const {
         if (result == CUDA_SUCCESS)
             return;
         char const* name = nullptr;
         getErrorName(result, &name);
-        fail("%s of %s: %s", what, of, name != nullptr ? name : "an unknown error");
+        fail(what, " of ", of, ": ", name != nullptr ? name : "an unknown error");
     }
 
 private:
     template <typename F>
-    static void find(void* library, F& function, char const* name)
-    {
+    static void find(void* library, F& function, char const* name) {
         function = reinterpret_cast<F>(dlsym(library, name));
         if (function == nullptr)
-            fail("the NVIDIA driver has no %s: wanted one of CUDA 12 or later", name);
+            fail("the NVIDIA driver has no ", name, ": wanted one of CUDA 12 or later");
     }
 };
 
-Driver const& driver()
-{
+Driver const& driver() {
     static Driver const found; // tried again if it throws
     return found;
 }
 
 // The compute capability of the GPU whose context is current, times ten.
-int capability()
-{
+int capability() {
     Driver const& cuda = driver();
     CUdevice device{};
     int major{}, minor{};
@@ -243,31 +219,27 @@ int capability()
 }
 
 // What a GPU launches.
-struct Function
-{
+struct Function {
     CUfunction handle;
     unsigned shared;
 };
 
-Image const& imageFor(Kernel const& kernel, int sm)
-{
+Image const& imageFor(Kernel const& kernel, int sm) {
     for (Image const& image : kernel.images)
         if (image.least <= sm && sm <= image.most)
             return image;
-    fail("%s is not compiled for compute capability %d.%d: compile it with `lorair-export build --kernels`",
-        kernel.name, sm / 10, sm % 10);
+    fail(kernel.name, " is not compiled for compute capability ", sm / 10, '.', sm % 10,
+        ": compile it with `lorair-export build --kernels`");
 }
 
 // A kernel as the driver knows it, loaded once a process: it is of no context, and it stays,
 // because unloading would have to wait for the GPU.
-CUkernel loaded(Kernel const& kernel, Image const& image)
-{
+CUkernel loaded(Kernel const& kernel, Image const& image) {
     static std::mutex lock;
     static std::map<unsigned char const*, CUkernel> all;
     std::lock_guard<std::mutex> held(lock);
     CUkernel& found = all[image.data];
-    if (found == nullptr)
-    {
+    if (found == nullptr) {
         Driver const& cuda = driver();
         CUlibrary library{};
         cuda.check(cuda.libraryLoadData(&library, image.data, nullptr, nullptr, 0, nullptr, nullptr, 0), "loading",
@@ -278,8 +250,7 @@ CUkernel loaded(Kernel const& kernel, Image const& image)
 }
 
 // For the current context, on the GPU now: no launch has to load it.
-Function functionOf(Kernel const& kernel, int sm)
-{
+Function functionOf(Kernel const& kernel, int sm) {
     Driver const& cuda = driver();
     Image const& image = imageFor(kernel, sm);
     Function made{nullptr, image.shared};
@@ -296,19 +267,12 @@ Function functionOf(Kernel const& kernel, int sm)
 
 constexpr int kHeuristic = 0;
 
-class Plugin final : public IPluginV3, public IPluginV3OneCore, public IPluginV3OneBuild, public IPluginV3OneRuntime
-{
+class Plugin final : public IPluginV3, public IPluginV3OneCore, public IPluginV3OneBuild, public IPluginV3OneRuntime {
 public:
-    Plugin(Operator const& op, float scale)
-        : mOperator(op)
-        , mScale(scale)
-    {
-    }
+    Plugin(Operator const& op, float scale) : mOperator(op), mScale(scale) {}
 
-    IPluginCapability* getCapabilityInterface(PluginCapabilityType type) noexcept override
-    {
-        switch (type)
-        {
+    IPluginCapability* getCapabilityInterface(PluginCapabilityType type) noexcept override {
+        switch (type) {
         case PluginCapabilityType::kCORE: return static_cast<IPluginV3OneCore*>(this);
         case PluginCapabilityType::kBUILD: return static_cast<IPluginV3OneBuild*>(this);
         case PluginCapabilityType::kRUNTIME: return static_cast<IPluginV3OneRuntime*>(this);
@@ -316,8 +280,7 @@ public:
         return nullptr;
     }
 
-    IPluginV3* clone() noexcept override
-    {
+    IPluginV3* clone() noexcept override {
         return guarded<IPluginV3*>(mOperator.name, nullptr, [this] { return copy(); });
     }
 
@@ -332,23 +295,20 @@ public:
     int32_t getNbOutputs() const noexcept override { return mOperator.outputs.count; }
 
     int32_t getOutputDataTypes(
-        DataType* types, int32_t count, DataType const* inputs, int32_t) const noexcept override
-    {
+        DataType* types, int32_t count, DataType const* inputs, int32_t) const noexcept override {
         std::fill(types, types + count, inputs[0]);
         return 0;
     }
 
     int32_t getOutputShapes(DimsExprs const* inputs, int32_t, DimsExprs const*, int32_t, DimsExprs* outputs,
-        int32_t, IExprBuilder& builder) noexcept override
-    {
+        int32_t, IExprBuilder& builder) noexcept override {
         mOperator.shapes(inputs, builder, outputs);
         return 0;
     }
 
     // Linear; gates are float32, x is of a type that has kernels, all else is as x.
     bool supportsFormatCombination(
-        int32_t pos, DynamicPluginTensorDesc const* inOut, int32_t nbInputs, int32_t) noexcept override
-    {
+        int32_t pos, DynamicPluginTensorDesc const* inOut, int32_t nbInputs, int32_t) noexcept override {
         PluginTensorDesc const& asked = inOut[pos].desc;
         if (asked.format != TensorFormat::kLINEAR)
             return false;
@@ -358,31 +318,27 @@ public:
     }
 
     int32_t configurePlugin(
-        DynamicPluginTensorDesc const* in, int32_t, DynamicPluginTensorDesc const*, int32_t) noexcept override
-    {
+        DynamicPluginTensorDesc const* in, int32_t, DynamicPluginTensorDesc const*, int32_t) noexcept override {
         mType = in[0].desc.type;
         return 0;
     }
 
     // Tilings, numbered from 1, where there is a choice.
-    int32_t getNbTactics() noexcept override
-    {
+    int32_t getNbTactics() noexcept override {
         int const count = tactics(mType);
         return count > 1 ? count : 0;
     }
 
-    int32_t getValidTactics(int32_t* numbers, int32_t count) noexcept override
-    {
+    int32_t getValidTactics(int32_t* numbers, int32_t count) noexcept override {
         for (int32_t i = 0; i < count; ++i)
             numbers[i] = i + 1;
         return 0;
     }
 
-    char const* getTimingCacheID() noexcept override { return kKernelSet; }
+    char const* getTimingCacheID() noexcept override { return mOperator.timing; }
 
     size_t getWorkspaceSize(DynamicPluginTensorDesc const* inputs, int32_t count, DynamicPluginTensorDesc const*,
-        int32_t) const noexcept override
-    {
+        int32_t) const noexcept override {
         return guarded<size_t>(mOperator.name, 0, [&] {
             std::vector<Dims> most;
             for (int32_t i = 0; i < count; ++i)
@@ -393,8 +349,7 @@ public:
 
     // Runtime
 
-    IPluginV3* attachToContext(IPluginResourceContext*) noexcept override
-    {
+    IPluginV3* attachToContext(IPluginResourceContext*) noexcept override {
         return guarded<IPluginV3*>(mOperator.name, nullptr, [this] {
             std::unique_ptr<Plugin> attached{copy()};
             attached->load();
@@ -402,15 +357,13 @@ public:
         });
     }
 
-    int32_t setTactic(int32_t tactic) noexcept override
-    {
+    int32_t setTactic(int32_t tactic) noexcept override {
         mTactic = tactic;
         return guarded(mOperator.name, -1, [this] { return prepare(); });
     }
 
     int32_t onShapeChange(
-        PluginTensorDesc const* in, int32_t count, PluginTensorDesc const*, int32_t) noexcept override
-    {
+        PluginTensorDesc const* in, int32_t count, PluginTensorDesc const*, int32_t) noexcept override {
         return guarded(mOperator.name, -1, [&] {
             mType = in[0].type;
             mShapes.clear();
@@ -421,13 +374,11 @@ public:
     }
 
     int32_t enqueue(PluginTensorDesc const*, PluginTensorDesc const*, void const* const* inputs, void* const* outputs,
-        void* workspace, cudaStream_t stream) noexcept override
-    {
+        void* workspace, cudaStream_t stream) noexcept override {
         return guarded(mOperator.name, -1, [&] {
             if (mReady.empty())
                 fail("its shapes are not known");
-            for (Ready ready : mReady) // a copy, for the pointers
-            {
+            for (Ready ready : mReady) { // a copy, for the pointers
                 for (int i = 0; i < mOperator.inputs.count; ++i)
                     ready.values[mOperator.inputs[i]].pointer = inputs[i];
                 for (int i = 0; i < mOperator.outputs.count; ++i)
@@ -439,8 +390,7 @@ public:
         });
     }
 
-    PluginFieldCollection const* getFieldsToSerialize() noexcept override
-    {
+    PluginFieldCollection const* getFieldsToSerialize() noexcept override {
         return guarded<PluginFieldCollection const*>(mOperator.name, nullptr, [this] {
             mFields = {{"kernels", kKernelSet, PluginFieldType::kCHAR, sizeof kKernelSet}};
             if (mOperator.scaled)
@@ -451,8 +401,7 @@ public:
     }
 
 private:
-    struct Ready
-    {
+    struct Ready {
         Kernel const* kernel;
         Function function;
         Grid grid;
@@ -460,8 +409,7 @@ private:
     };
 
     // The fields, which point into this object, are made anew.
-    Plugin* copy() const
-    {
+    Plugin* copy() const {
         auto* made = new Plugin(mOperator, mScale);
         made->mType = mType;
         made->mTactic = mTactic;
@@ -471,8 +419,7 @@ private:
         return made;
     }
 
-    int tactics(DataType type) const
-    {
+    int tactics(DataType type) const {
         int most = 0;
         for (Way const& way : mOperator.ways)
             if (way.type == type)
@@ -481,16 +428,14 @@ private:
     }
 
     // All kernels of the operator: which of them is launched, shapes decide.
-    void load()
-    {
+    void load() {
         int const sm = capability();
         for (Way const& way : mOperator.ways)
             for (Launch const& launch : way.launches)
                 mFunctions[launch.kernel] = functionOf(*launch.kernel, sm);
     }
 
-    int32_t prepare()
-    {
+    int32_t prepare() {
         mReady.clear();
         if (mShapes.empty())
             return 0;
@@ -498,71 +443,61 @@ private:
             load();
         Dims const& x = mShapes[0];
         if (x.d[2] * x.d[3] >= kMaxPixels)
-            fail("cannot launch planes of %lld pixels: wanted less than %lld", static_cast<long long>(x.d[2] * x.d[3]),
-                static_cast<long long>(kMaxPixels));
+            fail("cannot launch planes of ", x.d[2] * x.d[3], " pixels: wanted less than ", kMaxPixels);
         std::string reason = "no kernels in the type of x";
-        for (Way const& way : mOperator.ways)
-        {
+        for (Way const& way : mOperator.ways) {
             bool const wanted = mTactic == kHeuristic ? way.suits(mShapes.data()) : way.tactic == mTactic;
             if (way.type != mType || !wanted)
                 continue;
             std::vector<Ready> ready;
-            for (Launch const& launch : way.launches)
-            {
+            for (Launch const& launch : way.launches) {
                 Ready one{launch.kernel, mFunctions.at(launch.kernel), {}, {}};
                 launch.fill(mShapes.data(), mScale, one.grid, one.values.data());
                 ready.push_back(one);
             }
             reason = misfit(ready);
-            if (reason.empty())
-            {
+            if (reason.empty()) {
                 mReady = ready;
                 return 0;
             }
         }
-        fail("cannot launch: %s", reason.c_str());
+        fail("cannot launch: ", reason);
     }
 
     // What a kernel takes for granted and these shapes are not; empty if they are.
-    std::string misfit(std::vector<Ready> const& all) const
-    {
-        for (Ready const& ready : all)
-        {
+    std::string misfit(std::vector<Ready> const& all) const {
+        for (Ready const& ready : all) {
             Kernel const& kernel = *ready.kernel;
             for (Name name : kernel.aligned)
-                if (!is_pointer(name) && ready.values[name].integer % kAlignment != 0)
-                    return std::string("wanted ") + kNames[name] + " a multiple of " + std::to_string(kAlignment)
-                        + ", found " + std::to_string(ready.values[name].integer);
+                if (!isPointer(name) && ready.values[name].integer % kAlignment != 0)
+                    return text("wanted ", kNames[name], " a multiple of ", kAlignment, ", found ",
+                        ready.values[name].integer);
             for (int i = 0; i < mOperator.inputs.count; ++i)
                 if (mOperator.inputs[i] == At::lora_A && kernel.experts != 0
                     && (mShapes[i].d[0] != kernel.experts || mShapes[i].d[1] != kernel.rows))
-                    return "the kernels are of another network: wanted " + std::to_string(kernel.experts)
-                        + " experts with " + std::to_string(kernel.rows) + " rows of lora_A, found "
-                        + std::to_string(mShapes[i].d[0]) + " with " + std::to_string(mShapes[i].d[1]);
+                    return text("the kernels are of another network: wanted ", kernel.experts, " experts with ",
+                        kernel.rows, " rows of lora_A, found ", mShapes[i].d[0], " with ", mShapes[i].d[1]);
         }
         return "";
     }
 
-    bool is_pointer(Name name) const
-    {
-        return name == At::sums || is_in(mOperator.inputs, name) || is_in(mOperator.outputs, name);
+    bool isPointer(Name name) const {
+        return name == At::sums || isIn(mOperator.inputs, name) || isIn(mOperator.outputs, name);
     }
 
-    static bool is_in(Span<Name> names, Name name)
-    {
+    static bool isIn(Span<Name> names, Name name) {
         return std::find(names.begin(), names.end(), name) != names.end();
     }
 
-    void start(Ready& ready, cudaStream_t stream) const
-    {
+    void start(Ready& ready, cudaStream_t stream) const {
         Kernel const& kernel = *ready.kernel;
         std::array<void*, kMostArguments> arguments{};
         for (int i = 0; i < kernel.arguments.count; ++i)
             arguments[i] = &ready.values[kernel.arguments[i]];
         for (Name name : kernel.aligned)
-            if (is_pointer(name) && reinterpret_cast<uintptr_t>(ready.values[name].pointer) % kAlignment != 0)
-                fail("cannot launch %s: the address of %s is no multiple of %lld", kernel.name, kNames[name],
-                    static_cast<long long>(kAlignment));
+            if (isPointer(name) && reinterpret_cast<uintptr_t>(ready.values[name].pointer) % kAlignment != 0)
+                fail("cannot launch ", kernel.name, ": the address of ", kNames[name], " is no multiple of ",
+                    kAlignment);
         auto side = [&ready](int axis) { return static_cast<unsigned>(ready.grid[axis]); };
         driver().check(driver().launchKernel(ready.function.handle, side(0), side(1), side(2), kernel.block, 1,
                            1, ready.function.shared, stream, arguments.data(), nullptr),
@@ -582,8 +517,7 @@ private:
 
 // --- the creators --------------------------------------------------------------------------
 
-PluginField const* find(PluginFieldCollection const& fields, char const* name)
-{
+PluginField const* find(PluginFieldCollection const& fields, char const* name) {
     for (int32_t i = 0; i < fields.nbFields; ++i)
         if (std::strcmp(fields.fields[i].name, name) == 0 && fields.fields[i].length > 0)
             return &fields.fields[i];
@@ -591,35 +525,28 @@ PluginField const* find(PluginFieldCollection const& fields, char const* name)
 }
 
 // A convolution that is not 1x1 has no kernel: its node should have stayed with its body.
-void checkPointwise(PluginFieldCollection const& fields)
-{
+void checkPointwise(PluginFieldCollection const& fields) {
     constexpr std::pair<char const*, int32_t> kOnly[] = {{"strides", 1}, {"pads", 0}, {"group", 1}};
-    for (auto const& [name, only] : kOnly)
-    {
+    for (auto const& [name, only] : kOnly) {
         PluginField const* field = find(fields, name);
         for (int32_t i = 0; field != nullptr && i < field->length; ++i)
             if (static_cast<int32_t const*>(field->data)[i] != only)
-                fail("there is no kernel for this convolution: wanted %s %d; leave it to its body", name, only);
+                fail("there is no kernel for this convolution: wanted ", name, ' ', only, "; leave it to its body");
     }
 }
 
 // A tactic is a number of this library's kernels, so an engine runs with those it was timed with.
-void checkKernels(PluginFieldCollection const& fields)
-{
+void checkKernels(PluginFieldCollection const& fields) {
     PluginField const* field = find(fields, "kernels");
-    std::string const found = field != nullptr
-        ? std::string(static_cast<char const*>(field->data), strnlen(static_cast<char const*>(field->data), field->length))
-        : "none";
-    if (found != kKernelSet)
-        fail("the engine was built with other kernels: wanted %s, found %s", found.c_str(), kKernelSet);
+    auto* data = field != nullptr ? static_cast<char const*>(field->data) : "";
+    std::string const wanted(data, strnlen(data, field != nullptr ? field->length : 0));
+    if (wanted != kKernelSet)
+        fail("the engine was built with other kernels: wanted ", wanted, ", found ", kKernelSet);
 }
 
-class Creator final : public IPluginCreatorV3One
-{
+class Creator final : public IPluginCreatorV3One {
 public:
-    explicit Creator(Operator const& op)
-        : mOperator(op)
-    {
+    explicit Creator(Operator const& op) : mOperator(op) {
         if (op.scaled)
             mFields.push_back({"scale", nullptr, PluginFieldType::kFLOAT32, 1});
         if (op.pointwise)
@@ -634,8 +561,7 @@ public:
     PluginFieldCollection const* getFieldNames() noexcept override { return &mCollection; }
 
     IPluginV3* createPlugin(
-        AsciiChar const*, PluginFieldCollection const* fields, TensorRTPhase phase) noexcept override
-    {
+        AsciiChar const*, PluginFieldCollection const* fields, TensorRTPhase phase) noexcept override {
         return guarded<IPluginV3*>(mOperator.name, nullptr, [&] {
             if (phase == TensorRTPhase::kRUNTIME)
                 checkKernels(*fields);
@@ -655,14 +581,10 @@ private:
 };
 
 // A function of the TensorRT in this process; null if none can be found.
-void* ofTensorRT(char const* name)
-{
+void* ofTensorRT(char const* name) {
     void* function = dlsym(RTLD_DEFAULT, name);
-    for (int major = 10; function == nullptr && major < 20; ++major)
-    {
-        std::string const file = "libnvinfer.so." + std::to_string(major);
-        if (void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_NOLOAD))
-        {
+    for (int major = 10; function == nullptr && major < 20; ++major) {
+        if (void* library = dlopen(text("libnvinfer.so.", major).c_str(), RTLD_NOW | RTLD_NOLOAD)) {
             function = dlsym(library, name);
             dlclose(library);
         }
@@ -671,20 +593,17 @@ void* ofTensorRT(char const* name)
 }
 
 // Whether this library may be used here; the log says why not.
-bool isItsVersion()
-{
+bool isItsVersion() {
     auto* version = reinterpret_cast<decltype(&getInferLibVersion)>(ofTensorRT("getInferLibVersion"));
     int const major = version != nullptr ? version() / 10000 : NV_TENSORRT_MAJOR;
     if (major == NV_TENSORRT_MAJOR)
         return true;
-    log(("lorair plugin: it was built for TensorRT " + std::to_string(NV_TENSORRT_MAJOR) + ", here is TensorRT "
-        + std::to_string(major) + ": build it again with `lorair-export plugin`")
-            .c_str());
+    log(text("lorair plugin: it was built for TensorRT ", NV_TENSORRT_MAJOR, ", here is TensorRT ", major,
+        ": build it again with `lorair-export plugin`"));
     return false;
 }
 
-std::vector<IPluginCreatorInterface*> const& creators()
-{
+std::vector<IPluginCreatorInterface*> const& creators() {
     static std::vector<Creator> all(std::begin(kOperators), std::end(kOperators));
     static std::vector<IPluginCreatorInterface*> const pointers = [] {
         std::vector<IPluginCreatorInterface*> made;
@@ -697,8 +616,7 @@ std::vector<IPluginCreatorInterface*> const& creators()
 
 // Hosts that open a library and ask it for nothing want its plugins in the process's registry.
 // Where `loadLibrary` follows they must not be there yet: so only if the environment says so.
-__attribute__((constructor)) void registerAtLoad()
-{
+__attribute__((constructor)) void registerAtLoad() {
     if (std::getenv("LORAIR_STATIC_PLUGINS") == nullptr || !isItsVersion())
         return;
     auto* find = reinterpret_cast<decltype(&getPluginRegistry)>(ofTensorRT("getPluginRegistry"));
@@ -715,13 +633,11 @@ __attribute__((constructor)) void registerAtLoad()
 
 #define EXPORTED extern "C" __attribute__((visibility("default")))
 
-EXPORTED void setLoggerFinder(ILoggerFinder* finder)
-{
+EXPORTED void setLoggerFinder(ILoggerFinder* finder) {
     gFinder = finder;
 }
 
-EXPORTED IPluginCreatorInterface* const* getCreators(int32_t& count)
-{
+EXPORTED IPluginCreatorInterface* const* getCreators(int32_t& count) {
     bool const usable = isItsVersion();
     count = usable ? static_cast<int32_t>(creators().size()) : 0;
     return usable ? creators().data() : nullptr;

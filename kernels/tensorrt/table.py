@@ -102,7 +102,7 @@ def write_table(kernels: Sequence[Compiled], kernel_set: str) -> tuple[str, list
         f"constexpr int64_t kAlignment = {ALIGNMENT}, kMaxPixels = {MAX_PIXELS};",
         *_names(by_name),
         *_kernels(by_name, files),
-        *_operators(by_name),
+        *_operators(by_name, kernel_set),
     ]
     return "\n".join(lines) + "\n", files
 
@@ -156,7 +156,7 @@ def _kernels(by_name: Mapping[str, Sequence[Compiled]], files: Sequence[str]) ->
     return [*lines, "constexpr Kernel kKernels[] = {", *rows, "};"]
 
 
-def _operators(by_name: Mapping[str, Sequence[Compiled]]) -> list[str]:
+def _operators(by_name: Mapping[str, Sequence[Compiled]], kernel_set: str) -> list[str]:
     number = {name: i for i, name in enumerate(by_name)}
     lines, rows = [], []
     for i, (operator, form) in enumerate(FORMS.items()):
@@ -176,10 +176,10 @@ def _operators(by_name: Mapping[str, Sequence[Compiled]]) -> list[str]:
                 lines.append(f"constexpr Launch {name}[] = {{{made}}};")
                 chosen.append(f"    {{DataType::{_TYPES[dtype]}, {_way(operator, way)}, {name}}},")
         lines += [f"constexpr Way kWays{i}[] = {{", *chosen, "};"]
-        truths = ("scale" in _numbers(operator), operator == LORA_MOE_CONV)
+        scaled, pointwise = "scale" in _numbers(operator), operator == LORA_MOE_CONV
         rows.append(
-            f'    {{"{operator}", {", ".join(str(t).lower() for t in truths)}, kInputs{i}, '
-            f"kOutputs{i}, kWays{i}, {_shapes(operator)}, {_workspace(operator)}}},"
+            f'    {{"{operator}", "{operator}.{kernel_set}", {scaled:d}, {pointwise:d}, '
+            f"kInputs{i}, kOutputs{i}, kWays{i}, {_shapes(operator)}, {_workspace(operator)}}},"
         )
     return [*lines, "constexpr Operator kOperators[] = {", *rows, "};"]
 

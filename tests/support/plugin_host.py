@@ -11,7 +11,7 @@ from lorair.kernels.variants import Variant
 from lorair.runtime.bundle.kernels import Compiled
 
 SOURCES = Path(__file__).parent / "plugin"
-SANITIZED = ("-O0", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+SANITIZED = ("-O0", "-g1", "-fsanitize=address")
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror")
 KINDS = {"fp32": 0, "fp16": 1}
 """TensorRT's numbers of the types."""

@@ -121,7 +121,8 @@ SIZES = {"aligned": (1, 32, 4, 8), "any": (2, 16, 5, 13)}
 def cases() -> Iterator[Case]:
     """Every operator, both alignments, shared and separate gates, every tiling."""
     for operator in spec.OPERATORS:
-        yield Case(operator, "fp16", SIZES["aligned"])
+        is_depthwise = operator == spec.LORA_MOE_DEPTHWISE_GATE  # of two tiles, then
+        yield Case(operator, "fp16", (1, 16, 16, 8) if is_depthwise else SIZES["aligned"])
         yield Case(operator, "fp32", SIZES["any"], each=True)
         for tactic in range(1, len(tilings(operator, "fp16")) + 1):
             size = SIZES["any" if tactic % 2 else "aligned"]
@@ -188,6 +189,7 @@ def test_tactics_types_and_formats(run: tuple[list[Case], list[list[Played]]]) -
     for case, node in zip(run[0], run[1][0], strict=True):
         count = len(tilings(case.operator, case.dtype))
         assert node.tactics == (list(range(1, count + 1)) if count > 1 else [])
+        assert node.of("timing") == [f"{case.operator}.{KERNEL_SET}"]
         form = FORMS[case.operator]
         for name, takes in zip((*form.inputs, *form.outputs), node.takes, strict=True):
             own = "0/0" if case.dtype == "fp32" else "1/0"

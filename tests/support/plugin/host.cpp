@@ -27,14 +27,12 @@
 
 using namespace nvinfer1;
 
-namespace
-{
+namespace {
 
 int32_t gVersion = 0;
 thread_local int tStream = 0;
 
-__attribute__((format(printf, 1, 2))) void say(char const* format, ...)
-{
+__attribute__((format(printf, 1, 2))) void say(char const* format, ...) {
     char line[1024];
     va_list values;
     int length = std::snprintf(line, sizeof line, "%d ", gettid());
@@ -46,32 +44,27 @@ __attribute__((format(printf, 1, 2))) void say(char const* format, ...)
         std::abort();
 }
 
-void require(bool holds, char const* what)
-{
+void require(bool holds, char const* what) {
     if (holds)
         return;
     say("wrong: %s", what);
     std::_Exit(3);
 }
 
-struct Log final : ILogger
-{
+struct Log final : ILogger {
     void log(Severity, AsciiChar const* message) noexcept override { say("log %s", message); }
 };
 
-struct Finder final : ILoggerFinder
-{
+struct Finder final : ILoggerFinder {
     Log logger;
     ILogger* findLogger() override { return &logger; }
 };
 
 // Dimensions as TensorRT has them: numbers here, but a plugin sees expressions.
-struct Dimension final : IDimensionExpr, apiv::VDimensionExpr
-{
+struct Dimension final : IDimensionExpr, apiv::VDimensionExpr {
     int64_t value;
     explicit Dimension(int64_t n)
-        : value(n)
-    {
+        : value(n) {
         mImpl = this;
     }
     bool isConstant() const override { return true; }
@@ -79,40 +72,34 @@ struct Dimension final : IDimensionExpr, apiv::VDimensionExpr
     bool isSizeTensor() const override { return false; }
 };
 
-struct Builder final : IExprBuilder, apiv::VExprBuilder
-{
+struct Builder final : IExprBuilder, apiv::VExprBuilder {
     std::deque<Dimension> made;
     Builder() { mImpl = this; }
     IDimensionExpr const* constant(int64_t value) override { return &made.emplace_back(value); }
-    IDimensionExpr const* operation(DimensionOperation op, IDimensionExpr const& a, IDimensionExpr const& b) override
-    {
+    IDimensionExpr const* operation(DimensionOperation op, IDimensionExpr const& a, IDimensionExpr const& b) override {
         require(op == DimensionOperation::kFLOOR_DIV, "an operation that these operators do not need");
         return constant(a.getConstantValue() / b.getConstantValue());
     }
-    IDimensionExpr const* declareSizeTensor(int32_t, IDimensionExpr const&, IDimensionExpr const&) override
-    {
+    IDimensionExpr const* declareSizeTensor(int32_t, IDimensionExpr const&, IDimensionExpr const&) override {
         return nullptr;
     }
 };
 
-struct Resources final : IPluginResourceContext
-{
+struct Resources final : IPluginResourceContext {
     IGpuAllocator* getGpuAllocator() const noexcept override { return nullptr; }
     IErrorRecorder* getErrorRecorder() const noexcept override { return nullptr; }
 };
 
 using Registry = std::map<std::tuple<std::string, std::string, std::string>, IPluginCreatorV3One*>;
 
-Registry load(char const* path, Finder& finder)
-{
+Registry load(char const* path, Finder& finder) {
     void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     require(library != nullptr, library == nullptr ? dlerror() : "");
     reinterpret_cast<void (*)(ILoggerFinder*)>(dlsym(library, "setLoggerFinder"))(&finder);
     int32_t count = -1;
     auto* creators = reinterpret_cast<IPluginCreatorInterface* const* (*) (int32_t&)>(dlsym(library, "getCreators"))(count);
     Registry made;
-    for (int32_t i = 0; i < count; ++i)
-    {
+    for (int32_t i = 0; i < count; ++i) {
         InterfaceInfo const info = creators[i]->getInterfaceInfo();
         require(std::strcmp(info.kind, "PLUGIN CREATOR_V3ONE") == 0, "the kind of a creator");
         auto* creator = static_cast<IPluginCreatorV3One*>(creators[i]);
@@ -122,8 +109,7 @@ Registry load(char const* path, Finder& finder)
     return made;
 }
 
-struct Node
-{
+struct Node {
     std::string name;
     float scale;
     int tactic;
@@ -134,15 +120,13 @@ struct Node
     void* workspace;
 };
 
-std::istream& operator>>(std::istream& in, Node& node)
-{
+std::istream& operator>>(std::istream& in, Node& node) {
     int type = 0, inputs = 0, outputs = 0;
     uint64_t address = 0;
     if (!(in >> node.name >> node.scale >> node.tactic >> type >> inputs))
         return in;
     node.type = static_cast<DataType>(type);
-    for (int i = 0; i < inputs; ++i)
-    {
+    for (int i = 0; i < inputs; ++i) {
         Dims dims{};
         in >> address >> dims.nbDims;
         for (int axis = 0; axis < dims.nbDims; ++axis)
@@ -150,8 +134,7 @@ std::istream& operator>>(std::istream& in, Node& node)
         node.shapes.push_back(dims);
         node.inputs.push_back(reinterpret_cast<void const*>(address));
     }
-    for (in >> outputs; outputs > 0; --outputs)
-    {
+    for (in >> outputs; outputs > 0; --outputs) {
         in >> address;
         node.outputs.push_back(reinterpret_cast<void*>(address));
     }
@@ -161,13 +144,11 @@ std::istream& operator>>(std::istream& in, Node& node)
 }
 
 // An engine's copy of a plugin's fields.
-struct Stored
-{
+struct Stored {
     std::deque<std::string> names, data;
     std::vector<PluginField> fields;
 
-    void add(char const* name, void const* bytes, PluginFieldType type, int32_t length, size_t size)
-    {
+    void add(char const* name, void const* bytes, PluginFieldType type, int32_t length, size_t size) {
         names.emplace_back(name);
         data.emplace_back(static_cast<char const*>(bytes), size);
         fields.push_back({names.back().c_str(), data.back().data(), type, length});
@@ -176,13 +157,11 @@ struct Stored
 };
 
 // As the parser does: of the fields that the creator names, those that the node has.
-Stored parsed(IPluginCreatorV3One& creator, Node const& node)
-{
+Stored parsed(IPluginCreatorV3One& creator, Node const& node) {
     static int32_t const kOnes[] = {1, 1}, kZeros[] = {0, 0, 0, 0};
     PluginFieldCollection const& wanted = *creator.getFieldNames();
     Stored made;
-    for (int32_t i = 0; i < wanted.nbFields; ++i)
-    {
+    for (int32_t i = 0; i < wanted.nbFields; ++i) {
         std::string const name = wanted.fields[i].name;
         if (name == "scale")
             made.add("scale", &node.scale, PluginFieldType::kFLOAT32, 1, sizeof node.scale);
@@ -197,40 +176,34 @@ Stored parsed(IPluginCreatorV3One& creator, Node const& node)
 }
 
 template <typename T>
-T& capability(IPluginV3& plugin, PluginCapabilityType type, char const* kind)
-{
+T& capability(IPluginV3& plugin, PluginCapabilityType type, char const* kind) {
     IPluginCapability* found = plugin.getCapabilityInterface(type);
     require(found != nullptr && std::strcmp(found->getInterfaceInfo().kind, kind) == 0, kind);
     return *static_cast<T*>(found);
 }
 
-IPluginV3OneBuild& toBuild(IPluginV3& plugin)
-{
+IPluginV3OneBuild& toBuild(IPluginV3& plugin) {
     return capability<IPluginV3OneBuild>(plugin, PluginCapabilityType::kBUILD, "PLUGIN_V3ONE_BUILD");
 }
 
-IPluginV3OneRuntime& toRun(IPluginV3& plugin)
-{
+IPluginV3OneRuntime& toRun(IPluginV3& plugin) {
     return capability<IPluginV3OneRuntime>(plugin, PluginCapabilityType::kRUNTIME, "PLUGIN_V3ONE_RUNTIME");
 }
 
 // Shapes, types, formats, tactics and workspace, as at an engine's build.
-std::vector<Dims> build(IPluginV3OneBuild& plugin, Node const& node)
-{
+std::vector<Dims> build(IPluginV3OneBuild& plugin, Node const& node) {
     int32_t const nbIn = static_cast<int32_t>(node.inputs.size()), nbOut = plugin.getNbOutputs();
     require(nbOut == static_cast<int32_t>(node.outputs.size()), "the number of outputs");
     Builder builder;
     std::vector<DimsExprs> symbols(nbIn), results(nbOut);
-    for (int32_t i = 0; i < nbIn; ++i)
-    {
+    for (int32_t i = 0; i < nbIn; ++i) {
         symbols[i].nbDims = node.shapes[i].nbDims;
         for (int axis = 0; axis < symbols[i].nbDims; ++axis)
             symbols[i].d[axis] = builder.constant(node.shapes[i].d[axis]);
     }
     require(plugin.getOutputShapes(symbols.data(), nbIn, nullptr, 0, results.data(), nbOut, builder) == 0, "shapes");
     std::vector<Dims> shapes(nbOut);
-    for (int32_t i = 0; i < nbOut; ++i)
-    {
+    for (int32_t i = 0; i < nbOut; ++i) {
         std::ostringstream line;
         shapes[i].nbDims = results[i].nbDims;
         for (int axis = 0; axis < results[i].nbDims; ++axis)
@@ -243,18 +216,15 @@ std::vector<Dims> build(IPluginV3OneBuild& plugin, Node const& node)
         require(type == node.type, "an output's type is x's");
     // What it takes at each place, the others being right: kinds of numbers, and other formats.
     std::vector<DynamicPluginTensorDesc> all(nbIn + nbOut);
-    for (int32_t i = 0; i < nbIn + nbOut; ++i)
-    {
+    for (int32_t i = 0; i < nbIn + nbOut; ++i) {
         Dims const& dims = i < nbIn ? node.shapes[i] : shapes[i - nbIn];
         all[i] = {{dims, node.type, TensorFormat::kLINEAR, 1.F}, dims, dims, dims};
     }
-    for (int32_t i = 0; i < nbIn + nbOut; ++i)
-    {
+    for (int32_t i = 0; i < nbIn + nbOut; ++i) {
         std::ostringstream line;
         PluginTensorDesc const right = all[i].desc;
         for (DataType type : {DataType::kFLOAT, DataType::kHALF, DataType::kINT8, DataType::kBF16})
-            for (TensorFormat format : {TensorFormat::kLINEAR, TensorFormat::kCHW32, TensorFormat::kHWC8})
-            {
+            for (TensorFormat format : {TensorFormat::kLINEAR, TensorFormat::kCHW32, TensorFormat::kHWC8}) {
                 all[i].desc.type = type;
                 all[i].desc.format = format;
                 if (plugin.supportsFormatCombination(i, all.data(), nbIn, nbOut))
@@ -270,22 +240,20 @@ std::vector<Dims> build(IPluginV3OneBuild& plugin, Node const& node)
     for (int32_t tactic : tactics)
         line << ' ' << tactic;
     say("tactics%s", line.str().c_str());
+    say("timing %s", plugin.getTimingCacheID());
     say("workspace %zu", plugin.getWorkspaceSize(all.data(), nbIn, all.data() + nbIn, nbOut));
     return shapes;
 }
 
-std::unique_ptr<IPluginV3> created(IPluginCreatorV3One& creator, Stored const& stored, TensorRTPhase phase)
-{
+std::unique_ptr<IPluginV3> created(IPluginCreatorV3One& creator, Stored const& stored, TensorRTPhase phase) {
     PluginFieldCollection const fields = stored.all();
     return std::unique_ptr<IPluginV3>(creator.createPlugin("a node", &fields, phase));
 }
 
-Stored serialized(IPluginV3& plugin)
-{
+Stored serialized(IPluginV3& plugin) {
     Stored made;
     PluginFieldCollection const& fields = *toRun(plugin).getFieldsToSerialize();
-    for (int32_t i = 0; i < fields.nbFields; ++i)
-    {
+    for (int32_t i = 0; i < fields.nbFields; ++i) {
         PluginField const& field = fields.fields[i];
         size_t const size = field.type == PluginFieldType::kFLOAT32 ? 4 : 1;
         made.add(field.name, field.data, field.type, field.length, size * field.length);
@@ -294,8 +262,7 @@ Stored serialized(IPluginV3& plugin)
 }
 
 // An execution context at other shapes, at these, and once more through a clone.
-void run(IPluginV3& plugin, Node const& node, std::vector<Dims> const& results)
-{
+void run(IPluginV3& plugin, Node const& node, std::vector<Dims> const& results) {
     Resources resources;
     std::unique_ptr<IPluginV3> attached(toRun(plugin).attachToContext(&resources));
     if (attached == nullptr)
@@ -303,8 +270,7 @@ void run(IPluginV3& plugin, Node const& node, std::vector<Dims> const& results)
     IPluginV3OneRuntime& runs = toRun(*attached);
     auto change = [&](int64_t rows) {
         std::vector<PluginTensorDesc> in, out;
-        for (Dims dims : node.shapes)
-        {
+        for (Dims dims : node.shapes) {
             if (dims.nbDims == 4 && dims.d[2] > 1)
                 dims.d[2] *= rows;
             in.push_back({dims, node.type, TensorFormat::kLINEAR, 1.F});
@@ -327,8 +293,7 @@ void run(IPluginV3& plugin, Node const& node, std::vector<Dims> const& results)
     enqueue(*copy);
 }
 
-void play(Registry const& registry, Node const& node)
-{
+void play(Registry const& registry, Node const& node) {
     say("node %s", node.name.c_str());
     auto found = registry.find({node.name, "1", "lorair"});
     require(found != registry.end(), "a creator of this name");
@@ -360,24 +325,20 @@ void play(Registry const& registry, Node const& node)
 
 // What the library asks of the TensorRT that it is in.
 
-extern "C" int32_t getInferLibVersion() noexcept
-{
+extern "C" int32_t getInferLibVersion() noexcept {
     return gVersion;
 }
 
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
-struct ProcessRegistry final : IPluginRegistry
-{
+struct ProcessRegistry final : IPluginRegistry {
     bool registerCreator(IPluginCreator&, AsciiChar const*) noexcept override { return false; }
-    bool registerCreator(IPluginCreatorInterface& creator, AsciiChar const* space) noexcept override
-    {
+    bool registerCreator(IPluginCreatorInterface& creator, AsciiChar const* space) noexcept override {
         say("registered %s in %s", static_cast<IPluginCreatorV3One&>(creator).getPluginName(), space);
         return true;
     }
     IPluginCreator* const* getPluginCreatorList(int32_t*) const noexcept override { return nullptr; }
-    IPluginCreator* getPluginCreator(AsciiChar const*, AsciiChar const*, AsciiChar const*) noexcept override
-    {
+    IPluginCreator* getPluginCreator(AsciiChar const*, AsciiChar const*, AsciiChar const*) noexcept override {
         return nullptr;
     }
     void setErrorRecorder(IErrorRecorder*) noexcept override {}
@@ -390,22 +351,19 @@ struct ProcessRegistry final : IPluginRegistry
     void deregisterLibrary(PluginLibraryHandle) noexcept override {}
     IPluginCreatorInterface* const* getAllCreators(int32_t*) const noexcept override { return nullptr; }
     IPluginCreatorInterface* const* getAllCreatorsRecursive(int32_t*) noexcept override { return nullptr; }
-    IPluginCreatorInterface* getCreator(AsciiChar const*, AsciiChar const*, AsciiChar const*) noexcept override
-    {
+    IPluginCreatorInterface* getCreator(AsciiChar const*, AsciiChar const*, AsciiChar const*) noexcept override {
         return nullptr;
     }
     IPluginResource* acquirePluginResource(AsciiChar const*, IPluginResource*) noexcept override { return nullptr; }
     int32_t releasePluginResource(AsciiChar const*) noexcept override { return 0; }
 };
 
-extern "C" IPluginRegistry* getPluginRegistry() noexcept
-{
+extern "C" IPluginRegistry* getPluginRegistry() noexcept {
     static ProcessRegistry registry;
     return &registry;
 }
 
-int main(int, char** argv)
-{
+int main(int, char** argv) {
     gVersion = std::atoi(argv[3]);
     Finder finder;
     Registry const registry = load(argv[1], finder);

@@ -9,34 +9,29 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef struct
-{
+typedef struct {
     char name[128], entry[64], arguments[64];
 } Image;
 
-static void say(char const* call)
-{
+static void say(char const* call) {
     char line[1100];
     int const length = snprintf(line, sizeof line, "%d %s", gettid(), call);
     if (write(1, line, length) < 0)
         abort();
 }
 
-CUresult cuGetErrorName(CUresult error, char const** name)
-{
+CUresult cuGetErrorName(CUresult error, char const** name) {
     *name = error == CUDA_ERROR_INVALID_CONTEXT ? "CUDA_ERROR_INVALID_CONTEXT" : "CUDA_ERROR_UNKNOWN";
     return CUDA_SUCCESS;
 }
 
-CUresult cuCtxGetDevice(CUdevice* device)
-{
+CUresult cuCtxGetDevice(CUdevice* device) {
     say("cuCtxGetDevice\n");
     *device = 0;
     return getenv("NO_CONTEXT") ? CUDA_ERROR_INVALID_CONTEXT : CUDA_SUCCESS;
 }
 
-CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice device)
-{
+CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice device) {
     (void) device;
     say("cuDeviceGetAttribute\n");
     char const* sm = getenv("SM");
@@ -46,8 +41,7 @@ CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice
 }
 
 CUresult cuLibraryLoadData(CUlibrary* library, void const* code, CUjit_option* o, void** v, unsigned n,
-    CUlibraryOption* lo, void** lv, unsigned ln)
-{
+    CUlibraryOption* lo, void** lv, unsigned ln) {
     (void) o, (void) v, (void) n, (void) lo, (void) lv, (void) ln;
     static Image images[256];
     static int count;
@@ -61,30 +55,26 @@ CUresult cuLibraryLoadData(CUlibrary* library, void const* code, CUjit_option* o
     return CUDA_SUCCESS;
 }
 
-CUresult cuLibraryGetKernel(CUkernel* kernel, CUlibrary library, char const* entry)
-{
+CUresult cuLibraryGetKernel(CUkernel* kernel, CUlibrary library, char const* entry) {
     say("cuLibraryGetKernel\n");
     *kernel = (CUkernel) library;
     return strcmp(((Image*) library)->entry, entry) ? CUDA_ERROR_NOT_FOUND : CUDA_SUCCESS;
 }
 
-CUresult cuKernelGetFunction(CUfunction* function, CUkernel kernel)
-{
+CUresult cuKernelGetFunction(CUfunction* function, CUkernel kernel) {
     say("cuKernelGetFunction\n");
     *function = (CUfunction) kernel;
     return CUDA_SUCCESS;
 }
 
-CUresult cuFuncLoad(CUfunction function)
-{
+CUresult cuFuncLoad(CUfunction function) {
     char line[256];
     snprintf(line, sizeof line, "cuFuncLoad %s\n", ((Image*) function)->name);
     say(line);
     return CUDA_SUCCESS;
 }
 
-CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute, int value)
-{
+CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute, int value) {
     char line[256];
     snprintf(line, sizeof line, "cuFuncSetAttribute %s %d %d\n", ((Image*) function)->name, attribute, value);
     say(line);
@@ -92,19 +82,16 @@ CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute,
 }
 
 CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
-    unsigned bz, unsigned shared, CUstream stream, void** arguments, void** extra)
-{
+    unsigned bz, unsigned shared, CUstream stream, void** arguments, void** extra) {
     (void) extra;
     Image const* image = (Image*) function;
     char line[1024];
     int length = snprintf(line, sizeof line, "cuLaunchKernel %s %u,%u,%u %u,%u,%u %u %llu", image->name, gx, gy, gz,
         bx, by, bz, shared, (unsigned long long) stream);
-    for (int i = 0; image->arguments[i]; ++i)
-    {
+    for (int i = 0; image->arguments[i]; ++i) {
         char* place = line + length;
         size_t const room = sizeof line - length;
-        switch (image->arguments[i])
-        {
+        switch (image->arguments[i]) {
         case 'p': length += snprintf(place, room, " %llu", *(unsigned long long*) arguments[i]); break;
         case 'i': length += snprintf(place, room, " %d", *(int*) arguments[i]); break;
         default: length += snprintf(place, room, " %.9g", *(float*) arguments[i]);

@@ -11,17 +11,14 @@ using namespace nvinfer1;
 
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
-namespace
-{
+namespace {
 
 using Name = AsciiChar const*;
 
-struct Registry final : IPluginRegistry
-{
+struct Registry final : IPluginRegistry {
     std::map<std::tuple<std::string, std::string, std::string>, IPluginCreatorInterface*> creators;
 
-    PluginLibraryHandle loadLibrary(Name path) noexcept override
-    {
+    PluginLibraryHandle loadLibrary(Name path) noexcept override {
         void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
         if (library == nullptr)
             return nullptr;
@@ -33,14 +30,12 @@ struct Registry final : IPluginRegistry
             registerCreator(*found[i], "");
         return count > 0 ? library : nullptr;
     }
-    bool registerCreator(IPluginCreatorInterface& creator, Name) noexcept override
-    {
+    bool registerCreator(IPluginCreatorInterface& creator, Name) noexcept override {
         auto& one = static_cast<IPluginCreatorV3One&>(creator);
         creators[{one.getPluginName(), one.getPluginVersion(), one.getPluginNamespace()}] = &creator;
         return true;
     }
-    IPluginCreatorInterface* getCreator(Name name, Name version, Name space) noexcept override
-    {
+    IPluginCreatorInterface* getCreator(Name name, Name version, Name space) noexcept override {
         auto found = creators.find({name, version, space});
         return found != creators.end() ? found->second : nullptr;
     }
@@ -62,8 +57,7 @@ struct Registry final : IPluginRegistry
 
 } // namespace
 
-extern "C" IPluginRegistry* getPluginRegistry() noexcept
-{
+extern "C" IPluginRegistry* getPluginRegistry() noexcept {
     static Registry registry;
     return &registry;
 }
