@@ -6,15 +6,26 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from lorair.kernels.tensorrt import library
 from lorair.kernels.variants import Variant
 from lorair.runtime.bundle.kernels import Compiled
+from lorair.runtime.errors import DependencyError
 
 SOURCES = Path(__file__).parent / "plugin"
 SANITIZED = ("-O0", "-g1", "-fsanitize=address")
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror")
 KINDS = {"fp32": 0, "fp16": 1}
 """TensorRT's numbers of the types."""
+
+
+def skip_unless_it_compiles() -> None:
+    """Skip where a compiler or headers are missing, saying which."""
+    try:
+        library.find_headers(10), library.find_compiler(), library.find_cuda()
+    except DependencyError as error:
+        pytest.skip(error.line())
 
 
 def includes(folder: Path) -> list[str]:

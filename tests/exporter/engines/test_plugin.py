@@ -13,18 +13,18 @@ from command import Command
 
 pytest.importorskip("triton")
 
-from plugin_host import SOURCES, STRICT, described, image, includes
+from plugin_host import SOURCES, STRICT, described, image, includes, skip_unless_it_compiles
 
 from lorair.exporter.engines.plugin import BuiltPlugin, build_plugin
 from lorair.kernels.aot import write_index
 from lorair.kernels.spec import OPERATORS
-from lorair.kernels.tensorrt.library import find_compiler, find_headers
+from lorair.kernels.tensorrt.library import find_compiler
 from lorair.kernels.variants import variants
 from lorair.runtime.bundle import SHIPPED_BUNDLE
 from lorair.runtime.bundle.files import list_files, sha256
 from lorair.runtime.bundle.manifest import Bundle, write_manifest
 from lorair.runtime.bundle.plugins import find_plugin
-from lorair.runtime.errors import BundleError, DependencyError
+from lorair.runtime.errors import BundleError
 
 
 def with_kernels(path: Path, sms: tuple[int, ...] = (80, 90)) -> Bundle:
@@ -44,10 +44,7 @@ def with_kernels(path: Path, sms: tuple[int, ...] = (80, 90)) -> Bundle:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    try:
-        find_headers(10)
-    except DependencyError as error:
-        pytest.skip(error.line())
+    skip_unless_it_compiles()
     return with_kernels(tmp_path_factory.mktemp("plugin") / "bundle")
 
 

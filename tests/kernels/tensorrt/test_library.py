@@ -11,7 +11,18 @@ from typing import Any
 import operators
 import pytest
 import torch
-from plugin_host import SANITIZED, STRICT, Host, Launch, Node, Played, described, image, played
+from plugin_host import (
+    SANITIZED,
+    STRICT,
+    Host,
+    Launch,
+    Node,
+    Played,
+    described,
+    image,
+    played,
+    skip_unless_it_compiles,
+)
 
 pytest.importorskip("triton")
 
@@ -24,7 +35,7 @@ from lorair.kernels.tensorrt.library import compile_library, find_headers, write
 from lorair.kernels.tensorrt.table import Symbol, dtypes_of, write_table
 from lorair.kernels.variants import Variant, variants
 from lorair.runtime.bundle.kernels import read_index
-from lorair.runtime.errors import BundleError, DependencyError
+from lorair.runtime.errors import BundleError
 
 EXPERTS, RANK, SCALE = 3, 4, 1.5
 KERNEL_SET = "ab" * 32
@@ -35,10 +46,7 @@ THREADS = 8
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
-    try:
-        find_headers(10)
-    except DependencyError as error:
-        pytest.skip(error.line())
+    skip_unless_it_compiles()
     return Host(tmp_path_factory.mktemp("host"))
 
 
