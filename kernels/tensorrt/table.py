@@ -7,7 +7,6 @@ library cannot launch otherwise than Python does.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, Final
 
 from lorair.kernels.launches import DTYPES, DType, Launch, Way, plan, suits, ways, workspace
@@ -81,11 +80,10 @@ def write_table(kernels: Sequence[Compiled], kernel_set: str) -> tuple[str, list
     Raises:
         BundleError: kernels of an operator are missing.
     """
-    by_name = {
-        name: sorted(group, key=lambda k: (k.format == "cubin", k.sm), reverse=True)
-        for name, group in groupby(sorted(kernels, key=lambda k: k.name), key=lambda k: k.name)
-        if next(k for k in kernels if k.name == name).operator in FORMS
-    }
+    by_name: dict[str, list[Compiled]] = {}
+    for kernel in sorted(kernels, key=lambda k: (k.name, k.preference), reverse=True):
+        if kernel.operator in FORMS:
+            by_name.setdefault(kernel.name, []).append(kernel)
     for operator in FORMS:
         if not dtypes_of(operator, by_name):
             raise BundleError(
@@ -148,7 +146,7 @@ def _kernels(by_name: Mapping[str, Sequence[Compiled]], files: Sequence[str]) ->
             f"constexpr Name kArguments{i}[] = {{{_at(arguments)}}};",
             f"constexpr Name kAligned{i}[] = {{{_at(one.aligned)}}};",
         ]
-        numbers = (one.block[0], *(one.constants.get(n, 0) for n in ("EXPERTS", "RANK")))
+        numbers = (one.block[0], *(int(one.constants.get(n, 0)) for n in ("EXPERTS", "RANK")))
         rows.append(
             f'    {{"{name}", "{one.entry}", kImages{i}, kArguments{i}, kAligned{i}, '
             f"{', '.join(map(str, numbers))}}},"
