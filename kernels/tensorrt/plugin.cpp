@@ -20,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -323,7 +324,7 @@ public:
         return 0;
     }
 
-    // Tilings, numbered from 1, where there is a choice.
+    // Tilings, numbered from 1, where there is a choice. The type may not be known yet.
     int32_t getNbTactics() noexcept override {
         int const count = tactics(mType);
         return count > 1 ? count : 0;
@@ -419,10 +420,10 @@ private:
         return made;
     }
 
-    int tactics(DataType type) const {
+    int tactics(std::optional<DataType> type) const {
         int most = 0;
         for (Way const& way : mOperator.ways)
-            if (way.type == type)
+            if (!type || way.type == *type)
                 most = std::max(most, way.tactic);
         return most;
     }
@@ -447,7 +448,7 @@ private:
         std::string reason = "no kernels in the type of x";
         for (Way const& way : mOperator.ways) {
             bool const wanted = mTactic == kHeuristic ? way.suits(mShapes.data()) : way.tactic == mTactic;
-            if (way.type != mType || !wanted)
+            if (way.type != *mType || !wanted)
                 continue;
             std::vector<Ready> ready;
             for (Launch const& launch : way.launches) {
@@ -506,7 +507,7 @@ private:
 
     Operator const& mOperator;
     float const mScale;
-    DataType mType{DataType::kFLOAT};
+    std::optional<DataType> mType; // of x
     int32_t mTactic{kHeuristic};
     std::vector<Dims> mShapes;
     std::map<Kernel const*, Function> mFunctions;

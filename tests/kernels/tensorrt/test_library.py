@@ -197,6 +197,8 @@ def test_tactics_types_and_formats(run: tuple[list[Case], list[list[Played]]]) -
     for case, node in zip(run[0], run[1][0], strict=True):
         count = len(tilings(case.operator, case.dtype))
         assert node.tactics == (list(range(1, count + 1)) if count > 1 else [])
+        most = max(len(tilings(case.operator, dtype)) for dtype in DTYPES)
+        assert node.of("early") == [str(most if most > 1 else 0)], "before the type is known"
         assert node.of("timing") == [f"{case.operator}.{KERNEL_SET}"]
         form = FORMS[case.operator]
         for name, takes in zip((*form.inputs, *form.outputs), node.takes, strict=True):

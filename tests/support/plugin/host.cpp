@@ -233,6 +233,7 @@ std::vector<Dims> build(IPluginV3OneBuild& plugin, Node const& node) {
         all[i].desc = right;
         say("takes %d%s", i, line.str().c_str());
     }
+    say("early %d", plugin.getNbTactics());
     require(plugin.configurePlugin(all.data(), nbIn, all.data() + nbIn, nbOut) == 0, "configuring");
     std::vector<int32_t> tactics(plugin.getNbTactics());
     require(plugin.getValidTactics(tactics.data(), static_cast<int32_t>(tactics.size())) == 0, "tactics");
