@@ -19,6 +19,7 @@ demo: $(VENV)/cpu  ## restore an example photo with the default model, without P
 	@echo "Restored: $(abspath .build/rain.restored.png)"
 	@echo "Before and after: $(abspath .build/rain.compare.png)"
 	@echo "Now yours:        $(BIN)/lorair-run infer photo.jpg"
+	@echo "In the browser:   $(BIN)/pip install -e '.[serve]' && $(BIN)/lorair-run serve"
 
 test: lint types contracts unit  ## lint, types, import contracts and the tests
 
