@@ -1,7 +1,8 @@
 """Which compiled kernel, which grid and which numbers each launch of an operator takes.
 
-Plain Python, importable everywhere: `triton/run.py` launches by it, and so does `tensorrt/`
-on hosts that have neither Triton nor PyTorch.
+Plain Python, importable everywhere: `triton/run.py` launches by it. `tensorrt/table.py` asks
+it with symbols in the place of sizes, and so writes the same formulas down for C++: what
+computes with sizes here takes `*`, `//`, `-`, `>=`, `&` and `|`, and branches on none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,15 +12,7 @@ from typing import Final, Literal
 
 from lorair.kernels import spec
 from lorair.kernels.spec import CONVOLUTIONS, FORMS, GATES
-from lorair.kernels.tiles import (
-    ALIGNMENT,
-    DEPTHWISE,
-    MAX_PIXELS,
-    NORM,
-    ConvTile,
-    conv_tile,
-    conv_tiles,
-)
+from lorair.kernels.tiles import ALIGNMENT, DEPTHWISE, MAX_PIXELS, NORM, ConvTile, conv_tiles
 from lorair.runtime.errors import EngineError
 
 DType = Literal["fp16", "bf16", "fp32"]
@@ -29,7 +22,7 @@ Shape = Sequence[int]
 Grid = tuple[int, int, int]
 
 HEURISTIC: Final = 0
-"""The tactic that is `conv_tile`'s choice; tactic n is the n-th of `conv_tiles`."""
+"""The tactic that takes the first tiling that suits; tactic n is the n-th of `conv_tiles`."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +35,87 @@ class Launch:
     kernel: str
     grid: Grid
     numbers: dict[str, int | float]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to launch an operator in a type.
+
+    tactic: that asks for it. aligned: whether its planes are multiples of `ALIGNMENT` pixels;
+    None if the kernels take any. tile: of a 1x1 convolution. is_last: whether it is the one
+    for shapes that no tiling suits.
+    """
+
+    tactic: int = 1
+    aligned: bool | None = None
+    tile: ConvTile | None = None
+    is_last: bool = True
+
+
+def ways(operator: str, dtype: DType) -> list[Way]:
+    """Return all ways to launch an operator: most work first, of a tiling the aligned one."""
+    if operator == spec.LORA_MOE_DEPTHWISE_GATE:
+        return [Way()]
+    if operator == spec.NORM_SCALE_ADD:
+        return [Way(aligned=True), Way(aligned=False)]
+    tiles = tilings(operator, dtype)
+    return [
+        Way(tactic, aligned, tile, is_last=tactic == len(tiles))
+        for tactic, tile in enumerate(tiles, 1)
+        for aligned in (True, False)
+    ]
+
+
+def suits(operator: str, way: Way, inputs: Sequence[Shape]) -> bool:
+    """Return whether the heuristic takes a way, if it has not taken one before."""
+    if way.tile is None or way.is_last:
+        return True
+    shapes = _named(operator, inputs)
+    batch, _, height, width = shapes["x"]
+    return way.tile.suits(_made(operator, shapes), height * width * batch)
+
+
+def plan(
+    operator: str, dtype: DType, way: Way, inputs: Sequence[Shape], scale: float
+) -> list[Launch]:
+    """Return the launches of one way, one after the other; arguments as for `launches`."""
+    shapes = _named(operator, inputs)
+    if operator == spec.LORA_MOE_DEPTHWISE_GATE:
+        return _depthwise(dtype, shapes, scale)
+    if operator == spec.NORM_SCALE_ADD:
+        return [_norm(dtype, way, shapes["x"])]
+    return [_conv(operator, dtype, way, shapes, scale)]
+
+
+def launches(
+    operator: str, dtype: DType, inputs: Sequence[Shape], scale: float, tactic: int = HEURISTIC
+) -> list[Launch]:
+    """Return an operator's launches, one after the other.
+
+    dtype: the type of x. inputs: the shape of each input; gates (E), or (N, E) for each picture its
+    own. scale: alpha / rank; NormScaleAdd has none. tactic: which tiling of a 1x1 convolution.
+    Raises EngineError: planes are too large for the kernels.
+    """
+    pixels = prod(inputs[0][2:])
+    if pixels >= MAX_PIXELS:
+        raise EngineError(
+            f"cannot launch {operator}",
+            wanted=f"planes of less than {MAX_PIXELS} pixels",
+            found=f"{pixels}",
+            hint="restore the picture in tiles",
+        )
+    chosen = next(
+        way
+        for way in ways(operator, dtype)
+        if way.aligned in (None, pixels % ALIGNMENT == 0)
+        and (way.tactic == tactic or (tactic == HEURISTIC and suits(operator, way, inputs)))
+    )
+    return plan(operator, dtype, chosen, inputs, scale)
+
+
+def workspace(operator: str, inputs: Sequence[Shape]) -> int:
+    """Return the bytes of scratch memory that the argument `sums` needs."""
+    return 4 * prod(_depthwise_grid(inputs[0])) if operator == spec.LORA_MOE_DEPTHWISE_GATE else 0
 
 
 def conv_kernel(operator: str, dtype: DType, tile: ConvTile, *, aligned: bool) -> str:
@@ -64,64 +138,29 @@ def tilings(operator: str, dtype: DType) -> tuple[ConvTile, ...]:
     """Return the tilings of a 1x1 convolution; other operators have none to choose from."""
     if operator not in CONVOLUTIONS:
         return ()
-    return conv_tiles(_size(dtype), **FORMS[operator].parts)
+    return conv_tiles(4 if dtype == "fp32" else 2, **FORMS[operator].parts)
 
 
-def kernels_of(operator: str, dtype: DType) -> list[str]:
-    """Return the names of all kernels that an operator's launches may need."""
-    both = (True, False)
-    if operator == spec.NORM_SCALE_ADD:
-        return [norm_kernel(dtype, aligned=aligned) for aligned in both]
-    if operator == spec.LORA_MOE_DEPTHWISE_GATE:
-        return list(depthwise_kernels(dtype))
-    tiles = tilings(operator, dtype)
-    return [conv_kernel(operator, dtype, t, aligned=aligned) for t in tiles for aligned in both]
+def _named(operator: str, inputs: Sequence[Shape]) -> dict[str, Shape]:
+    return dict(zip(FORMS[operator].inputs, inputs, strict=True))
 
 
-def launches(
-    operator: str, dtype: DType, inputs: Sequence[Shape], scale: float, tactic: int = HEURISTIC
-) -> list[Launch]:
-    """Return an operator's launches, one after the other.
-
-    dtype: the type of x. inputs: the shape of each input; gates (E), or (N, E) for each picture its
-    own. scale: alpha / rank; NormScaleAdd has none. tactic: which tiling of a 1x1 convolution.
-    Raises EngineError: planes are too large for the kernels.
-    """
-    shapes = dict(zip(FORMS[operator].inputs, inputs, strict=True))
-    pixels = shapes["x"][2] * shapes["x"][3]
-    if pixels >= MAX_PIXELS:
-        raise EngineError(
-            f"cannot launch {operator}",
-            wanted=f"planes of less than {MAX_PIXELS} pixels",
-            found=f"{pixels}",
-            hint="restore the picture in tiles",
-        )
-    if operator == spec.NORM_SCALE_ADD:
-        return [_norm(dtype, shapes["x"])]
-    if operator == spec.LORA_MOE_DEPTHWISE_GATE:
-        return _depthwise(dtype, shapes, scale)
-    return [_conv(operator, dtype, shapes, scale, tactic)]
-
-
-def workspace(operator: str, inputs: Sequence[Shape]) -> int:
-    """Return the bytes of scratch memory that the argument `sums` needs."""
-    return 4 * prod(_depthwise_grid(inputs[0])) if operator == spec.LORA_MOE_DEPTHWISE_GATE else 0
+def _made(operator: str, shapes: Mapping[str, Shape]) -> int:
+    """Channels of a convolution's result."""
+    outputs = shapes["weight"][0]
+    return outputs // 2 if FORMS[operator].gate else outputs
 
 
 def _conv(
-    operator: str, dtype: DType, shapes: Mapping[str, Shape], scale: float, tactic: int
+    operator: str, dtype: DType, way: Way, shapes: Mapping[str, Shape], scale: float
 ) -> Launch:
-    form, (batch, channels, height, width) = FORMS[operator], shapes["x"]
-    outputs, pixels = shapes["weight"][0], height * width
-    made = outputs // 2 if form.gate else outputs
-    if tactic == HEURISTIC:
-        tile = conv_tile(made, pixels * batch, _size(dtype), **form.parts)
-    else:
-        tile = tilings(operator, dtype)[tactic - 1]
-    numbers = {"channels": channels, "outputs": outputs, "pixels": pixels}
+    batch, channels, height, width = shapes["x"]
+    pixels = height * width
+    numbers = {"channels": channels, "outputs": shapes["weight"][0], "pixels": pixels}
+    assert way.tile is not None
     return Launch(
-        conv_kernel(operator, dtype, tile, aligned=pixels % ALIGNMENT == 0),
-        (tile.programs(made, pixels), batch, 1),
+        conv_kernel(operator, dtype, way.tile, aligned=bool(way.aligned)),
+        (way.tile.programs(_made(operator, shapes), pixels), batch, 1),
         {**numbers, "gates_stride": _gates_stride(shapes), "scale": scale},
     )
 
@@ -143,11 +182,11 @@ def _depthwise(dtype: DType, shapes: Mapping[str, Shape], scale: float) -> list[
     ]
 
 
-def _norm(dtype: DType, x: Shape) -> Launch:
+def _norm(dtype: DType, way: Way, x: Shape) -> Launch:
     batch, channels, height, width = x
     pixels = height * width
     return Launch(
-        norm_kernel(dtype, aligned=pixels % ALIGNMENT == 0),
+        norm_kernel(dtype, aligned=bool(way.aligned)),
         (NORM.programs(pixels), batch, 1),
         {"channels": channels, "pixels": pixels},
     )
@@ -156,10 +195,6 @@ def _norm(dtype: DType, x: Shape) -> Launch:
 def _gates_stride(shapes: Mapping[str, Shape]) -> int:
     gates = shapes[GATES]
     return gates[1] if len(gates) == 2 else 0
-
-
-def _size(dtype: DType) -> int:
-    return 4 if dtype == "fp32" else 2
 
 
 def _rows(aligned: bool) -> str:

@@ -2,7 +2,7 @@
 
 Plain Python, importable everywhere. Each operator has five implementations: an ONNX function
 body (`onnx_functions.py`), a PyTorch operator (`torch_ops.py`), a Triton kernel (`triton/`),
-that kernel compiled (`aot.py`) and a TensorRT plugin that launches it (`tensorrt/`).
+that kernel compiled (`aot.py`) and a TensorRT plugin that holds it (`tensorrt/`).
 LoRAMoEConv is a kernel where it is 1x1; elsewhere the experts are merged and a standard
 convolution follows. A block of the network is six operators.
 

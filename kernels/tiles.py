@@ -36,6 +36,11 @@ class ConvTile(_Tile):
         """Return how many programs a result of `made` channels by `pixels` takes."""
         return -(-made // self.m) * -(-pixels // self.n)
 
+    def suits(self, made: int, pixels: int) -> bool:
+        """Return whether it wastes no rows and makes enough programs."""
+        enough = self.programs(made, pixels) >= _MANY_PROGRAMS
+        return enough & ((made >= self.m) | (self.m <= SMALL.m))
+
 
 @dataclass(frozen=True)
 class NormTile(_Tile):
@@ -106,17 +111,3 @@ def conv_tiles(element_size: int, *, norm: bool, gate: bool, scaled: bool) -> tu
     if gate:
         return SQUARE, SMALL
     return (TALL if norm else LARGE), MEDIUM, (SMALL_SHARED if norm or scaled else SMALL)
-
-
-def conv_tile(
-    made: int, pixels: int, element_size: int, *, norm: bool, gate: bool, scaled: bool
-) -> ConvTile:
-    """Return the tiling for `made` channels (behind the gate) by `pixels` (of the batch).
-
-    The first that wastes no rows and makes enough programs; the last if none does.
-    """
-    tiles = conv_tiles(element_size, norm=norm, gate=gate, scaled=scaled)
-    for tile in tiles[:-1]:
-        if tile.m <= max(made, SMALL.m) and tile.programs(made, pixels) >= _MANY_PROGRAMS:
-            return tile
-    return tiles[-1]

@@ -315,11 +315,7 @@ class Restorer:
 
 def _checked(image: Pixels) -> Pixels:
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
-        found = f"shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        hint = "restore_file takes files" if isinstance(image, (str, Path)) else None
-        raise PictureError(
-            "not a picture", wanted="an array (height, width, 3)", found=found, hint=hint
-        )
+        raise _no_array(image)
     if image.dtype not in PEAKS:
         raise PictureError(
             "not a picture", wanted="uint8, uint16 or float32", found=str(image.dtype)
@@ -333,6 +329,14 @@ def _checked(image: Pixels) -> Pixels:
             hint="divide 8-bit values by 255",
         )
     return image
+
+
+def _no_array(image: object) -> PictureError:
+    found = f"shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+    hint = "restore_file takes files" if isinstance(image, (str, Path)) else None
+    return PictureError(
+        "not a picture", wanted="an array (height, width, 3)", found=found, hint=hint
+    )
 
 
 def check_count(name: str, count: int | None) -> None:

@@ -21,6 +21,7 @@ from lorair.exporter.model.config import LORA_SCALE, RestorationConfig
 from lorair.exporter.model.fold import fold
 from lorair.exporter.model.lora_moe import LoRAMoEConv2d
 from lorair.kernels import spec, torch_ops, torch_reference
+from lorair.kernels.triton.merge import Packed, merge, pack
 
 Call = Callable[[], Any]
 
@@ -110,14 +111,18 @@ def _merged(operator: str, given: Mapping[str, Tensor]) -> Call:
 def time_network(config: RestorationConfig, height: int, width: int) -> dict[str, float]:
     """Return the milliseconds of the whole network in fp16, each form as one CUDA graph.
 
-    fused: one expert chosen; fused_mixed: all; eager: PyTorch, channels last, weights merged
-    beforehand; compiled: torch.compile of that.
+    fused: one expert chosen; fused_mixed: all; fused_plain: none, as with weights that were
+    merged for a route that stays; merge: what merges those of all 1x1 convolutions, once a
+    route; merge_single_pixel: of those alone that see one pixel; eager: PyTorch, channels last,
+    weights merged beforehand; compiled: torch.compile of that.
     """
     torch.manual_seed(0)
     net = RestorationNet(config).eval().requires_grad_(False).cuda()
     gates = torch.zeros(config.num_experts, device="cuda")
     gates[0] = 1
     mixed = torch.full_like(gates, 1 / config.num_experts)
+    every, single = _packed(pointwise(net)), _packed(pointwise(net, single_pixel=True))
+    none = torch.zeros_like(gates)
     image, prior = _draw(1, 3, height, width), _draw(1, config.prior)
     channels_last = image.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
@@ -128,10 +133,35 @@ def time_network(config: RestorationConfig, height: int, width: int) -> dict[str
         calls = {
             "fused": lambda: folded(image, prior, gates),
             "fused_mixed": lambda: folded(image, prior, mixed),
+            "fused_plain": lambda: folded(image, prior, none),
+            "merge": lambda: merge(every, gates, LORA_SCALE),
+            "merge_single_pixel": lambda: merge(single, gates, LORA_SCALE),
             "eager": lambda: plain(channels_last, prior, gates),
             "compiled": lambda: compiled(channels_last, prior, gates),
         }
         return {name: seconds(call) * 1e3 for name, call in calls.items()}
+
+
+def pointwise(net: RestorationNet, *, single_pixel: bool = False) -> list[LoRAMoEConv2d]:
+    """Return the 1x1 convolutions; or of them the modulations' and SCA's, which see one pixel."""
+    return [
+        module
+        for name, module in net.named_modules()
+        if isinstance(module, LoRAMoEConv2d)
+        and module.conv.kernel_size == (1, 1)
+        and not (single_pixel and _sees_a_picture(name))
+    ]
+
+
+def _packed(convolutions: list[LoRAMoEConv2d]) -> Packed:
+    """In fp16, as `merge` takes them."""
+    return pack(
+        [(c.conv.weight.half(), c.lora_A_list.half(), c.lora_B_list.half()) for c in convolutions]
+    )
+
+
+def _sees_a_picture(name: str) -> bool:
+    return name.startswith("ups.") or (".blocks." in name and ".sca." not in name)
 
 
 class _Plain(nn.Module):

@@ -8,17 +8,16 @@ engine with the gates as an input serves any route.
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from lorair.exporter.engines import AUTO, TIMEOUT
 from lorair.exporter.engines.library import checked_sms, choose, device, load
+from lorair.exporter.engines.locked import one_at_a_time
+from lorair.exporter.engines.plugin import build_plugin, kernels_of
 from lorair.exporter.engines.process import run_worker
 from lorair.exporter.engines.sizes import Sizes
 from lorair.exporter.engines.worker import Job
@@ -34,19 +33,18 @@ from lorair.runtime.bundle.engines import (
     read_engines,
 )
 from lorair.runtime.bundle.files import ENGINES, sha256
-from lorair.runtime.bundle.kernels import INDEX
-from lorair.runtime.bundle.manifest import KERNELS, Bundle
+from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import BundleError, OptionError
 from lorair.runtime.routing.gates import one_expert
 from lorair.runtime.system import console
-from lorair.runtime.system.atomic import atomic_file, check_writable, check_writable_file
+from lorair.runtime.system.atomic import atomic_file, check_writable_file
 
 _TARGET: Final[Target] = "reduce"
 
 Routes = Literal["each", "any"]
 """Of the restorer's engines: one for each expert alone, or one for all mixtures."""
 
-_RECIPE: Final = 2
+_RECIPE: Final = 3
 """Raise it with every change in how engines are built, so that none is taken for another."""
 
 
@@ -100,8 +98,9 @@ def build_engines(
         _require_tensorrt(chosen, "--timing-cache", "it times nothing at the build")
         check_writable_file(timing_cache)
     wanted = dependencies(bundle, chosen, sizes or Sizes(), sms, routes=routes, plugin=plugin)
-    with _one_at_a_time(bundle):
-        return [_ensure(bundle, depends, timeout, timing_cache) for depends in wanted]
+    library = _plugin(bundle, wanted[0].version) if plugin else None
+    with one_at_a_time(bundle.path / ENGINES):
+        return [_ensure(bundle, depends, timeout, timing_cache, library) for depends in wanted]
 
 
 def dependencies(
@@ -129,7 +128,9 @@ def dependencies(
             hint="an int8 router is for CPUs; build the bundle without --router-int8",
         )
     profiles = sizes.profiles(manifest.model)
-    kernels = _kernels(bundle, flavour) if plugin else None
+    if plugin:
+        _require_tensorrt(flavour, "--plugin", "it has no plugins")
+    kernels = kernels_of(bundle) if plugin else None
     library = load(flavour)
     shared: dict[str, Any] = {
         "precision": manifest.precision,
@@ -176,20 +177,6 @@ def _bodies(bundle: Bundle) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def _kernels(bundle: Bundle, flavour: Flavour) -> str:
-    """The index of the kernels that plugins launch, which holds all that they depend on."""
-    _require_tensorrt(flavour, "--plugin", "it has no plugins")
-    index = bundle.manifest.files.get(f"{KERNELS}/{INDEX}")
-    if index is None:
-        raise BundleError(
-            f"cannot build engines with plugins for {bundle.path}",
-            wanted="a bundle with compiled kernels",
-            found="none",
-            hint="build the bundle again with --kernels",
-        )
-    return index.sha256
-
-
 def _require_tensorrt(flavour: Flavour, option: str, because: str) -> None:
     if flavour != "tensorrt":
         raise OptionError(
@@ -200,27 +187,18 @@ def _require_tensorrt(flavour: Flavour, option: str, because: str) -> None:
         )
 
 
-@contextmanager
-def _one_at_a_time(bundle: Bundle) -> Iterator[None]:
-    """Of two builds into one bundle the second waits; what failed and killed ones left goes."""
-    folder = bundle.path / ENGINES
-    check_writable(folder / "any")
-    folder.mkdir(exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        console.note(f"another build is at work in {folder}; waiting for it")
-        lock.acquire()
-    try:
-        for remains in (*folder.glob(".*.partial.*"), *folder.glob("*.log")):
-            remains.unlink()
-        yield
-    finally:
-        lock.release()
+def _plugin(bundle: Bundle, version: str) -> Path:
+    """The library that the engine launches the bundle's kernels from."""
+    return build_plugin(bundle, major=int(version.partition(".")[0])).path
 
 
-def _ensure(bundle: Bundle, depends: Depends, timeout: float, timing_cache: Path | None) -> Built:
+def _ensure(
+    bundle: Bundle,
+    depends: Depends,
+    timeout: float,
+    timing_cache: Path | None,
+    library: Path | None,
+) -> Built:
     """The engine of this name, built if it is not there or not whole."""
     path = engine_path(bundle, depends.name)
     for engine in read_engines(bundle):
@@ -228,14 +206,19 @@ def _ensure(bundle: Bundle, depends: Depends, timeout: float, timing_cache: Path
             return Built(path, engine.record, fresh=False)
     bundle.verify()  # large files are not hashed on opening, and the name vouches for them
     with atomic_file(path) as partial:
-        record = _build(bundle, depends, partial, timeout, timing_cache)
+        record = _build(bundle, depends, partial, timeout, timing_cache, library)
     # The record comes last: an engine without one counts as never finished.
     console.write_json(path.with_suffix(".json"), record.model_dump(mode="json"))
     return Built(path, record, fresh=True)
 
 
 def _build(
-    bundle: Bundle, depends: Depends, output: Path, timeout: float, timing_cache: Path | None
+    bundle: Bundle,
+    depends: Depends,
+    output: Path,
+    timeout: float,
+    timing_cache: Path | None,
+    library: Path | None,
 ) -> EngineRecord:
     model = bundle.path / GRAPHS[depends.branch]
     serves = depends.serves(bundle.manifest.model.classes)
@@ -246,7 +229,7 @@ def _build(
         graph=graph,
         model=model,
         output=output,
-        kernels=bundle.path / KERNELS if depends.kernels else None,
+        plugin=library if depends.kernels else None,
         timing_cache=timing_cache,
     )
     try:

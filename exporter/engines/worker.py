@@ -31,9 +31,8 @@ class Job(BaseModel):
     """One engine to build.
 
     depends: what the engine depends on. graph: ONNX without functions. model: the path that
-    the graph's weights are named relative to. output: the file to write. kernels: the folder
-    of the kernels that its plugins launch; None without plugins. timing_cache: a file of
-    timings to use and update.
+    the graph's weights are named relative to. output: the file to write. plugin: the library
+    of its plugins; None without any. timing_cache: a file of timings to use and update.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,7 +41,7 @@ class Job(BaseModel):
     graph: Path
     model: Path
     output: Path
-    kernels: Path | None = None
+    plugin: Path | None = None
     timing_cache: Path | None = None
 
     @property
@@ -83,13 +82,15 @@ def build(job: Job, report: Any) -> dict[str, Any]:
     start = time.perf_counter()
     trt: Any = import_module(job.library)
     depends = job.depends
-    if job.kernels is not None:
-        _register_plugins(trt, job.kernels)
     builder = trt.Builder(trt.Logger(trt.Logger.INFO))
+    if job.plugin is not None:
+        load_plugins(builder, job.plugin)
     # The parser holds the weights: it has to live as long as the network.
     network, _parser = parse(trt, builder, job.graph.read_bytes(), job.model, depends.branch)
     proof = prove(network, depends.branch, depends.precision, merged=depends.gates is not None)
     config = make_config(trt, builder, depends)
+    if job.plugin is not None:
+        config.plugins_to_serialize = [str(job.plugin)]
     config.progress_monitor = _monitor(trt, report)
     with timings(config, job.timing_cache):
         plan = builder.build_serialized_network(network, config)
@@ -158,11 +159,18 @@ def timings(config: Any, path: Path | None) -> Iterator[None]:
         partial.write_bytes(config.get_timing_cache().serialize())
 
 
-def _register_plugins(trt: Any, kernels: Path) -> None:
-    from lorair.kernels.tensorrt.plugin import register
-    from lorair.runtime.gpu.cuda import Gpu, Launcher
+def load_plugins(builder: Any, library: Path) -> None:
+    """Register a library's plugins with a builder, whose parser then finds them.
 
-    register(trt, kernels, Gpu().info.sm, Launcher(kernels))
+    Raises:
+        EngineError: TensorRT does not take it; the log says why.
+    """
+    if builder.get_plugin_registry().load_library(str(library)) is None:
+        raise EngineError(
+            f"TensorRT does not load the plugins {library}",
+            wanted="a library of its major version, with kernels for this GPU",
+            found="one that it refuses",
+        )
 
 
 def _profile(builder: Any, ranges: dict[str, Range]) -> Any:

@@ -10,10 +10,12 @@ from typing import Final
 
 import onnx
 from onnx import inliner
+from onnx.external_data_helper import load_external_data_for_model
 
 from lorair.kernels.onnx_functions import Target, bodies
-from lorair.kernels.spec import DOMAIN, FORMS, LORA_MOE_CONV
-from lorair.kernels.tensorrt.plugin import NAMESPACE, VERSION
+from lorair.kernels.spec import DOMAIN, DOMAIN_VERSION, FORMS, LORA_MOE_CONV
+from lorair.runtime.bundle.manifest import Bundle
+from lorair.runtime.system.atomic import atomic_file
 
 GATES: Final = "gates"
 _KEPT: Final = "kept"
@@ -45,6 +47,22 @@ def inline(model: onnx.ModelProto, target: Target, *, plugin: bool = False) -> o
     return model
 
 
+def write_restorer(
+    bundle: Bundle, output: Path, *, plugin: bool = False, batch: bool = False
+) -> onnx.ModelProto:
+    """Write a bundle's restorer as one file, its weights inside; return the graph.
+
+    plugin: as for `inlined`. batch: whether it takes several pictures at once.
+    """
+    model = inlined(bundle.restorer, "reduce", plugin=plugin)
+    if batch:
+        give_batch(model)
+    load_external_data_for_model(model, str(bundle.path))
+    with atomic_file(output) as partial:
+        onnx.save(model, partial)
+    return model
+
+
 def give_batch(model: onnx.ModelProto) -> None:
     """Let a restorer's graph of one picture take several, which share the gates.
 
@@ -62,8 +80,8 @@ def _keep(model: onnx.ModelProto) -> list[str]:
     kept = [node for node in model.graph.node if has_kernel(node, shapes)]
     for node in kept:
         node.overload = _KEPT
-        node.attribute.append(onnx.helper.make_attribute("plugin_namespace", NAMESPACE))
-        node.attribute.append(onnx.helper.make_attribute("plugin_version", VERSION))
+        node.attribute.append(onnx.helper.make_attribute("plugin_namespace", DOMAIN))
+        node.attribute.append(onnx.helper.make_attribute("plugin_version", str(DOMAIN_VERSION)))
     return [node.output[0] for node in kept]
 
 

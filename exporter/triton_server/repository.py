@@ -192,8 +192,8 @@ def _write_ensemble(
 def find_engine(bundle: Bundle, branch: Branch) -> Engine:
     """Return the branch's engine for Triton's tensorrt backend.
 
-    TensorRT's, not TensorRT-RTX's; of one picture and any route; without plugins, which would
-    need Python.
+    TensorRT's, not TensorRT-RTX's; of one picture and any route; without plugins, which the
+    server would have to be started with (docs/tensorrt.md).
 
     Raises:
         BundleError: there is none, or there are several.

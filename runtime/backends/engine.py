@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from lorair.runtime.bundle.engines import Engine
+from lorair.runtime.bundle.manifest import Bundle
+from lorair.runtime.bundle.plugins import find_plugin
 from lorair.runtime.errors import BundleError, InternalError, LorairError
 from lorair.runtime.gpu.cuda import Gpu, Memory
 from lorair.runtime.gpu.memory import Scratch
@@ -20,9 +22,11 @@ _CACHE: Final = ".runtime-cache"
 class Loader:
     """What turns an engine's file into networks, the same for all of a bundle.
 
-    library: the module. log: what it says.
+    library: the module. runtime: with a registry of plugins of its own, so those of several
+    bundles do not meet. log: what it says.
     """
 
+    bundle: Bundle
     library: Any
     runtime: Any
     gpu: Gpu
@@ -31,7 +35,16 @@ class Loader:
 
     def load(self, engine: Engine) -> Any:
         """Return an `ICudaEngine`. Raises BundleError."""
-        made = self.runtime.deserialize_cuda_engine(engine.read())
+        content = engine.read()
+        assert engine.record is not None
+        kernels = engine.record.depends.kernels
+        if kernels is not None:
+            # The plugins that the engine carries inside; those beside it need no permission.
+            self.runtime.engine_host_code_allowed = True
+        made = self.runtime.deserialize_cuda_engine(content)
+        if made is None and kernels is not None:
+            self._load_plugins(kernels)
+            made = self.runtime.deserialize_cuda_engine(content)
         if made is None:
             raise BundleError(
                 f"the engine {engine.path} does not load",
@@ -39,6 +52,13 @@ class Loader:
                 hint="build it again with `lorair-export engine`",
             )
         return made
+
+    def _load_plugins(self, kernels: str) -> None:
+        """Load the library beside the engines. Raises BundleError."""
+        major = int(self.library.__version__.partition(".")[0])
+        path = find_plugin(self.bundle, major, kernels)
+        # A library that is registered already is refused: then this is no error.
+        self.runtime.get_plugin_registry().load_library(str(path))
 
 
 class EngineBranch:

@@ -49,17 +49,13 @@ def _flavour(name: str) -> Flavour:
     return next(flavour for flavour in MODULES if flavour == name)
 
 
-def open_tensorrt(
-    bundle: Bundle, flavour: Flavour, gpu: Gpu | None = None, *, plugins: bool = False
-) -> GpuBackend:
+def open_tensorrt(bundle: Bundle, flavour: Flavour, gpu: Gpu | None = None) -> GpuBackend:
     """A backend on the bundle's engines.
 
     Args:
         bundle: with engines that fit this GPU and library.
         flavour: whose engines.
         gpu: to run on; None for the first, with a stream of its own.
-        plugins: whether `kernels.tensorrt.plugin.register` was called: else engines with
-            plugins do not fit.
 
     Raises:
         DependencyError: the library or cuda-core is not installed.
@@ -73,7 +69,7 @@ def open_tensorrt(
             "cannot run engines", wanted=f"the package {flavour}", found=str(error)
         ) from error
     gpu = gpu or Gpu()
-    networks = EngineNetworks(library, flavour, bundle, gpu, plugins=plugins)
+    networks = EngineNetworks(library, flavour, bundle, gpu)
     return GpuBackend(flavour, f"{flavour} {library.__version__}", bundle, gpu, networks)
 
 
@@ -87,14 +83,12 @@ class EngineNetworks:
     One restorer is loaded at once: damage should show before the first picture.
     """
 
-    def __init__(
-        self, library: Any, flavour: Flavour, bundle: Bundle, gpu: Gpu, *, plugins: bool
-    ) -> None:
+    def __init__(self, library: Any, flavour: Flavour, bundle: Bundle, gpu: Gpu) -> None:
         self._bundle, self._flavour = bundle, flavour
-        found = fitting(bundle, flavour, library.__version__, gpu.info, plugins=plugins)
+        found = fitting(bundle, flavour, library.__version__, gpu.info)
         self.scratch = Scratch(gpu)
         log = make_log(library)
-        loader = Loader(library, library.Runtime(log), gpu, self.scratch, log)
+        loader = Loader(bundle, library, library.Runtime(log), gpu, self.scratch, log)
         engines = sorted(found["restorer"], key=lambda engine: (_form(engine), area(engine)))
         self._restorers = [EngineBranch(engine, loader) for engine in engines]
         self._router = EngineBranch(found["router"][0], loader)

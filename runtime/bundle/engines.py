@@ -52,8 +52,9 @@ class Depends(_Part):
     engines are built. sms: compute capabilities that it is for (86 is 8.6); empty for the
     library's own choice. device: the GPU and system that it was built on and for; None if
     for any. profile: of each input with a dynamic shape. kernels: sha256 of the index of the
-    compiled kernels that its plugins launch; None where it has no plugins. gates: (E,), those
-    that are merged into its weights; None where they are an input, or it is the router's.
+    compiled kernels that its plugins launch (`plugins.py`); None where it has none. gates:
+    (E,), those that are merged into its weights; None where they are an input, or it is the
+    router's.
     """
 
     branch: Branch

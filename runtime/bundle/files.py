@@ -19,6 +19,9 @@ MANIFEST: Final = "manifest.json"
 ENGINES: Final = "engines"
 """The folder of engines, which are added later; `engines` checks them by their own records."""
 
+PLUGINS: Final = "plugins"
+"""The folder of libraries that engines load, which are added later with records of their own."""
+
 HASHED_ON_OPEN: Final = 64 * 2**20
 """Files below this many bytes are hashed at every open (0.1 s a GB); sizes always checked."""
 
@@ -47,7 +50,7 @@ def check_name(name: str) -> None:
     is_plain = name == path.as_posix() and not path.is_absolute() and "\\" not in name
     if not is_plain or not name.isprintable() or any(p.startswith(".") for p in path.parts):
         raise ValueError(f"{name!r} is not a path inside the bundle")
-    if path.parts[:1] in ((), (MANIFEST,), (ENGINES,)):
+    if path.parts[:1] in ((), (MANIFEST,), (ENGINES,), (PLUGINS,)):
         raise ValueError(f"{name!r} is not a file to be listed")
 
 
@@ -139,7 +142,7 @@ def damaged(folder: Path, wanted: str, found: str) -> BundleError:
 
 
 def _check_entries(folder: Path, listed: Mapping[str, FileInfo]) -> None:
-    """Nothing is there that is not listed; hidden files and engines no graph may load."""
+    """Nothing is there that is not listed; hidden files, engines, plugins no graph may load."""
     parents = {str(parent) for name in listed for parent in PurePosixPath(name).parents}
     for parent in sorted(parents | {"."}):
         try:
@@ -151,7 +154,11 @@ def _check_entries(folder: Path, listed: Mapping[str, FileInfo]) -> None:
             if entry.name.startswith("."):
                 continue
             check_no_link(folder, name)
-            if name not in listed and name not in parents and name not in (MANIFEST, ENGINES):
+            if (
+                name not in listed
+                and name not in parents
+                and name not in (MANIFEST, ENGINES, PLUGINS)
+            ):
                 raise damaged(folder, "only files that the manifest lists", name)
 
 

@@ -20,6 +20,8 @@ SCHEMA: Final = 1
 
 Sm = Annotated[int, Field(ge=10, lt=10_000)]
 Small = Annotated[int, Field(ge=0, lt=2**31)]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
+"""A name that can stand in a program: plugins are compiled from an index."""
 
 
 @dataclass(frozen=True)
@@ -41,19 +43,27 @@ class Compiled:
         for PTX.
     """
 
-    name: str
-    operator: str
+    name: Word
+    operator: Word
     sm: Sm
     format: Annotated[str, Field(pattern="^(cubin|ptx)$")]
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
-    entry: str
-    arguments: tuple[tuple[str, str], ...]
-    aligned: tuple[str, ...]
+    entry: Word
+    arguments: tuple[tuple[Word, str], ...]
+    aligned: tuple[Word, ...]
     constants: dict[str, Any]
     block: tuple[Small, Small, Small]
     shared: Small
     registers: Small | None
     spilled: Small | None
+
+    @property
+    def preference(self) -> tuple[bool, int]:
+        """Return what is the greater, the better: the nearest cubin, before PTX.
+
+        PTX the driver would have to compile first.
+        """
+        return self.format == "cubin", self.sm
 
     def runs_on(self, sm: int) -> bool:
         """Whether a GPU of this compute capability (89 is 8.9) can load it.
@@ -96,12 +106,9 @@ def read_index(folder: Path) -> list[Compiled]:
 
 
 def for_gpu(kernels: Iterable[Compiled], sm: int) -> dict[str, Compiled]:
-    """The best file of each kernel for a GPU, by name; a kernel that has none is left out.
-
-    The nearest cubin before PTX, which the driver would have to compile first.
-    """
+    """The best file of each kernel for a GPU, by name; a kernel that has none is left out."""
     found: dict[str, Compiled] = {}
-    for kernel in sorted(kernels, key=lambda k: (k.format == "cubin", k.sm)):
+    for kernel in sorted(kernels, key=lambda kernel: kernel.preference):
         if kernel.runs_on(sm):
             found[kernel.name] = kernel
     return found

@@ -1,4 +1,4 @@
-"""`lorair-run cache`: the graphs that are kept compiled."""
+"""`lorair-run cache`: what is kept from one run to the next."""
 
 from typing import Annotated
 
@@ -13,7 +13,8 @@ def cache(
 ) -> None:
     """Show where compiled graphs are kept and how much room they take, or remove them.
 
-    They are made again when they are needed. LORAIR_CACHE names another folder, or `off`.
+    What `tune` measured is kept there as well. Graphs are compiled again when they are needed.
+    LORAIR_CACHE names another folder, or `off`.
     """
     from lorair.runtime.system import cache as kept
 
@@ -35,4 +36,6 @@ def cache(
         console.say(f"nothing is kept: {kept.VARIABLE} is off")
     else:
         limit = kept.LIMIT / 2**30
-        console.say(f"{root}: {len(entries)} graphs, {taken / 1e6:.0f} MB of at most {limit:g} GiB")
+        console.say(
+            f"{root}: {len(entries)} entries, {taken / 1e6:.0f} MB of at most {limit:g} GiB"
+        )

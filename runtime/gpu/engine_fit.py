@@ -27,17 +27,14 @@ _RTX_DEFAULT: Final = (80, 86, 87, 88, 89, 120, 121)
 """Compute capabilities that TensorRT-RTX builds for when it is not told."""
 
 
-def misfit(depends: Depends, library: str, gpu: GpuInfo, *, plugins: bool = False) -> str | None:
+def misfit(depends: Depends, library: str, gpu: GpuInfo) -> str | None:
     """What differs between what an engine needs and what is here; None if it fits.
 
     Args:
         depends: of the engine.
         library: the installed version of its flavour.
         gpu: that is here.
-        plugins: whether this process has registered the plugins.
     """
-    if depends.kernels is not None and not plugins:
-        return "it has plugins, which the program has to register first (docs/tensorrt.md)"
     if depends.version != library:
         return f"it was built with {depends.flavour} {depends.version}, here is {library}"
     if depends.device is not None and depends.device != gpu.target:
@@ -50,7 +47,7 @@ def misfit(depends: Depends, library: str, gpu: GpuInfo, *, plugins: bool = Fals
 
 
 def fitting(
-    bundle: Bundle, flavour: Flavour, library: str, gpu: GpuInfo, *, plugins: bool = False
+    bundle: Bundle, flavour: Flavour, library: str, gpu: GpuInfo
 ) -> dict[Branch, list[Engine]]:
     """The engines of each branch that run here, at least one of each.
 
@@ -65,7 +62,7 @@ def fitting(
             continue
         depends = engine.record.depends
         if depends.flavour == flavour:
-            reason = misfit(depends, library, gpu, plugins=plugins)
+            reason = misfit(depends, library, gpu)
             if reason is None:
                 found[depends.branch].append(engine)
             else:

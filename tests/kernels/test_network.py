@@ -31,7 +31,6 @@ def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
     tiles = (ConvTile(m=128, n=2048, k=32, warps=4, stages=1),)
     monkeypatch.setattr(launches, "conv_tiles", lambda *_, **__: tiles)
-    monkeypatch.setattr(launches, "conv_tile", lambda *_, **__: tiles[0])
     for one in (launches, variants):
         monkeypatch.setattr(one, "DEPTHWISE", DepthwiseTile(h=64, w=128, warps=4))
     monkeypatch.setattr(module, "_variants", module._variants.__wrapped__)

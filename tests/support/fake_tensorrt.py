@@ -1,6 +1,7 @@
 """As much of TensorRT's Python module as the runtime uses, over a simulated GPU.
 
-An "engine" is a line of text that names an ONNX graph; ONNX Runtime runs it. Calls that
+An "engine" is a line of text that names an ONNX graph; ONNX Runtime runs it. A second line
+says which kernels its plugins launch, and whether they are inside. Calls that
 TensorRT would refuse are refused. That the names are TensorRT's own is tested against the
 real module.
 """
@@ -38,6 +39,7 @@ class FakeTensorRT:
         self.contexts: list[str] = []
         self.caches: list[FakeCache] = []
         self.loaded: list[str] = []
+        self.registries: list[FakeRegistry] = []
         self.is_capturable = True
         if rtx:
             self.IRuntimeCache = FakeCache
@@ -49,6 +51,12 @@ class FakeTensorRT:
 class FakeRuntime:
     def __init__(self, library: FakeTensorRT, logger: Any) -> None:
         self._library, self._logger = library, logger
+        self.engine_host_code_allowed = False
+        self._registry = FakeRegistry()
+        library.registries.append(self._registry)
+
+    def get_plugin_registry(self) -> "FakeRegistry":
+        return self._registry
 
     def deserialize_cuda_engine(self, content: bytes) -> Any:
         if not content.startswith(b"engine of "):
@@ -56,11 +64,30 @@ class FakeRuntime:
             self._logger.log("error", "magic tag does not match")
             return None
         self._library.gpu.assert_turn()
-        graph = content.partition(b"\n")[0].decode().removeprefix("engine of ")
+        graph, plugins = (line.decode() for line in content.split(b"\n", 2)[:2])
+        graph = graph.removeprefix("engine of ")
+        inside = plugins.endswith(" inside") and self.engine_host_code_allowed
+        if plugins.startswith("plugins of ") and not inside:
+            kernels = plugins.split()[2]
+            if not any(kernels in library.read_text() for library in self._registry.loaded):
+                self._logger.log("error", "no creator of NormLoRAMoEConv")
+                return None
         made = FakeEngine(self._library, Path(graph))
         weights = self._library.gpu.allocate(len(content))
         weakref.finalize(made, weights.close).atexit = False
         return made
+
+
+class FakeRegistry:
+    def __init__(self) -> None:
+        self.loaded: list[Path] = []
+
+    def load_library(self, plugin_path: str) -> Any:
+        assert isinstance(plugin_path, str)
+        if Path(plugin_path) in self.loaded:
+            return None
+        self.loaded.append(Path(plugin_path))
+        return object()
 
 
 class FakeEngine:

@@ -3,11 +3,13 @@
 import json
 
 import pytest
+import torch
 from command import Command
 
 from lorair.benchmarks.commands import kernels as kernels_command
 from lorair.benchmarks.kernels.floors import Layer, layers, row
 from lorair.benchmarks.schema.costs import Device, KernelSize
+from lorair.exporter.model import RestorationNet
 from lorair.exporter.model.config import PRESETS
 from lorair.kernels import spec
 
@@ -53,6 +55,19 @@ def test_a_gate_halves_the_result() -> None:
     layer = Layer(spec.NORM_LORA_MOE_CONV_GATE, 8, 16, 4, 4, rank=2, count=1)
     assert layer.made == 8
     assert layer.operations == 2 * 8 * 16 * 16
+
+
+def test_convolutions_that_can_be_merged_once() -> None:
+    """Two that prepare the prior, four in each modulation, SCA's; the others see pictures."""
+    pytest.importorskip("triton")
+    from lorair.benchmarks.kernels.timing import pointwise
+
+    with torch.device("meta"):
+        net = RestorationNet(SETTING1)
+    single, every = pointwise(net, single_pixel=True), pointwise(net)
+    assert len(single) == 2 + 4 * 5 + 36
+    assert len(every) == len(single) + 4 + 4 * 36
+    assert {conv.lora_A_list.shape[1] for conv in every} == {SETTING1.r}
 
 
 def test_sizes_are_padded() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from lorair.exporter.engines import worker as engine_worker
 from lorair.exporter.engines.proof import prove
+from lorair.runtime.bundle.engines import Depends, Proof
 from lorair.runtime.errors import EngineError
 
 FUSED, CONVOLUTION = "PLUGIN_V3", "CONVOLUTION"
@@ -81,3 +82,35 @@ def test_the_types_of_fused_operators_are_proven() -> None:
     for kind, types in ((FUSED, halves | {"weight": "FLOAT"}), (CONVOLUTION, halves)):
         with pytest.raises(EngineError, match="the restorer's network is not fp16"):
             prove(network(kind, types), "restorer", "fp16")
+
+
+def test_plugins_are_there_before_the_parser_and_go_into_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    builder = SimpleNamespace(
+        get_plugin_registry=lambda: SimpleNamespace(load_library=done.append),
+        build_serialized_network=lambda *_: b"plan",
+    )
+    config = SimpleNamespace()
+    logger = type("Logger", (), {"INFO": 0, "__init__": lambda *_: None})
+    trt = SimpleNamespace(Builder=lambda _: builder, Logger=logger)
+    monkeypatch.setattr(engine_worker, "import_module", lambda _: trt)
+    monkeypatch.setattr(engine_worker, "_monitor", lambda *_: None)
+    monkeypatch.setattr(engine_worker, "make_config", lambda *_: config)
+    proof = Proof(source="a test", products=())
+    monkeypatch.setattr(engine_worker, "prove", lambda *_, **__: proof)
+    monkeypatch.setattr(engine_worker, "parse", lambda *_: done.append("parsed") or (None, None))
+    depends = Depends.model_construct(flavour="tensorrt", branch="restorer", precision="fp16")
+    paths = {name: tmp_path / name for name in ("graph", "model", "output", "plugin")}
+    paths["graph"].touch()
+    job = engine_worker.Job.model_construct(depends=depends, timing_cache=None, **paths)
+    library = str(paths["plugin"])
+    with pytest.raises(EngineError, match=r"does not load the plugins .*plugin: wanted a library"):
+        engine_worker.build(job, None)  # what load_library gave was nothing
+    registry = SimpleNamespace(load_library=lambda path: [done.append(path)])
+    builder.get_plugin_registry = lambda: registry
+    engine_worker.build(job, None)
+    assert done == [library, library, "parsed"]
+    assert config.plugins_to_serialize == [library]
+    assert paths["output"].read_bytes() == b"plan"

@@ -1,5 +1,6 @@
 """The graphs that engines are made from, in the forms for plugins and for several pictures."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from command import Command
 
 from lorair.exporter.graphs.inlined import give_batch, inlined
 from lorair.kernels import spec
 from lorair.kernels.spec import FORMS
+from lorair.runtime.bundle import SHIPPED_BUNDLE
 from lorair.runtime.bundle.manifest import Bundle
 
 
@@ -100,3 +103,28 @@ def test_two_pictures_at_once_are_two_single_runs(restorer: Path, plugin: bool) 
         one = {"image": images[i : i + 1], "prior": priors[i : i + 1], "gates": gates}
         np.testing.assert_allclose(found[i : i + 1], single.run(None, one)[0], atol=1e-5)
     assert np.abs(found[0] - found[1]).max() > 0.1
+
+
+def test_the_graph_command(lorair_export: Command, tmp_path: Path) -> None:
+    """One file, for programs that know nothing of bundles."""
+    pictures, restored = [], []
+    for form in ("plugin", "bodies"):
+        target = tmp_path / f"{form}.onnx"
+        result = lorair_export(
+            "graph", "default", "-o", target, "--form", form, "--batch", "--json"
+        )
+        assert result.code == 0, result.err
+        shown, model = json.loads(result.out), onnx.load(target)
+        assert shown["plugins"] == len(of_ours(model)) == (59 if form == "plugin" else 0)
+        assert not any(t.data_location for t in model.graph.initializer)
+        pictures.append(model.graph.input[0].type.tensor_type.shape.dim[0].dim_param)
+    assert pictures == ["batch", "batch"]
+    made = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
+    whole = onnxruntime.InferenceSession(SHIPPED_BUNDLE / "restorer.onnx")
+    rng = np.random.default_rng(3)
+    inputs = {"image": rng.random((1, 3, 32, 48), np.float32)}
+    inputs |= {"prior": rng.random((1, 128), np.float32)}
+    inputs |= {"gates": np.array([0.5, 0, 0.5, 0], np.float32)}
+    for one in (made, whole):
+        restored.append(one.run(None, inputs)[0])
+    np.testing.assert_allclose(restored[0], restored[1], atol=1e-5)

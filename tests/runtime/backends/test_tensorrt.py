@@ -363,8 +363,7 @@ def test_misfits(bundle: Bundle) -> None:
     hopper = replace(ada, sm=90)
     assert str(misfit(depends, VERSION, hopper)).endswith("or 12.1, this GPU has 9.0")
     plugged = depends.model_copy(update={"kernels": "0" * 64})
-    assert "has plugins" in str(misfit(plugged, VERSION, ada))
-    assert misfit(plugged, VERSION, ada, plugins=True) is None
+    assert misfit(plugged, VERSION, ada) is None, "a library may be inside"
     one = depends.model_copy(update={"sms": (86, 120)})
     assert misfit(one, VERSION, ada) == (
         "it is for compute capability 8.6 or 12.0, this GPU has 8.9"

@@ -24,6 +24,11 @@ def test_damaged_index(tmp_path: Path, content: str) -> None:
         ("sm", 10**9),
         ("block", [1, 2]),
         ("shared", -1),
+        # Plugins are compiled from it: no name may end a word of C++.
+        ("name", 'a", system("id"), "'),
+        ("entry", "a b"),
+        ("arguments", [["x, y", "i32"]]),
+        ("aligned", ["x}"]),
     ],
 )
 def test_an_index_with_what_cannot_be(tmp_path: Path, key: str, value: object) -> None:

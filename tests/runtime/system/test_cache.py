@@ -84,13 +84,13 @@ def test_the_command_shows_and_clears(
 ) -> None:
     """And touches nothing that is not an entry: somebody may have named a folder of their own."""
     shown = lorair_run("cache")
-    assert (shown.code, f"{root}: 0 graphs, 0 MB of at most 4 GiB" in shown.out) == (0, True)
+    assert (shown.code, f"{root}: 0 entries, 0 MB of at most 4 GiB" in shown.out) == (0, True)
     for name in "ab":
         cache.fetch(cache.entry_name(name), fill)
     (root / "photos").mkdir()
     found = json.loads(lorair_run("cache", "--json").out)
     assert (found["entries"], found["bytes"]) == (2, 2000)
-    assert "0 graphs" in lorair_run("cache", "--clear").out
+    assert "0 entries" in lorair_run("cache", "--clear").out
     assert [path.name for path in root.iterdir()] == ["photos"]
     monkeypatch.setenv(cache.VARIABLE, "off")
     assert "nothing is kept" in lorair_run("cache").out
