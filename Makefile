@@ -9,7 +9,7 @@ PHOTO := examples/rain.jpg
 SHUFFLE := $(if $(ORDER),-p randomly --randomly-dont-reset-seed $(if $(SEED),--randomly-seed=$(SEED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts unit kernels gpu-check serve-check signal-check scale-check fuzz bench bench-quick default-bundle dist numbers clean
+.PHONY: help demo test lint format types contracts unit kernels gpu-check webgpu webgpu-check serve-check signal-check scale-check fuzz bench bench-quick default-bundle dist numbers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,7 @@ demo: $(VENV)/cpu  ## restore an example photo with the default model, without P
 	@echo "Restored: $(abspath .build/rain.restored.png)"
 	@echo "Before and after: $(abspath .build/rain.compare.png)"
 	@echo "Now yours:        $(BIN)/lorair-run infer photo.jpg"
+	@echo "In the browser:   $(BIN)/pip install -e '.[serve]' && $(BIN)/lorair-run serve"
 
 test: lint types contracts unit  ## lint, types, import contracts and the tests
 
@@ -57,6 +58,11 @@ gpu-check: $(VENV)/dev  ## on a machine with a GPU: kernels, backends and times 
 	$(BIN)/pytest tests/kernels
 	$(BIN)/pytest -m gpu tests
 	$(BIN)/lorair-bench kernels --report .build/kernels.json
+
+webgpu: .build/webgpu/onnxruntime  ## install onnxruntime-webgpu for the tests alone: it excludes onnxruntime
+
+webgpu-check: $(VENV)/dev webgpu  ## any GPU's backend on the software GPU of Chromium: a few minutes
+	$(BIN)/pytest -m webgpu tests/runtime/backends/test_webgpu.py
 
 signal-check: $(VENV)/dev  ## SIGTERM at 100 random moments of four commands: ten minutes
 	$(BIN)/lorair-export build -o $(BUNDLE)
@@ -100,6 +106,12 @@ numbers: $(VENV)/dev  ## put the results into README and docs
 
 clean:  ## remove everything that make made
 	rm -rf $(VENV) .build .typecheck build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+# Nothing of what it needs: the tests' own environment has it.
+.build/webgpu/onnxruntime: constraints.txt | $(VENV)/bin/python
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade \
+	  --target $(@D) -c constraints.txt onnxruntime-webgpu
+	@touch $@
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

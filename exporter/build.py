@@ -100,6 +100,8 @@ def build_bundle(
                 write_bound(folder / RESTORER, folder / restorer_name(name), target)
                 tiled = folder / restorer_name(name, tiled=True)
                 write_tiled(folder / RESTORER, tiled, target, config.restoration.width)
+            # WebGPU takes merged weights only, so its graph for tiles has them as well.
+            write_bound(tiled, folder / restorer_name("webgpu", tiled=True), "reduce")
         del net
         with step(f"export {ROUTER} ({'int8' if router_int8 else precision})"):
             if precision == "fp16" and not router_int8:

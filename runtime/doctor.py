@@ -5,7 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from lorair.runtime.backends import BACKENDS, BackendKind, choose
+from lorair.runtime.backends import BACKENDS, BackendKind, choose, webgpu
+from lorair.runtime.backends.tuned import order
 from lorair.runtime.bundle.engines import Engine, read_engines
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import DependencyError
@@ -17,6 +18,7 @@ from lorair.runtime.system.machine import default_threads, processor_name, usabl
 
 _DRIVER: Final = {
     driver.NO_DRIVER: "with a GPU: install NVIDIA's driver",
+    webgpu.NO_GPU: "on Linux: the GPU's Vulkan driver and libvulkan.so.1",
     driver.NO_GPU: "in a container: start it with --gpus all",
 }
 
@@ -31,9 +33,10 @@ def examine(bundle: Path | None = None) -> dict[str, Any]:
         lorair; machine (cpu, cores, threads, system, python); gpu (driver: the newest CUDA
         that it serves, None without one; lacks: why no GPU can be used, or None; gpus, each
         with name, sm, memory in bytes); cache (folder, bytes); backends (name, version,
-        lacks, and fix: what to do about it); engines of the bundle (file, branch, serves:
-        which route, needs, lacks: what differs here), None without a bundle; auto: what
-        `--backend auto` picks and why, as a sentence.
+        about: what it runs on, where that is not told above, lacks, and fix: what to do about
+        it); engines of the bundle (file, branch, serves: which route, needs, lacks: what
+        differs here), None without a bundle; auto: what `--backend auto` picks and why, as a
+        sentence.
 
     Raises:
         BundleError: the bundle is missing or damaged.
@@ -74,7 +77,13 @@ def _backend(kind: BackendKind, bundle: Bundle | None) -> dict[str, str | None]:
         lacks = kind.unfit(bundle)  # which says what to do itself
     elif lacks is not None:
         fix = kind.install_command if "not installed" in lacks else _DRIVER.get(lacks)
-    return {"name": kind.name, "version": kind.version, "lacks": lacks, "fix": fix}
+    return {
+        "name": kind.name,
+        "version": kind.version,
+        "about": kind.about(),
+        "lacks": lacks,
+        "fix": fix,
+    }
 
 
 def _engine(engine: Engine, bundle: Bundle) -> dict[str, str | None]:
@@ -94,7 +103,7 @@ def _engine(engine: Engine, bundle: Bundle) -> dict[str, str | None]:
 def _auto(bundle: Bundle | None) -> str:
     """Without a bundle, for one that is float32 and complete."""
     if bundle is None:
-        usable = [k for k in BACKENDS.values() if "fp32" in k.precisions and k.missing() is None]
+        usable = [kind for kind in BACKENDS.values() if _is_usable(kind)]
         if not usable:
             return f"nothing can run a bundle; {BACKENDS['onnxruntime'].install_command}"
         return f"--backend auto is {usable[0].name}: the fastest that keeps an fp32 bundle exact"
@@ -103,4 +112,10 @@ def _auto(bundle: Bundle | None) -> str:
     except DependencyError as error:
         return error.line()
     precision = bundle.manifest.precision
-    return f"--backend auto is {kind.name}: the fastest here that an {precision} bundle allows"
+    measured = ", as `lorair-run tune` has measured" * bool(order(bundle, BACKENDS.values()))
+    fastest = f"the fastest here that an {precision} bundle allows{measured}"
+    return f"--backend auto is {kind.name}: {fastest}"
+
+
+def _is_usable(kind: BackendKind) -> bool:
+    return "fp32" in kind.precisions and kind.missing() is None and kind.is_faster()

@@ -129,7 +129,7 @@ def restore_file(
     after = picture.with_pixels(restored.image)
     if comparison is not None:  # first: who has the result has everything
         images.write(comparison, images.side_by_side(picture, after))
-    lost = images.write(target, after, handling.encoding)
+    lost = images.write(target, after, handling.encoding.like(source))
     end = time.perf_counter()
     seconds = {"decode": decoded - start, "route": chosen - decoded, **restored.seconds}
     seconds["encode"] = end - finished

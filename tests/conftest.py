@@ -22,6 +22,7 @@ from lorair.exporter import build, photos
 from lorair.exporter.build import build_bundle
 from lorair.exporter.checkpoint.checkpoint import Pair
 from lorair.exporter.checkpoint.synth import random_pair, write_pair
+from lorair.exporter.graphs import onnx_export
 from lorair.runtime.bundle import SHIPPED_BUNDLE
 from lorair.runtime.bundle.manifest import Bundle, Source
 from lorair.runtime.gpu.driver import missing_gpu
@@ -56,7 +57,9 @@ def _exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         (folder / "exports").mkdir(exist_ok=True)
         for name in ("export_restorer", "export_router"):
-            patch.setattr(build, name, exports.kept(getattr(build, name), folder / "exports"))
+            kept = exports.kept(getattr(onnx_export, name), folder / "exports")
+            for module in (onnx_export, build):
+                patch.setattr(module, name, kept)
         yield
 
 

@@ -77,7 +77,8 @@ def leave_alone(net: RestorationNet) -> None:
     """Make the last expert cancel the last convolution, so that the input comes out.
 
     The network's output is the input plus that convolution, so without its weight and bias
-    it is the input, to the bit: halving and doubling a weight round nothing.
+    it is the input, to the bit. A holds the very weights: halved, the least of float16 would
+    be rounded.
 
     Args:
         net: of rank 3 at least, else the expert's product cannot reach the whole weight;
@@ -87,8 +88,8 @@ def leave_alone(net: RestorationNet) -> None:
         weight = net.ending.conv.weight
         rows = weight.shape[0] * weight.shape[-1]
         A, B = net.ending.lora_A_list[-1].zero_(), net.ending.lora_B_list[-1].zero_()
-        A[:rows] = weight.reshape(rows, -1) / -LORA_SCALE
-        B[:, :rows] = torch.eye(rows)
+        A[:rows] = -weight.reshape(rows, -1)
+        B[:, :rows] = torch.eye(rows) / LORA_SCALE
         if net.ending.conv.bias is not None:
             net.ending.conv.bias.zero_()
 

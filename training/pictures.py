@@ -1,8 +1,9 @@
-"""Pictures for people: `python -m training.pictures examples` (or `degradations`, `compare`).
+"""Pictures for people: `python -m training.pictures examples` (or one of the others).
 
 examples: a small photograph with each weather and its clean original.
 degradations: one photograph with every weather, side by side.
 compare: what a bundle makes of the examples, before and after.
+failures: what it does wrong, on held-out photographs.
 """
 
 import argparse
@@ -12,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from lorair.runtime.restorer import Restorer
-from training.degradations import WEATHER, degrade
+from training.degradations import CLEAN, WEATHER, degrade
+from training.pairs import pairs
 from training.scenes import photograph
 
 SEEDS = {"snow": 3, "rain": 3, "raindrop": 5}
@@ -22,6 +24,14 @@ EXAMPLES = {"snow": "coffee", "rain": "rocket", "raindrop": "astronaut"}
 
 _LEFT_ALONE = "astronaut"
 """The clean photograph in the comparison's last row."""
+
+FAILURES = (
+    (CLEAN, "chelsea"),
+    ("raindrop", "chelsea_2"),
+    ("raindrop", "coffee_1"),
+    ("snow", "astronaut_1"),
+)
+"""Class and name of a pair: see `training.pairs`."""
 
 _CROP = 300, 450
 """Height and width of what the comparison shows of each example."""
@@ -34,16 +44,18 @@ _SEVERITY = 0.75
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m training.pictures", description=__doc__)
-    parser.add_argument("what", choices=("examples", "degradations", "compare"))
-    parser.add_argument("--output", type=Path, help="folder, or file for the other two")
+    parser.add_argument("what", choices=("examples", "degradations", "compare", "failures"))
+    parser.add_argument("--output", type=Path, help="folder of the examples, or file")
     parser.add_argument("--bundle", type=Path, default=Path("lorair-bundle"))
     options = parser.parse_args()
     if options.what == "examples":
         write_examples(options.output or Path("examples"))
     elif options.what == "degradations":
         write_degradations(options.output or Path("docs/degradations.jpg"))
-    else:
+    elif options.what == "compare":
         write_comparison(options.output or Path("docs/before-after.jpg"), options.bundle)
+    else:
+        write_failures(options.output or Path("docs/failures.jpg"), options.bundle)
 
 
 def write_examples(folder: Path) -> None:
@@ -75,11 +87,23 @@ def write_degradations(path: Path) -> None:
 
 def write_comparison(path: Path, bundle: Path) -> None:
     """One row an example: degraded, restored, clean; the last one is clean from the start."""
-    restorer = Restorer.open(bundle)
-    pairs = [example(kind, name) for kind, name in EXAMPLES.items()]
     portrait = photograph(_LEFT_ALONE)
+    examples = [example(kind, name) for kind, name in EXAMPLES.items()]
+    _compare([*examples, (portrait, portrait)], path, bundle)
+
+
+def write_failures(path: Path, bundle: Path) -> None:
+    """One row a failure, as in the comparison."""
+    photos = tuple({name.partition("_")[0] for _, name in FAILURES})
+    made = {(kind, name): (clean, degraded) for kind, name, degraded, clean in pairs(3, photos)}
+    _compare([made[failure] for failure in FAILURES], path, bundle)
+
+
+def _compare(examples: list[tuple[np.ndarray, np.ndarray]], path: Path, bundle: Path) -> None:
+    """Of clean and degraded pictures: degraded, restored, clean."""
+    restorer = Restorer.open(bundle)
     rows = []
-    for clean, degraded in (*pairs, (portrait, portrait)):
+    for clean, degraded in examples:
         row = [degraded, restorer.restore(degraded).image, clean]
         rows.append([picture[: _CROP[0], : _CROP[1]] for picture in row])
     _save(_mosaic(rows), path)

@@ -124,7 +124,7 @@ FULL: Final = Recipe(
 
 SHORT: Final = Recipe(
     model=_SHORT_MODEL,
-    scenes=32,
+    scenes=16,
     held_out=4,
     photographs=False,
     side=128,
@@ -132,16 +132,16 @@ SHORT: Final = Recipe(
     clean=0.25,
     untouched=0.12,
     grey=0.2,
-    tower=Stage(steps=20, batch=12, rate=1e-3),
+    tower=Stage(steps=8, batch=6, rate=1e-3),
     router=(
-        Round(steps=40, batch=12, rate=1e-3),
-        Round(steps=20, batch=12, rate=5e-4, grey=0.2, window=0.75),
+        Round(steps=16, batch=6, rate=1e-3),
+        Round(steps=8, batch=6, rate=5e-4, grey=0.2, window=0.75),
     ),
     doubt=1.5,
-    restorer=Stage(steps=160, batch=4, rate=2e-3),
+    restorer=Stage(steps=80, batch=4, rate=2e-3),
     turns=(0, 1, 2),
     judged=4,
 )
-"""The same on a small scale, for the tests: under a minute."""
+"""The same on a small scale, for the tests: a quarter of a minute."""
 
 RECIPES: Final = {"full": FULL, "short": SHORT}

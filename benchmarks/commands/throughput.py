@@ -66,4 +66,4 @@ def _sources(folder: Path | None) -> list[Path]:
         return list(photos.paths())
     if not folder.is_dir():
         raise OptionError("--images", wanted="a folder", found=str(folder))
-    return [task.source for task in tasks.plan([folder], None)]
+    return [task.source for task in tasks.plan([folder], None).tasks]

@@ -41,7 +41,7 @@ def tiles(
     from lorair.runtime.restorer import Restorer
 
     console.check_outputs([report] if report else [], bundle.glob("*"))
-    sources = [task.source for task in tasks.plan(pictures, None)]
+    sources = [task.source for task in tasks.plan(pictures, None).tasks]
     restorer, rows = Restorer.open(bundle, backend, threads), list["TileRow"]()
     with (
         result(

@@ -73,7 +73,7 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
-        found = "nothing there" if isinstance(error, FileNotFoundError) else str(error)
+        found = "nothing there" if isinstance(error, FileNotFoundError) else error.strerror
         raise _unreadable(path, "a file", found) from error
     except (ValueError, RecursionError) as error:
         raise _unreadable(path, "JSON", str(error)) from error

@@ -66,7 +66,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(
             f"cannot read options file {path}",
-            found=str(error),
+            found=error.strerror if isinstance(error, OSError) else str(error),
             hint="check the file, or give --top-k without --config",
         ) from error
     sections = [content.get(s) for s in _SECTIONS] if isinstance(content, dict) else []

@@ -76,7 +76,7 @@ def _read_pth(path: Path, size: int) -> Any:
             raise CheckpointError(
                 f"refused checkpoint {path}",
                 wanted="a zip archive, as torch.save writes it",
-                found="another format, which might run code when opened",
+                found="another format, which might run code when opened, or no checkpoint",
                 hint="get it from a source you trust, saved by PyTorch 1.6 or newer",
             )
     _check_pickle(_pickle(path, size), path)
@@ -146,7 +146,9 @@ def _read_safetensors(path: Path, size: int) -> Any:
 
     with path.open("rb") as file:
         header = int.from_bytes(file.read(8), "little")
-    if header > min(size, _INDEX):
+    if header > size:
+        raise _damaged(path, "something else")
+    if header > _INDEX:
         raise _damaged(path, f"a header of {header} bytes")
     return load_file(path)
 

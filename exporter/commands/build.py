@@ -80,6 +80,14 @@ def build(
             "the first that is installed."
         ),
     ] = NO_ENGINES,
+    warm: Annotated[
+        bool,
+        typer.Option(
+            "--warm",
+            help="Compile it for this machine, as `lorair-run warm` does, for first "
+            "pictures without a wait.",
+        ),
+    ] = False,
     as_json: console.JsonOption = False,
 ) -> None:
     """Build a bundle: export both branches, verify them against PyTorch, write the folder.
@@ -91,7 +99,9 @@ def build(
     from lorair.exporter.commands.inspect import print_engines
     from lorair.exporter.engines.build import build_engines
     from lorair.exporter.verify.compare import Limits
+    from lorair.runtime.backends import AUTO
     from lorair.runtime.bundle.manifest import Bundle
+    from lorair.runtime.warm import warm as fill_cache
 
     check_output(output)
     sms = _sms(kernels) if kernels is not None else ()
@@ -114,6 +124,9 @@ def build(
         photographs=photographs,
     )
     built = [] if flavour is None else build_engines(Bundle.open(output), flavour=flavour)
+    if warm:
+        with console.progress("compile") as progress:
+            fill_cache(output, AUTO, None, progress)
     if as_json:
         console.print_json(manifest.model_dump(mode="json"))
     else:

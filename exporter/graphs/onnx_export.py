@@ -69,18 +69,20 @@ def export_restorer(net: RestorationNet, config: RestorationConfig, path: Path) 
     _write(model, path)
 
 
-def write_bound(restorer: Path, path: Path, target: Target) -> None:
+def write_bound(graph: Path, path: Path, target: Target) -> None:
     """Write a restorer's graph for one runtime: bodies written out, gates bound.
 
     Args:
-        restorer: of `export_restorer`.
+        graph: of `export_restorer` or `write_tiled`.
         path: the new graph, in the same folder.
-        target: of the bodies.
+        target: of the bodies, unless they are written out already.
     """
-    model = inlined(restorer, target)
+    model = inlined(graph, target)
+    places = (place for tensor in model.graph.initializer for place in tensor.external_data)
+    data = next(place.value for place in places if place.key == "location")
     gates = next(value for value in model.graph.input if value.name == GATES)
     model.graph.input.remove(gates)
-    model.graph.initializer.append(_placeholder(gates, f"{restorer.name}.data"))
+    model.graph.initializer.append(_placeholder(gates, data))
     onnx.save(model, path)
 
 

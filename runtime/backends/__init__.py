@@ -8,6 +8,7 @@ from lorair.runtime.backends.backend import BackendKind as BackendKind
 from lorair.runtime.backends.backend import Branch as Branch
 from lorair.runtime.backends.backend import Run as Run
 from lorair.runtime.backends.backend import RunsGraphs as RunsGraphs
+from lorair.runtime.backends.tuned import order
 from lorair.runtime.bundle.manifest import Bundle, Precision
 from lorair.runtime.errors import BackendError, BundleError, DependencyError
 
@@ -21,11 +22,24 @@ _TABLE: Final = (
         "onnxruntime",
         "cuda",
         "onnxruntime_cuda",
-        distribution="onnxruntime-gpu",
+        distributions=("onnxruntime-gpu",),
+    ),
+    BackendKind(
+        "webgpu",
+        "onnxruntime",
+        "webgpu",
+        "webgpu",
+        distributions=("onnxruntime-ep-webgpu", "onnxruntime-webgpu"),
     ),
     BackendKind("openvino-bf16", "openvino", "openvino", "openvino", precisions=_HALF),
     BackendKind("openvino", "openvino", "openvino", "openvino"),
-    BackendKind("onnxruntime", "onnxruntime", "cpu", "onnxruntime"),
+    BackendKind(
+        "onnxruntime",
+        "onnxruntime",
+        "cpu",
+        "onnxruntime",
+        distributions=("onnxruntime", "onnxruntime-webgpu", "onnxruntime-gpu"),
+    ),
 )
 
 BACKENDS: Final = {kind.name: kind for kind in _TABLE}
@@ -92,13 +106,16 @@ def select_auto(
 def _candidates(bundle: Bundle) -> Iterator[tuple[BackendKind, tuple[str, ...]]]:
     """Yield backends that should run a bundle here, the fastest first.
 
+    The order is what `lorair-run tune` has measured here, else the table's.
     With each comes why those before it that the bundle was made for cannot. Ends with
     DependencyError.
     """
     precision = bundle.manifest.precision
     skipped: list[str] = []
-    for kind in BACKENDS.values():
-        if precision not in kind.precisions:
+    timed = order(bundle, BACKENDS.values())
+    others = (name for name in BACKENDS if name not in timed)
+    for kind in map(BACKENDS.__getitem__, (*timed, *others)):
+        if precision not in kind.precisions or not (kind.name in timed or kind.is_faster()):
             continue
         reason = kind.missing() or kind.unfit(bundle)
         if reason is None:

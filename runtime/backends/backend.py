@@ -1,6 +1,7 @@
 """What every backend offers, and what its entry in the table says."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -95,9 +96,11 @@ class BackendKind:
     """A backend that may or may not be installed: its entry in the table.
 
     The module holds `open_backend(name, bundle, threads, jobs)`. It may hold `lacks(name)`,
-    which says what the machine lacks to run it once the package is there, and
-    `unfit(name, bundle)`, which says what a bundle lacks to run on it here; both return a few
-    words, or None if nothing is missing. It is imported only where the package is installed.
+    which says what the machine lacks to run it once the package is there,
+    `unfit(name, bundle)`, which says what a bundle lacks to run on it here, and `about(name)`,
+    which says what it runs on; all return a few words, or None for nothing. `is_faster(name)`
+    says whether `auto` may take it before the CPU's, untimed. The module is imported only where
+    the package is installed.
 
     Attributes:
         name: as `--backend` takes it.
@@ -105,7 +108,7 @@ class BackendKind:
         extra: of lorair, which brings the package.
         module: in this folder, without its ending.
         precisions: of bundles that `auto` may run with it: no lower arithmetic than they ask for.
-        distribution: the one that brings the package, if its name is another.
+        distributions: that bring the package, if their names are others; one is enough.
         flavour: of the engines that it runs. A bundle that has some was made for it, so
             `auto` says why it takes another backend.
     """
@@ -115,7 +118,7 @@ class BackendKind:
     extra: str
     module: str
     precisions: frozenset[Precision] = ANY
-    distribution: str | None = None
+    distributions: tuple[str, ...] = ()
     flavour: Flavour | None = None
 
     def open(self, bundle: Bundle, threads: int | None, jobs: int = 1) -> Backend:
@@ -144,26 +147,38 @@ class BackendKind:
         """The version of the package; None if it is not installed."""
         if not is_installed(self.package):
             return None
-        try:
-            return version(self.distribution or self.package)
-        except PackageNotFoundError:
-            return None
+        for name in self.distributions or (self.package,):
+            with suppress(PackageNotFoundError):
+                return version(name)
+        return None
 
     def missing(self) -> str | None:
         """Why it cannot run here, in a few words; None if it can."""
         if self.version is None:
-            return f"the package {self.distribution or self.package} is not installed"
-        return self._ask("lacks")
+            name = self.distributions[0] if self.distributions else self.package
+            return f"the package {name} is not installed"
+        lacks: str | None = self._ask("lacks")
+        return lacks
 
     def unfit(self, bundle: Bundle) -> str | None:
         """What a bundle lacks to run on it here, in a few words; None if nothing."""
-        return self._ask("unfit", bundle)
+        unfit: str | None = self._ask("unfit", bundle)
+        return unfit
+
+    def about(self) -> str | None:
+        """What it runs on, in a few words, where that is not the CPU's or CUDA's to say."""
+        about: str | None = None if self.version is None else self._ask("about")
+        return about
+
+    def is_faster(self) -> bool:
+        """Whether `auto` may take it in the table's order, without having timed it."""
+        return self.version is None or self._ask("is_faster") is not False
 
     def is_expected(self, bundle: Bundle) -> bool:
         """Whether the bundle was made for this backend."""
         return self.flavour is not None and has_engines(bundle, self.flavour)
 
-    def _ask(self, question: str, *arguments: Any) -> str | None:
+    def _ask(self, question: str, *arguments: Any) -> Any:
         module = import_module(f"{__package__}.{self.module}")
-        answer: Callable[..., str | None] | None = getattr(module, question, None)
+        answer: Callable[..., Any] | None = getattr(module, question, None)
         return None if answer is None else answer(self.name, *arguments)

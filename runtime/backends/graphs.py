@@ -6,7 +6,7 @@ Sizes are checked: a graph that is not the manifest's would give a wrong picture
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -36,11 +36,11 @@ def restorer_shapes(model: ModelInfo, *, bound: bool) -> Shapes:
     return shapes if bound else {**shapes, "gates": [model.experts]}
 
 
-def tiled_shapes(model: ModelInfo, count: int) -> Shapes:
-    """Of a graph for tiles, with `count` means."""
+def tiled_shapes(model: ModelInfo, count: int, *, bound: bool) -> Shapes:
+    """Of a graph for tiles, with `count` means; a bound one takes no gates."""
     means: list[int | str] = [1, count, 1, 1]
     corners: Shapes = {"own_start": [2], "own_end": [2], "has_means": []}
-    return {**restorer_shapes(model, bound=False), **corners, "means": means, "pooled": means}
+    return {**restorer_shapes(model, bound=bound), **corners, "means": means, "pooled": means}
 
 
 def check_shapes(graph: Path, found: Shapes, wanted: Shapes) -> None:
@@ -62,6 +62,10 @@ _PHRASES: Final = (
     "cannot allocate",
     "can't allocate",
     "out of memory",
+    # WebGPU: a tensor beyond the adapter's limits is bound in more parts than a shader takes.
+    "too many storage buffers",
+    "max buffer size limit",
+    "failed to create gpu buffer",
 )
 
 
@@ -78,6 +82,14 @@ def run_failure(library: str, what: str, error: Exception) -> InternalError:
 
 
 G = TypeVar("G")
+G_co = TypeVar("G_co", covariant=True)
+
+
+class Graphs(Protocol[G_co]):
+    """Compiled graphs of one kind."""
+
+    def get(self, gates: Gates) -> tuple[G_co, bool]:
+        """The graph for these gates, compiled first if need be, and whether it takes them."""
 
 
 class BoundGraphs(Generic[G]):
@@ -100,7 +112,7 @@ class BoundGraphs(Generic[G]):
         self._lock = threading.Lock()
 
     def get(self, gates: Gates) -> tuple[G, bool]:
-        """The graph for these gates, compiled first if need be, and whether it takes them."""
+        """As `Graphs` says."""
         with self._lock:
             if self._bound is None and self._general is None and self._compile_bound is not None:
                 kept = gates.copy()
@@ -110,3 +122,29 @@ class BoundGraphs(Generic[G]):
             if self._general is None:
                 self._general = self._compile_general()
             return self._general, True
+
+
+class GraphEach(Generic[G]):
+    """A compiled graph for each gates: all experts' at once, or as many mixtures.
+
+    For a library that must have merged weights. The least recently used goes, since each holds
+    all weights.
+
+    Args:
+        compile_bound: gates (E) -> graph.
+    """
+
+    def __init__(self, compile_bound: Callable[[Gates], G]) -> None:
+        self._compile = compile_bound
+        self._kept: dict[bytes, G] = {}
+        self._lock = threading.Lock()
+
+    def get(self, gates: Gates) -> tuple[G, bool]:
+        """As `Graphs` says."""
+        key = gates.tobytes()
+        with self._lock:
+            graph = self._kept.pop(key, None)
+            self._kept[key] = self._compile(gates.copy()) if graph is None else graph
+            if len(self._kept) > len(gates):
+                del self._kept[next(iter(self._kept))]
+            return self._kept[key], False

@@ -1,13 +1,14 @@
 """ONNX Runtime on the CPU: the backend that runs everywhere."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lorair.runtime.backends.backend import Branch, Run
-from lorair.runtime.backends.cpu import CpuBackend, Part
 from lorair.runtime.backends.graphs import Shapes
+from lorair.runtime.backends.host import HostBackend, LoadedGraph, Part
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import BundleError
 from lorair.runtime.pixels import Array
@@ -17,6 +18,9 @@ from lorair.runtime.system.machine import describe_threads
 
 _FATAL_ONLY = 4
 _GRAPH = "graph.onnx"
+
+Open = Callable[[Path, Any], Any]
+"""A graph and options -> a session."""
 
 
 def open_backend(name: str, bundle: Bundle, threads: int | None, jobs: int) -> "OnnxRuntimeBackend":
@@ -40,7 +44,7 @@ class SessionGraph:
         return shapes_of(self._session)
 
 
-class OnnxRuntimeBackend(CpuBackend):
+class OnnxRuntimeBackend(HostBackend):
     """Runs a bundle with ONNX Runtime's CPU provider.
 
     Args:
@@ -70,7 +74,7 @@ class OnnxRuntimeBackend(CpuBackend):
         opened = SessionGraph(self._open(graph, options))
         return self._run_inner(branch, opened)
 
-    def _load(self, part: Part, path: Path, gates: Array | None = None) -> SessionGraph:
+    def _load(self, part: Part, path: Path, gates: Array | None = None) -> LoadedGraph:
         """A session; the restorer's graph is optimised once and then kept."""
         session = None
         if part != "router" and self._bundle.weights_size >= graph_cache.WORTHWHILE:
@@ -103,26 +107,38 @@ class OnnxRuntimeBackend(CpuBackend):
         self._open(graph, options, gates)
 
     def _options(self) -> Any:
-        options = self._library.SessionOptions()
+        options = session_options()
         options.intra_op_num_threads = self.threads
-        options.log_severity_level = _FATAL_ONLY
+        # A plan of a size's memory is one block, beside all that the arena keeps: twice as much.
+        options.enable_mem_pattern = False
         options.add_session_config_entry("session.use_env_allocators", "1")
         return options
 
-    def _open(self, graph: Path, options: Any, gates: Array | None = None) -> Any:
+    def _open(
+        self, graph: Path, options: Any, gates: Array | None = None, opens: Open | None = None
+    ) -> Any:
         if gates is not None:
             value = self._library.OrtValue.ortvalue_from_numpy(gates)
             options.add_external_initializers(["gates"], [value])
         try:
-            return self._library.InferenceSession(
-                graph, options, providers=["CPUExecutionProvider"]
-            )
+            return (opens or _on_cpu)(graph, options)
         except Exception as error:  # its exceptions share no base class but this
             raise BundleError(
                 f"onnxruntime cannot load {graph}",
                 found=str(error),
                 hint="build the bundle again with `lorair-export build`",
             ) from error
+
+
+def _on_cpu(graph: Path, options: Any) -> Any:
+    return import_onnxruntime().InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def session_options() -> Any:
+    """Options of a session that logs nothing: its errors are raised."""
+    options = import_onnxruntime().SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    return options
 
 
 def import_onnxruntime() -> Any:

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 from lorair.runtime.backends.backend import Branch, Run
-from lorair.runtime.backends.cpu import CpuBackend, Part
 from lorair.runtime.backends.graphs import Shapes, check_shapes
+from lorair.runtime.backends.host import HostBackend, Part
 from lorair.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import BackendError, BundleError, InternalError
@@ -90,7 +90,7 @@ class _Graph:
             self._requests.put(request)
 
 
-class OpenVINOBackend(CpuBackend):
+class OpenVINOBackend(HostBackend):
     """Runs a bundle with OpenVINO's CPU plugin.
 
     Args:

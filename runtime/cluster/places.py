@@ -21,7 +21,16 @@ from lorair.runtime.errors import (
     PictureError,
 )
 from lorair.runtime.folders import plan as folders
-from lorair.runtime.folders.plan import COMPARED, RESTORED, Task, has_folder, is_wanted, nothing_in
+from lorair.runtime.folders.left_out import LeftOut, not_pictures
+from lorair.runtime.folders.plan import (
+    COMPARED,
+    RESTORED,
+    Task,
+    has_folder,
+    is_input,
+    is_wanted,
+    nothing_in,
+)
 from lorair.runtime.folders.run import is_current as files_are_current
 from lorair.runtime.images import Encoding
 from lorair.runtime.system.atomic import owned_folder
@@ -144,10 +153,12 @@ def is_current(task: Task[str]) -> bool:
 class RemotePlan:
     """The tasks of a run, in order.
 
-    is_folder: whether a folder was among the inputs. is_remote: whether names are URIs.
+    left_out: what of its folders is no task. is_folder: whether a folder was among the inputs.
+    is_remote: whether names are URIs.
     """
 
     tasks: list[Task[str]]
+    left_out: list[LeftOut[str]]
     is_folder: bool
     is_remote: bool
 
@@ -172,16 +183,22 @@ def plan(
             paths, Path(output), recursive=recursive, pattern=pattern, encoding=encoding,
             compare=compare,
         )  # fmt: skip
-        named = [Task(*map(str, (task.source, *task.written))) for task in local]
-        return RemotePlan(named, has_folder(paths), is_remote=False)
-    listings = [_list(_uri(name), recursive, pattern) for name in inputs]
-    planned = [
-        _task(source, _join(_uri(output), str(place)), encoding.ending, compare)
-        for sources, _ in listings
-        for source, place in sources
-    ]
+        named = [Task(*map(str, (task.source, *task.written))) for task in local.tasks]
+        left_out = [LeftOut(str(one.place), one.reason) for one in local.left_out]
+        return RemotePlan(named, left_out, has_folder(paths), is_remote=False)
+    others: list[LeftOut[str]] = []
+    listings = [_list(_uri(name), recursive, pattern, others) for name in inputs]
+
+    def tasks(*, in_full: bool) -> list[Task[str]]:
+        return [
+            _task(source, _join(_uri(output), str(place)), encoding, compare, in_full=in_full)
+            for sources, _ in listings
+            for source, place in sources
+        ]
+
+    planned = folders.told_apart(tasks(in_full=False), tasks(in_full=True), str)
     folders.check_distinct(planned, str)
-    return RemotePlan(planned, any(is_folder for _, is_folder in listings), is_remote=True)
+    return RemotePlan(planned, others, any(is_folder for _, is_folder in listings), is_remote=True)
 
 
 def _uri(name: str) -> str:
@@ -203,7 +220,7 @@ def _file_name(uri: str) -> str:
 
 
 def _list(
-    name: str, recursive: bool, pattern: str | None
+    name: str, recursive: bool, pattern: str | None, left_out: list[LeftOut[str]]
 ) -> tuple[list[tuple[str, PurePosixPath]], bool]:
     """The pictures behind a URI with their paths in its folder, and whether it is one."""
     from pyarrow import fs
@@ -216,17 +233,22 @@ def _list(
     except OSError as error:
         raise PictureError(f"cannot list {name}", found=str(error)) from error
     files = (PurePosixPath(info.path).relative_to(inner) for info in listed if info.is_file)
-    found = [file for file in sorted(files) if is_wanted(file, pattern)]
-    found = [file for file in found if not any(part.startswith(".") for part in file.parts)]
+    seen = [file for file in sorted(files) if not any(p.startswith(".") for p in file.parts)]
+    found = [file for file in seen if is_wanted(file, pattern)]
+    if pattern is None:
+        inputs = (file for file in seen if is_input(file.name))
+        left_out += not_pictures(inputs, lambda file: _join(name, str(file)))
     if not found:
-        raise nothing_in(name, pattern, recursive=recursive)
+        raise nothing_in(name, pattern, left_out)
     return [(_join(name, str(file)), file) for file in found], True
 
 
-def _task(source: str, place: str, ending: str, compare: bool) -> Task[str]:
+def _task(
+    source: str, place: str, encoding: Encoding, compare: bool, *, in_full: bool
+) -> Task[str]:
     """`place` is where the picture itself would be in the output."""
     parts = urlsplit(place)
     path = PurePosixPath(parts.path)
-    endings = (f"{RESTORED}{ending}", f"{COMPARED}.png")[: 1 + compare]
-    paths = (path.with_name(f"{path.stem}{end}") for end in endings)
+    endings = (f"{RESTORED}{encoding.like(path).ending}", f"{COMPARED}.png")[: 1 + compare]
+    paths = (path.with_name(f"{path.name if in_full else path.stem}{end}") for end in endings)
     return Task(source, *(urlunsplit(parts._replace(path=str(p))) for p in paths))

@@ -87,8 +87,10 @@ def batch(
         inputs, output, recursive=recursive, pattern=pattern,
         encoding=encoding, compare=compare,
     )  # fmt: skip
+    if not as_json:
+        options.note_names(planned.tasks)
     used = [Path(name) for task in planned.tasks for name in (task.source, *task.written)]
-    console.check_outputs([report], [*used, *bundle.glob("*")])
+    console.check_report(report, [*used, *bundle.glob("*")])
     skip = planned.is_folder if skip_existing is None else skip_existing
     work = Assignment(
         planned.tasks, str(bundle.resolve()), backend, threads, handling, skip,
@@ -100,7 +102,7 @@ def batch(
         if run.pending:
             _run(run, ray, address, num_actors, num_gpus, opened, quiet=as_json)
     about = {"bundle": str(bundle), "ray": ray}
-    options.conclude(run, about, start, report, as_json=as_json, code=ended.code)
+    options.conclude(run, about, start, report, planned.left_out, as_json=as_json, code=ended.code)
 
 
 def _run(

@@ -36,6 +36,9 @@ def doctor(
     for gpu in report["gpu"]["gpus"]:
         sm, memory = gpu["sm"], gpu["memory"] / 2**30
         out.print(f"GPU       {gpu['name']}, {sm // 10}.{sm % 10}, {memory:.0f} GiB")
+    for row in report["backends"]:
+        if row["about"] is not None:
+            out.print(f"{row['name']:<10}{row['about']}")
     without = report["gpu"]["lacks"]
     out.print(f"driver    {without or 'up to CUDA ' + report['gpu']['driver']}")
     place = kept["folder"] or "off"

@@ -72,6 +72,7 @@ def infer(
     exit code is 1 if some of several pictures failed, and 130 after Ctrl-C.
     """
     from lorair.runtime import images
+    from lorair.runtime.bundle.manifest import Bundle
     from lorair.runtime.files import Handling
     from lorair.runtime.folders import plan as tasks
     from lorair.runtime.folders.guidance import Guidance
@@ -89,19 +90,21 @@ def infer(
         inputs, output, recursive=recursive, pattern=pattern,
         encoding=encoding, compare=compare,
     )  # fmt: skip
-    used = [path for task in planned for path in (task.source, *task.written)]
-    console.check_outputs([report], [*used, *bundle.glob("*")])
+    used = [path for task in planned.tasks for path in (task.source, *task.written)]
+    console.check_report(report, [*used, *bundle.glob("*")])
     skip = is_folder if skip_existing is None else skip_existing
-    run = FolderRun(planned, skip_existing=skip, handling=handling)
-    restorer = _open(bundle, backend, threads, jobs, len(planned))
+    run = FolderRun(planned.tasks, skip_existing=skip, handling=handling)
+    opened = Bundle.open(bundle)
+    given, own_gates = options.guidance_of(opened, route, expert, gates)
+    restorer = _open(bundle, backend, threads, jobs, len(planned.tasks))
     if not as_json:
         console.note(options.backend_note(restorer))
-    given, own_gates = options.guidance_of(restorer.bundle, route, expert, gates)
-    sources = [task.source for task in planned]
+        options.note_names(planned.tasks)
+    sources = [task.source for task in planned.tasks]
     guidance = Guidance(
         restorer, sources, lambda source: handling.read(source).pixels, given, every, own_gates
     )
-    alone = len(planned) == 1 and not is_folder
+    alone = len(planned.tasks) == 1 and not is_folder
     with decoders or nullcontext(), options.Interruptible() as ended:
         _run(run, restorer, guidance, in_full=not is_folder, quiet=as_json)
     about = {
@@ -110,7 +113,7 @@ def infer(
         "jobs": restorer.jobs,
     }
     options.conclude(
-        run, about, start, report,
+        run, about, start, report, planned.left_out,
         as_json=as_json, code=ended.code, alone=alone and not ended.code,
     )  # fmt: skip
 

@@ -16,6 +16,8 @@ from lorair.runtime.system.limits import DEFAULT_MAX_PIXELS
 if TYPE_CHECKING:
     from lorair.runtime.bundle.manifest import Bundle
     from lorair.runtime.folders.guidance import Every
+    from lorair.runtime.folders.left_out import LeftOut
+    from lorair.runtime.folders.plan import Task
     from lorair.runtime.folders.run import Outcomes
     from lorair.runtime.restorer import Restorer
     from lorair.runtime.routing.gates import Gates
@@ -75,8 +77,8 @@ FormatOption = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="The format to write: png, jpg, webp, tiff, bmp or avif. Default: what the output's "
-        "name ends in, or png.",
+        help="The format to write: png, jpg, webp, tiff, bmp or avif; `same` for each picture's "
+        "own. Default: what the output's name ends in, or png.",
     ),
 ]
 QualityOption = Annotated[
@@ -158,6 +160,14 @@ def backend_note(restorer: "Restorer") -> str:
     return f"{text} ({'; '.join((fastest, *restorer.skipped))})"
 
 
+def note_names(tasks: "Iterable[Task[Any]]") -> None:
+    """Say so if results are named in full because they would have one name."""
+    from lorair.runtime.folders.plan import note_on_names
+
+    if text := note_on_names(tasks):
+        console.note(text)
+
+
 def check_guidance(route: Path | None, route_from: str | None) -> "Every":
     """Return what `--route-from` says, checked before anything is opened. Raises OptionError."""
     from lorair.runtime.folders.guidance import parse_every
@@ -204,6 +214,7 @@ def conclude(
     about: Mapping[str, Any],
     start: float,
     report: Path | None,
+    left_out: "Sequence[LeftOut[Any]]" = (),
     *,
     as_json: bool,
     code: int,
@@ -212,8 +223,8 @@ def conclude(
     """Report what became of the pictures, and leave with an exit code if it is not 0.
 
     The code is that of an interruption, else 1 if some pictures failed, and the first error's own
-    if all did. `about` and the time since `start` (of `perf_counter`) go into the report. With
-    `alone`, the run had one picture: nothing is counted, and its error is raised.
+    if all did. `about`, the time since `start` (of `perf_counter`) and what was left out go into
+    the report. With `alone`, the run had one picture: nothing is counted, and its error is raised.
     """
     document = {
         "lorair": console.lorair_version(),
@@ -221,25 +232,30 @@ def conclude(
         "seconds": time.perf_counter() - start,
         "counts": run.counts,
         "pictures": [outcome.to_dict() for outcome in run.outcomes],
+        "left_out": [one.to_dict() for one in left_out],
     }
     if report is not None:
         console.write_json(report, document)
     if as_json:
         console.print_json(document)
     if not alone:
-        _summarise(run, time.perf_counter() - start)
+        _summarise(run, left_out, time.perf_counter() - start)
     elif run.errors:
         raise run.errors[0]
     if code := code or exit_code(run.errors, len(run.outcomes)):
         raise typer.Exit(code)
 
 
-def _summarise(run: "Outcomes[Any]", seconds: float) -> None:
+def _summarise(run: "Outcomes[Any]", left_out: "Sequence[LeftOut[Any]]", seconds: float) -> None:
+    from lorair.runtime.folders.left_out import summary
+
     done, skipped = run.counts["restored"], run.counts["skipped"]
     parts = (f"{n} {status}" for status, n in run.counts.items() if n or status == "restored")
     console.note(f"{', '.join(parts)}; {seconds:.1f} s, {done / seconds:.2f} a second")
     if skipped:
         console.note("skipped ones have a result already; --overwrite does them again")
+    if left_out:
+        console.note(summary(left_out))
     print_errors(run.errors)
 
 

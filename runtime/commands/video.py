@@ -9,14 +9,9 @@ import typer
 from lorair.runtime.commands import options as shared
 from lorair.runtime.errors import OptionError
 from lorair.runtime.system import console
+from lorair.runtime.video.formats import VideoEncoding
 from lorair.runtime.video.guide import DEFAULT_CUT, DEFAULT_EASE, DEFAULT_EVERY, RouteGuide
-from lorair.runtime.video.restore import (
-    DEFAULT_CODEC,
-    DEFAULT_CRF,
-    Summary,
-    VideoEncoding,
-    restore_video,
-)
+from lorair.runtime.video.restore import Summary, check, restore_video
 
 
 def video(
@@ -31,7 +26,7 @@ def video(
         typer.Option(
             "--output",
             "-o",
-            help="The file to write. Default: STEM.restored.mp4, or .mkv for an .mkv.",
+            help="The file to write. Default: STEM.restored.mp4, or .mkv and .webm for such.",
         ),
     ] = None,
     bundle: shared.BundleOption = shared.DEFAULT_BUNDLE,
@@ -54,11 +49,17 @@ def video(
         ),
     ] = DEFAULT_CUT,
     strength: shared.StrengthOption = 1.0,
-    codec: Annotated[str, typer.Option(help="The FFmpeg encoder to write with.")] = DEFAULT_CODEC,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            help="The FFmpeg encoder to write with. Default: libx264, or libvpx-vp9 for .webm.",
+        ),
+    ] = None,
     crf: Annotated[
         int | None,
         typer.Option(
-            help=f"The encoder's constant quality; less is better. [default: {DEFAULT_CRF}]"
+            help="The encoder's constant quality; less is better. Default: 18 for these two, "
+            "the encoder's own for others.",
         ),
     ] = None,
     options: Annotated[
@@ -74,9 +75,10 @@ def video(
     """Restore a video, and copy its sound, subtitles, times and metadata."""
     from lorair.runtime.restorer import Restorer
 
-    encoding = VideoEncoding(codec, _quality(codec, crf), _pairs(options or []))
-    container = ".mkv" if source.suffix.lower() in (".mkv", ".webm") else ".mp4"
-    target = output or source.with_name(f"{source.stem}.restored{container}")
+    kept = source.suffix.lower() if source.suffix.lower() in (".mkv", ".webm") else ".mp4"
+    target = output or source.with_name(f"{source.stem}.restored{kept}")
+    encoding = VideoEncoding.for_file(target, codec, crf, _pairs(options or []))
+    check(source, target, encoding)
     restorer = Restorer.open(bundle, backend, threads)
     guide = RouteGuide(restorer.route, every, ease, cut)
     if not as_json:
@@ -93,11 +95,6 @@ def video(
         console.print_json(_document(source, target, done, seconds))
     else:
         _print(source, target, done, seconds)
-
-
-def _quality(codec: str, crf: int | None) -> int | None:
-    """The default is x264's; other encoders count differently and have defaults of their own."""
-    return DEFAULT_CRF if crf is None and codec == DEFAULT_CODEC else crf
 
 
 def _pairs(options: list[str]) -> tuple[tuple[str, str], ...]:

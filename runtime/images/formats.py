@@ -1,7 +1,7 @@
 """The formats that are written: what each can hold."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 from lorair.runtime.errors import OptionError, OutputError
@@ -42,12 +42,18 @@ _BY_ENDING: Final = {ending: format_ for format_ in FORMATS for ending in format
 WRITABLE: Final = tuple(_BY_ENDING)
 FORMAT_NAMES: Final = tuple(ending[1:] for ending in WRITABLE)
 
+SAME: Final = "same"
+"""Instead of a format: the picture's own, or PNG where that is not written."""
+
+_SAME_AS: Final = {".jfif": "jpg", ".jpe": "jpg", ".mpo": "jpg"}
+
 
 @dataclass(frozen=True)
 class Encoding:
     """How pictures are written.
 
-    format: one of `FORMAT_NAMES`; None for what the file's ending says, PNG where we name it.
+    format: one of `FORMAT_NAMES`, or `SAME`; None for what the file's ending says, PNG where we
+        name it.
     quality: 1 to 100, for lossy formats; None for 95.
 
     Raises:
@@ -58,10 +64,9 @@ class Encoding:
     quality: int | None = None
 
     def __post_init__(self) -> None:
-        if self.format is not None and self.format not in FORMAT_NAMES:
-            raise OptionError(
-                "--format", wanted=f"one of {', '.join(FORMAT_NAMES)}", found=self.format
-            )
+        if self.format is not None and self.format not in (*FORMAT_NAMES, SAME):
+            wanted = f"one of {', '.join(FORMAT_NAMES)}, {SAME}"
+            raise OptionError("--format", wanted=wanted, found=self.format)
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise OptionError("--quality", wanted="1 to 100", found=str(self.quality))
 
@@ -69,6 +74,17 @@ class Encoding:
     def ending(self) -> str:
         """Of the files that we name."""
         return f".{self.format or 'png'}"
+
+    def like(self, source: PurePath) -> "Encoding":
+        """What this means for a picture: `SAME` is its own format, with a quality if it has one."""
+        if self.format != SAME:
+            return self
+        ending = source.suffix.lower()
+        if ending in _BY_ENDING:
+            is_lossy = _BY_ENDING[ending].is_lossy
+            return Encoding(ending[1:], self.quality if is_lossy else None)
+        found = _SAME_AS.get(ending, "png")
+        return Encoding(found, self.quality if found == "jpg" else None)
 
 
 def check_format(path: Path, encoding: Encoding = Encoding()) -> Format:

@@ -19,9 +19,10 @@ from PIL import (  # noqa: F401  (a plugin registers its format when it is impor
 )
 from PIL.ExifTags import Base
 
-from lorair.runtime.errors import OutOfMemoryError, PictureError
-from lorair.runtime.images import metadata, structure
+from lorair.runtime.errors import LorairError, OutOfMemoryError, PictureError
+from lorair.runtime.images import heic, metadata, structure
 from lorair.runtime.images.decode import avif_bits, decode_deep, decode_shallow, deep_rawmode
+from lorair.runtime.images.kinds import is_raw, is_video
 from lorair.runtime.images.picture import Picture, check_size, pillow_limit
 from lorair.runtime.system.limits import DEFAULT_MAX_PIXELS
 
@@ -46,21 +47,18 @@ def read(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
     Raises:
         PictureError: missing, not a picture, damaged, too small or too large, or of a kind
             that cannot be restored faithfully.
+        DependencyError: HEIC or HEIF, without the extra that reads it.
         OutOfMemoryError: there is no room for it.
     """
     file = Path(path)
     try:
         with pillow_limit.lifted():
             return _read(file, max_pixels)
-    except PictureError:
+    except LorairError:
         raise
     except MemoryError:
         raise OutOfMemoryError(
             f"no memory to read {file}", hint="lower --max-pixels, or read fewer pictures at once"
-        ) from None
-    except FileNotFoundError:
-        raise PictureError(
-            f"cannot read {file}", wanted="a picture", found="no such file", hint="check the path"
         ) from None
     except UnidentifiedImageError:
         size = file.stat().st_size
@@ -71,7 +69,11 @@ def read(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
 
 
 def _read(file: Path, max_pixels: int) -> Picture:
+    check_name(file)
     structure.check(file, max_pixels)
+    with file.open("rb") as stream:
+        if heic.is_heic(stream.read(256)):
+            return heic.read(file, max_pixels)
     with _open(file) as image:
         check_size(image.width, image.height, max_pixels, str(file))
         bits, rawmode = _bits(image, file), deep_rawmode(image)
@@ -88,6 +90,19 @@ def _read(file: Path, max_pixels: int) -> Picture:
             found = replace(found, icc_profile=None)
             lost.append("the colour profile was dropped in the conversion to RGB")
         return Picture(pixels, alpha, is_grey, found, (*notes, *lost))
+
+
+def check_name(file: Path) -> None:
+    """Raise PictureError if there is no such file, or its ending says that it is no picture."""
+    found, hint = "", ""
+    if not file.exists():
+        found, hint = "no such file", "check the path"
+    elif is_raw(file):  # Pillow would take some for the thumbnail in them
+        found, hint = "a camera's raw file", "develop it, and restore the TIFF or JPEG"
+    elif is_video(file):
+        found, hint = "a video", "lorair-run video restores it"
+    if found:
+        raise PictureError(f"cannot read {file}", wanted="a picture", found=found, hint=hint)
 
 
 def _check_kind(image: ImageFile.ImageFile, file: Path, bits: int, rawmode: str | None) -> None:
@@ -148,7 +163,7 @@ def _open(file: Path) -> ImageFile.ImageFile:
 def _unreadable(file: Path, found: str) -> PictureError:
     return PictureError(
         f"cannot read {file}",
-        wanted="a picture (PNG, JPEG, WebP, TIFF, BMP, AVIF)",
+        wanted="a picture (PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC)",
         found=found,
         hint="check the file or export it again",
     )

@@ -17,6 +17,8 @@ ANY: Final = "application/octet-stream"
 PICTURES: Final = (
     *MEDIA.values(),
     "image/gif",
+    "image/heic",
+    "image/heif",
     "image/jpg",
     "image/x-ms-bmp",
     "image/x-portable-anymap",
@@ -24,6 +26,8 @@ PICTURES: Final = (
     "image/x-portable-graymap",
     "image/x-portable-pixmap",
     ANY,
+    "application/x-www-form-urlencoded",  # what curl --data-binary says of any body
+    "",
 )
 """Content types of a body that is a picture; what it is, its bytes say."""
 
@@ -50,7 +54,7 @@ async def read_picture(request: Request, settings: Settings, place: Place) -> by
             415,
             "cannot take the body",
             wanted=f"a picture's content type, such as {MEDIA['png']}, or {FORM}",
-            found=kind[:100] or "none",
+            found=kind[:100],
             hint=f"name its content type; {ANY} if it is not known",
         )
     limit = settings.max_bytes + (_OVERHEAD if kind == FORM else 0)

@@ -48,9 +48,9 @@ def refusal(scope: Scope, settings: Settings) -> RequestError | None:
     if path.startswith(_GUARDED) and not _shows_token(headers, settings.token):
         return RequestError(
             401,
-            "no entry",
+            "the server is locked",
             wanted="the server's token",
-            found="none, or another",
+            found="a wrong one" if "authorization" in headers else "none",
             hint="send the header Authorization: Bearer TOKEN",
         )
     return None

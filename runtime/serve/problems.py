@@ -1,5 +1,6 @@
 """Errors as answers: RFC 9457 problems."""
 
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from lorair.runtime.errors import (
     BusyError,
+    DependencyError,
     DiskFullError,
     LorairError,
     OptionError,
@@ -23,6 +25,9 @@ from lorair.runtime.serve.outcome import ClientGoneError
 from lorair.runtime.serve.schema import Problem
 
 MEDIA_TYPE = "application/problem+json"
+
+# What pydantic's sentences begin with; what is left says what was wanted.
+_PYDANTIC = re.compile(r"^(?:Input|String|Value) (?:should (?:be|have)|error,) |^String should ")
 
 _WORDS = {
     400: "The request is malformed.",
@@ -52,7 +57,7 @@ def status_of(error: LorairError) -> int:
         return error.status
     if isinstance(error, (BusyError, DiskFullError, OutOfMemoryError)):
         return HTTPStatus.SERVICE_UNAVAILABLE
-    if isinstance(error, (PictureError, OptionError, OutputError)):
+    if isinstance(error, (PictureError, OptionError, OutputError, DependencyError)):
         return HTTPStatus.UNPROCESSABLE_ENTITY
     return HTTPStatus.INTERNAL_SERVER_ERROR
 
@@ -88,17 +93,31 @@ async def _gone(request: Request, error: Any) -> Response:
 
 
 async def _invalid(request: Request, error: Any) -> JSONResponse:
-    """What pydantic says of the first bad option."""
+    """What pydantic says of the first bad option, as our own errors say it."""
     first = error.errors()[0]
-    name = str(first["loc"][-1])
-    found = str(first.get("input"))[:100]
-    return problem(OptionError(name, wanted=first["msg"], found=found, hint="see /openapi.json"))
+    name, found = str(first["loc"][-1]), str(first.get("input"))[:100]
+    wanted = _PYDANTIC.sub("", first["msg"])
+    if first["type"] == "extra_forbidden":
+        wanted, found = f"one of the options {', '.join(_options(request))}", "another"
+    return problem(OptionError(name, wanted=wanted, found=found, hint="see /openapi.json"))
+
+
+def _options(request: Request) -> list[str]:
+    """The names of the options that the request's path takes."""
+    operation = request.app.openapi()["paths"][request.scope["route"].path]
+    return [one["name"] for one in operation[request.method.lower()]["parameters"]]
 
 
 async def _http(request: Request, error: Any) -> JSONResponse:
     """Starlette's own: no such path, no such method."""
+    what, wanted = str(error.detail).lower(), None
+    found = f"{request.method} {request.url.path}"[:100]
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        what, wanted = "no such path", ", ".join(("/", *request.app.openapi()["paths"]))
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        what, wanted = "no such method here", (error.headers or {}).get("Allow")
     refused = RequestError(
-        error.status_code, str(error.detail).lower(), found=request.method, hint="see /openapi.json"
+        error.status_code, what, wanted=wanted, found=found, hint="see /openapi.json"
     )
     answer = problem(refused)
     answer.headers.update(error.headers or {})

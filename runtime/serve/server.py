@@ -60,6 +60,10 @@ def run(app: FastAPI, service: Service, sock: socket.socket, grace: float) -> bo
         whether everything that was taken was answered.
     """
     log_as_json()
+    if not sys.stderr.isatty():  # whose log it is sees nothing else of it until the first request
+        backend = service.restorer.backend.description
+        entry = {"address": list(sock.getsockname()[:2]), "backend": backend}
+        logger.info("serving", extra={"entry": entry})
     server = Server(app, service, grace)
     # Uvicorn's own from now on, before it sets them: none is lost in between. It raises the
     # signal once more when it is done; the exit code is to be ours.

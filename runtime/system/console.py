@@ -279,6 +279,18 @@ def check_outputs(outputs: Iterable[Path | None], used: Iterable[Path]) -> None:
         taken.add(path.resolve())
 
 
+def check_report(report: Path | None, used: Iterable[Path]) -> None:
+    """Raise OutputError if a report cannot be written; no folder is made for it."""
+    if report is not None and not report.parent.exists():
+        raise OutputError(
+            f"cannot write {report}",
+            wanted="a folder that is there",
+            found=f"no folder {report.parent}",
+            hint="check the path, or make the folder",
+        )
+    check_outputs([report], used)
+
+
 def write_json(path: Path, value: Any) -> None:
     """One JSON document into a file, atomically."""
     import json

@@ -8,21 +8,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lorair.runtime.errors import OptionError, OutputError, PictureError
-from lorair.runtime.system.atomic import atomic_file, check_writable_file
+from lorair.runtime.errors import OutputError, PictureError
+from lorair.runtime.system.atomic import atomic_file
 from lorair.runtime.system.extras import require
+from lorair.runtime.video.formats import VideoEncoding, check_encoder, check_target
 from lorair.runtime.video.guide import Change, RouteGuide
 
 if TYPE_CHECKING:
     from lorair.runtime.restorer import Restorer
-
-CONTAINERS: Final = (".mp4", ".mkv", ".mov", ".webm", ".avi")
-DEFAULT_CODEC: Final = "libx264"
-DEFAULT_CRF: Final = 18
 
 # As FFmpeg numbers them.
 _RGB, _BT709, _UNSPECIFIED, _BT601 = 0, 1, 2, 5
@@ -32,24 +29,6 @@ _HD = 720
 """Pictures of this height and more are BT.709 unless they say otherwise, as players assume."""
 
 _COPIED = ("audio", "subtitle")
-
-
-@dataclass(frozen=True)
-class VideoEncoding:
-    """How frames are written.
-
-    codec: of FFmpeg's encoders. crf: its constant quality, less is better; None for the
-    codec's own default. options: more of the encoder's, such as preset.
-    """
-
-    codec: str = DEFAULT_CODEC
-    crf: int | None = DEFAULT_CRF
-    options: tuple[tuple[str, str], ...] = ()
-
-    def to_dict(self) -> dict[str, str]:
-        """As the encoder takes them."""
-        quality = {} if self.crf is None else {"crf": str(self.crf)}
-        return {**quality, **dict(self.options)}
 
 
 @dataclass(frozen=True)
@@ -76,18 +55,20 @@ def restore_video(
     Args:
         restorer: for the frames.
         source: anything that FFmpeg reads.
-        target: ending in one of `CONTAINERS`.
+        target: ending in one of `formats.CONTAINERS`.
         guide: which says each frame's route.
-        encoding: of the frames; None for the defaults.
+        encoding: of the frames; None for the defaults of such a file.
         report: takes how many frames are done, and how many there are if that is known.
         strength: as `Restorer.restore` takes it.
 
     Raises:
         DependencyError: PyAV is not installed.
         PictureError: the source is no video, or damaged.
+        OptionError: there is no such encoder, or the container does not take what it makes.
         OutputError: the target cannot be written, or its container does not take the sound.
     """
-    check_target(source, target)
+    encoding = encoding or VideoEncoding.for_file(target)
+    check(source, target, encoding)
     av = _import_av()
     first = _first_frame(av, source)
     frames = 0
@@ -97,7 +78,7 @@ def restore_video(
         _open(av, source) as found,
         av.open(str(partial), "w") as made,
     ):
-        writer = _Writer(av, found, made, first, encoding or VideoEncoding())
+        writer = _Writer(av, found, made, first, encoding)
         for packet in _packets(av, found, writer.copied, source):
             if packet.stream.type != "video":
                 writer.copy(packet)
@@ -113,20 +94,12 @@ def restore_video(
     return Summary(frames, tuple(guide.changes), guide.asked, tuple(writer.notes))
 
 
-def check_target(source: Path, target: Path) -> None:
-    """Raise OutputError or OptionError if `target` cannot be written."""
-    if target.suffix.lower() not in CONTAINERS:
-        raise OutputError(
-            f"cannot write {target}",
-            wanted=f"one of the endings {', '.join(CONTAINERS)}",
-            found=target.suffix or "none",
-            hint="name the output so",
-        )
-    check_writable_file(target)
-    if target.resolve() == source.resolve():
-        raise OutputError(
-            f"cannot write {target}", wanted="a file of its own", found="the video itself"
-        )
+def check(source: Path, target: Path, encoding: VideoEncoding) -> None:
+    """Raise what `restore_video` would raise of these, before any work is done."""
+    check_target(source, target)
+    av = _import_av()
+    check_encoder(av, target, encoding.codec)
+    _open(av, source).close()
 
 
 class _Writer:
@@ -178,15 +151,7 @@ class _Writer:
 
 
 def _add_video(made: Any, video: Any, first: Any, encoding: VideoEncoding) -> Any:
-    try:
-        stream = made.add_stream(encoding.codec, rate=video.average_rate)
-    except ValueError as error:  # an unknown codec, or one that the container does not take
-        raise OptionError(
-            "--codec",
-            wanted=f"a video encoder that fits the container, such as {DEFAULT_CODEC}",
-            found=encoding.codec,
-            hint=str(error),
-        ) from error
+    stream = made.add_stream(encoding.codec, rate=video.average_rate)
     context, of = stream.codec_context, video.codec_context
     turned = first.rotation % 180 != 0
     width, height = (first.height, first.width) if turned else (first.width, first.height)

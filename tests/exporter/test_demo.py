@@ -67,9 +67,9 @@ def test_the_shipped_bundle_is_what_build_makes(tmp_path: Path) -> None:
             assert found == made, name
 
 
-def test_tiles_share_the_pictures_means(demo_bundle: Path) -> None:
+def test_tiles_share_the_pictures_means(default_bundle: Path) -> None:
     """Plain tiles come out at 37 dB, with steps of 25 levels: see docs/tiles.md."""
-    restorer = Restorer.open(demo_bundle)
+    restorer = Restorer.open(default_bundle)
     picture = np.asarray(Image.open(EXAMPLES / "rain.jpg")).astype(np.float32) / 255
     whole = restorer.restore(picture, tile="off")
     tiled = restorer.restore(picture, whole.route, tile=128)
@@ -80,10 +80,10 @@ def test_tiles_share_the_pictures_means(demo_bundle: Path) -> None:
     assert max(np.abs(np.diff(error, axis=axis)).max() for axis in (0, 1)) < 8 / 255
 
 
-def test_a_smooth_ramp_shows_no_seam(demo_bundle: Path) -> None:
+def test_a_smooth_ramp_shows_no_seam(default_bundle: Path) -> None:
     across = np.linspace(0.2, 0.8, 400, dtype=np.float32)
     picture = np.repeat((across[:300, None] + across[None])[..., None] / 2, 3, axis=2)
-    restorer = Restorer.open(demo_bundle)
+    restorer = Restorer.open(default_bundle)
     whole = restorer.restore(picture, tile="off")
     error = restorer.restore(picture, whole.route, tile=128).image - whole.image
     for axis in (0, 1):

@@ -1,5 +1,7 @@
 """The restoration network built from fused operators: by their reference, and by the kernels."""
 
+from dataclasses import replace
+
 import golden
 import numpy as np
 import pytest
@@ -7,7 +9,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lorair.exporter.checkpoint.checkpoint import Pair, load_pair
+from lorair.exporter.checkpoint.checkpoint import load_pair
+from lorair.exporter.checkpoint.synth import draw_pair
+from lorair.exporter.model.config import TINY
 from lorair.exporter.model.fold import fold
 from lorair.kernels import torch_ops
 from lorair.kernels.tiles import ConvTile, DepthwiseTile
@@ -41,12 +45,13 @@ def run(net: nn.Module, image: np.ndarray, prior: np.ndarray, gates: np.ndarray)
 
 @needs_triton
 @pytest.mark.usefixtures("few_programs")
-def test_kernels_equal_the_unfused_network(tiny_pair: Pair) -> None:
-    net = tiny_pair.modules()[1]
+def test_kernels_equal_the_unfused_network() -> None:
+    """Of two levels: the interpreter runs a program a channel of every block."""
+    config = replace(TINY.restoration, enc_blk_nums=(1, 1), dec_blk_nums=(1, 1))
+    net = draw_pair(replace(TINY, restoration=config), seed=1).modules()[1]
     rng = np.random.default_rng(1)
-    stride = tiny_pair.config.restoration.stride
-    image = rng.random((1, 3, stride, 2 * stride), np.float32)
-    prior = rng.normal(size=(1, tiny_pair.config.restoration.prior)).astype(np.float32)
+    image = rng.random((1, 3, config.stride, 2 * config.stride), np.float32)
+    prior = rng.normal(size=(1, config.prior)).astype(np.float32)
     wanted = run(net, image, prior, GATES)
     with torch_ops.interpreted():
         found = run(fold(net), image, prior, GATES)
@@ -55,27 +60,14 @@ def test_kernels_equal_the_unfused_network(tiny_pair: Pair) -> None:
 
 
 @golden.needs_golden
-@pytest.mark.parametrize(
-    ("name", "interpreted"),
-    [
-        ("top1_of_3", False),
-        ("top2_of_4", False),
-        pytest.param("top2_of_4", True, marks=needs_triton),
-    ],
-)
-@pytest.mark.usefixtures("few_programs")
-def test_golden_cases(name: str, interpreted: bool) -> None:
+@pytest.mark.parametrize("name", golden.NAMES)
+def test_golden_cases(name: str) -> None:
     case = golden.load_case(name)
     pair = load_pair(case.folder / "ir.pth", case.folder / "router.pth", top_k=case.top_k)
     with Image.open(case.picture) as picture:
         image = to_planes(np.asarray(picture.convert("RGB")), 16)
     gates = gates_from_logits(case.arrays["logits"][0], case.top_k)
-    net = fold(pair.modules()[1])
-    if interpreted:
-        with torch_ops.interpreted():
-            found = run(net, image, case.arrays["prior"], gates)
-    else:
-        found = run(net, image, case.arrays["prior"], gates)
+    found = run(fold(pair.modules()[1]), image, case.arrays["prior"], gates)
     wanted = case.arrays["restored"]
     height, width = wanted.shape[2:]
     np.testing.assert_allclose(found[..., :height, :width], wanted, atol=1e-4)

@@ -1,5 +1,6 @@
 """What works with the base install alone: everything else is hidden from the interpreter."""
 
+import re
 import subprocess
 import sys
 from importlib.metadata import packages_distributions, requires
@@ -82,12 +83,12 @@ def test_a_bundle_can_be_inspected(tiny_bundle: Path, preamble: str) -> None:
 @pytest.mark.parametrize(
     ("module", "arguments", "extra"),
     [
-        ("lorair.runtime.commands.main", ["infer", "{picture}", "-b", "{bundle}"], "lorair[cpu]"),
-        ("lorair.runtime.commands.main", ["serve", "-b", "{bundle}"], "lorair[serve]"),
-        ("lorair.exporter.commands.main", ["build", "-o", "{bundle}2"], "lorair[export,cpu]"),
-        ("lorair.exporter.commands.main", ["engine", "{bundle}"], "lorair[export,cpu]"),
-        ("lorair.exporter.commands.main", ["verify", "{bundle}"], "lorair[verify]"),
-        ("lorair.benchmarks.commands.main", ["report", "{bundle}/manifest.json"], "lorair[bench]"),
+        ("lorair.runtime.commands.main", ["infer", "{picture}", "-b", "{bundle}"], "[cpu]"),
+        ("lorair.runtime.commands.main", ["serve", "-b", "{bundle}"], "[serve]"),
+        ("lorair.exporter.commands.main", ["build", "-o", "{bundle}2"], "[export,cpu]"),
+        ("lorair.exporter.commands.main", ["engine", "{bundle}"], "[export,cpu]"),
+        ("lorair.exporter.commands.main", ["verify", "{bundle}"], "[verify]"),
+        ("lorair.benchmarks.commands.main", ["report", "{bundle}/manifest.json"], "[bench]"),
         # Not the rest of it: backends open in child processes, where nothing is hidden.
     ],
 )
@@ -102,5 +103,5 @@ def test_a_missing_extra_is_named(
     filled = [a.format(picture=picture_file, bundle=tiny_bundle) for a in arguments]
     done = run(preamble, module, *filled)
     assert done.returncode == 2
-    assert f"pip install '{extra}'" in done.stderr
+    assert re.search(rf"pip install \S.*{re.escape(extra)}'", done.stderr)
     assert "Traceback" not in done.stderr

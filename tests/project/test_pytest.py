@@ -9,6 +9,7 @@ import pytest
 from processes import LIMIT
 
 SUPPORT = Path(__file__).parents[1] / "support"
+_NO_OTHERS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # importing them takes longer than the run
 
 
 def run(folder: Path, hooks: str, *options: str, **environment: str) -> tuple[int, str]:
@@ -16,7 +17,7 @@ def run(folder: Path, hooks: str, *options: str, **environment: str) -> tuple[in
     (folder / "conftest.py").write_text(f"from {hooks}\n")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, folder],
-        env={**os.environ, "PYTHONPATH": str(SUPPORT), **environment},
+        env={**os.environ, "PYTHONPATH": str(SUPPORT), **_NO_OTHERS, **environment},
         cwd=folder, capture_output=True, text=True, check=False, timeout=LIMIT,
     )  # fmt: skip
     return done.returncode, done.stdout
@@ -39,7 +40,7 @@ def test_a(pytestconfig): pytestconfig.pluginmanager.register(Dies())
 @pytest.mark.parametrize("test", [AT_A_TEST, AFTER_THE_LAST], ids=["at", "after"])
 def test_a_killed_worker_is_a_failure(test: str, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(test)
-    options = ("-n", "1", "--dist", "loadfile", "--max-worker-restart", "0")
+    options = ("-p", "xdist.plugin", "-n", "1", "--dist", "loadfile", "--max-worker-restart", "0")
     code, out = run(tmp_path, "workers import *", *options)
     assert code == 1, out
     assert "node down" in out

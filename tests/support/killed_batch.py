@@ -41,7 +41,7 @@ class Inverter:
 
 def run(folder: Path, output: Path, log: int) -> None:
     """All that is left to do."""
-    planned = tasks.plan([folder], output)
+    planned = tasks.plan([folder], output).tasks
     write = images.write
 
     def logged(path: Path, *what: Any) -> tuple[str, ...]:

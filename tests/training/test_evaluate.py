@@ -23,7 +23,7 @@ def restorer() -> Restorer:
 
 @pytest.fixture(scope="module")
 def numbers(restorer: Restorer) -> dict[str, Any]:
-    return restore(restorer, (pair for pair in pairs(1, PHOTOS) if pair[0] != CLEAN))
+    return restore(restorer, (pair for pair in pairs(1, PHOTOS[:1]) if pair[0] != CLEAN))
 
 
 @pytest.mark.parametrize(("kind", "least"), [("snow", 5.0), ("rain", 5.0), ("raindrop", 1.0)])
@@ -32,7 +32,7 @@ def test_weather_is_taken_away(numbers: dict[str, Any], kind: str, least: float)
     found = numbers[kind]
     assert found["by_expert"][kind] - found["psnr"][0] >= least
     if kind != "raindrop":
-        assert found["routes"] == {kind: 2}
+        assert found["routes"] == {kind: 1}
         assert found["ssim"][1] > found["ssim"][0]
 
 
@@ -44,7 +44,8 @@ def test_the_right_expert_is_the_best(numbers: dict[str, Any], kind: str) -> Non
 
 def test_weather_of_another_generator_is_taken_away(restorer: Restorer) -> None:
     found = restore(
-        restorer, (p for p in pairs(1, PHOTOS, generator(Path(weather.__file__))) if p[0] != CLEAN)
+        restorer,
+        (p for p in pairs(1, PHOTOS[:1], generator(Path(weather.__file__))) if p[0] != CLEAN),
     )
     for kind, least in (("snow", 4.0), ("rain", 5.0), ("raindrop", 0.5)):
         assert found[kind]["by_expert"][kind] - found[kind]["psnr"][0] >= least

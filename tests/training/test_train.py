@@ -1,4 +1,4 @@
-"""The recipe's short form: the same stages, a small network, less than a minute."""
+"""The recipe's short form: the same stages, a small network, few steps."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -29,9 +29,10 @@ def test_build_writes_a_bundle_that_opens(
     lorair_export: Command, weights: Any, photo: np.ndarray, tmp_path: Path
 ) -> None:
     output = tmp_path / "deep" / "bundle"
-    options = ("--top-k", 2, "--classes", "fog, dust,noise", "-o", output)
+    options = ("--top-k", 2, "--classes", "fog, dust,noise", "-o", output, "--warm")
     result = lorair_export("build", *weights, *options)
     assert result.code == 0, result.err
+    assert "compile" in result.err
     assert "fog, dust, noise; top 2" in result.out
     manifest = Bundle.open(output).manifest
     assert (manifest.model.classes, manifest.model.top_k) == (("fog", "dust", "noise"), 2)

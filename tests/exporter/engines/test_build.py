@@ -94,7 +94,9 @@ def test_both_engines_are_built(
         assert one.record.depends.version == trt.__version__
         assert one.record.size == one.path.stat().st_size > 1_000_000
         assert one.record.seconds > 0
-    assert [e.record for e in read_engines(bundles[precision])] == [restorer.record, router.record]
+    # Other tests may have added an engine for each expert.
+    found = [engine.record for engine in read_engines(bundles[precision])]
+    assert [r for r in found if r and r.depends.gates is None] == [restorer.record, router.record]
     assert all(e.read()[:4] == b"vtrt" for e in read_engines(bundles[precision]))
 
 
@@ -545,5 +547,5 @@ def test_build_with_engines(
     for module in (engine_library, extras):
         monkeypatch.setattr(module, "is_installed", lambda n: n != "tensorrt_rtx" and real(n))
     result = lorair_export("build", "-o", output, "--engines", "tensorrt-rtx")
-    assert (result.code, "lorair[export,rtx]" in result.error) == (2, True)
+    assert (result.code, "[export,rtx]'" in result.error) == (2, True)
     assert not output.exists()

@@ -20,12 +20,11 @@ def prior() -> np.ndarray:
     return np.random.default_rng(5).normal(size=384).astype(np.float32) * 0.3
 
 
-@pytest.mark.parametrize("size", [(16, 32), (19, 5)])
 def test_restoration_equals_the_loops(
-    size: tuple[int, int], tiny_pair: Pair, gates: np.ndarray, prior: np.ndarray
+    tiny_pair: Pair, gates: np.ndarray, prior: np.ndarray
 ) -> None:
     _, net = tiny_pair.modules()
-    image = np.random.default_rng(6).random((3, *size), dtype=np.float32)
+    image = np.random.default_rng(6).random((3, 5, 19), dtype=np.float32)
     with torch.inference_mode():
         found = net.restore(*map(torch.from_numpy, (image[None], prior[None], gates)))
     loops = reference.Restoration({k: v.numpy() for k, v in tiny_pair.ir.items()}, gates)

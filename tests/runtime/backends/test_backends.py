@@ -1,11 +1,14 @@
 """Every backend gives the same picture; `auto` picks by speed and precision."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from processes import LIMIT
 
 from lorair import Restorer, Route
 from lorair.exporter.checkpoint.checkpoint import Pair
@@ -16,7 +19,7 @@ from lorair.runtime.commands import options
 from lorair.runtime.errors import BackendError, DependencyError
 from lorair.runtime.pixels import make_views, to_planes
 
-GPUS = {"tensorrt-rtx", "tensorrt", "onnxruntime-cuda"}
+GPUS = {"tensorrt-rtx", "tensorrt", "onnxruntime-cuda", "webgpu"}
 EXACT = [kind.name for kind in BACKENDS.values() if "fp32" in kind.precisions]
 
 GATES = {"one": [0.0, 1.0, 0.0], "another": [0.0, 0.0, 1.0], "mixture": [0.5, 0.2, 0.3]}
@@ -145,3 +148,23 @@ def test_a_bundle_without_openvino_s_form(tiny_bundle: Path) -> None:
     assert choose(older).name == "onnxruntime"
     with pytest.raises(BackendError, match=r"restorer\.openvino\.onnx in it, found a bundle of"):
         BACKENDS["openvino"].open(older, None)
+
+
+def test_a_second_run_of_a_size_takes_no_more_memory(tiny_bundle: Path) -> None:
+    program = """if True:
+        import sys
+        import numpy as np
+        from lorair import Restorer
+        from lorair.runtime.system.machine import peak_memory
+        restorer, picture = Restorer.open(sys.argv[1], "onnxruntime"), np.zeros((512, 512, 3))
+        route, before = restorer.route(picture.astype(np.float32)), peak_memory()
+        peaks = []
+        for _ in range(2):
+            restorer.restore(picture.astype(np.float32), route, tile="off")
+            peaks.append(peak_memory() - before)
+        print(peaks[1] / peaks[0])
+    """
+    command = [sys.executable, "-c", program, tiny_bundle]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1.2

@@ -46,7 +46,8 @@ KEYS = {
 }
 FILES = (
     "restorer.onnx restorer.onnx.data restorer.onnxruntime.onnx restorer.onnxruntime.tiled.onnx "
-    "restorer.openvino.onnx restorer.openvino.tiled.onnx router.onnx router.onnx.data"
+    "restorer.openvino.onnx restorer.openvino.tiled.onnx restorer.webgpu.tiled.onnx router.onnx "
+    "router.onnx.data"
 )
 PICTURE = "name width height logits_error prior_error restored_error psnr_db route_changed"
 MODEL = {"experts": 3, "top_k": 1, "clip_side": 56, "stride": 16, "prior": 384}

@@ -27,7 +27,15 @@ def picture(path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in ("b 1.png", "a%.jpg", "sub/c.png", "old.restored.png", ".hidden/d.png", ".e.png"):
+    for name in (
+        "b 1.png",
+        "b 1.jpg",
+        "a%.jpg",
+        "sub/c.png",
+        "old.restored.png",
+        ".hidden/d.png",
+        ".e.png",
+    ):
         picture(tmp_path / "in" / name)
     (tmp_path / "in" / "notes.txt").touch()
     return tmp_path / "in"
@@ -47,13 +55,15 @@ def test_a_uri_is_planned_as_a_path_is(
 
     here = plan(str(folder), str(out))
     there = plan(folder.as_uri(), out.as_uri())
-    assert len(here.tasks) == (3 if recursive else 2)
+    assert len(here.tasks) == (4 if recursive else 3)
     assert (here.is_remote, there.is_remote) == (False, True)
     assert here.is_folder
     assert there.is_folder
     paths = [[Path(n) for n in (item.source, *item.written)] for item in here.tasks]
     uris = [[places.file_system(n)[1] for n in (i.source, *i.written)] for i in there.tasks]
     assert [list(map(str, row)) for row in paths] == uris
+    left = [{places.file_system(o.place)[1]: o.reason for o in there.left_out}]
+    assert left == [{str(folder / "notes.txt"): "no picture"}]
 
 
 def test_paths_beside_uris_and_single_files(folder: Path, tmp_path: Path) -> None:
@@ -62,7 +72,7 @@ def test_paths_beside_uris_and_single_files(folder: Path, tmp_path: Path) -> Non
     (item,) = found.tasks
     assert item.source == (folder / "b 1.png").as_uri()
     assert item.target == "memory://results/x/b%201.restored.png"
-    only = places.plan([folder.as_uri()], tmp_path.as_uri(), pattern="b*", encoding=PNG)
+    only = places.plan([folder.as_uri()], tmp_path.as_uri(), pattern="b*.png", encoding=PNG)
     assert len(only.tasks) == 1
 
 

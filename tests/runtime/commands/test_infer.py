@@ -80,7 +80,7 @@ def test_no_expert_at_all(lorair_run: Command, tiny_bundle: Path, picture_file: 
 
 
 def test_json_and_report_say_the_same(infer: Command, picture_file: Path, tmp_path: Path) -> None:
-    report = tmp_path / "reports" / "run.json"
+    report = tmp_path / "run.json"
     document = json.loads(infer(picture_file, "--json", "--report", report).out)
     assert json.loads(report.read_text()) == document
     (picture,) = document["pictures"]
@@ -124,6 +124,9 @@ P = "{dir}/picture.png"
         ((P, "--max-pixels", "100"), "at most 0.0001 megapixels, found 90x70"),
         ((P, "--backend", "abacus"), "wanted auto or one of tensorrt-rtx"),
         ((P, "--report", "{dir}/empty.png/r.json"), "wanted a folder"),
+        ((P, "--report", "{dir}/new/r.json"), "wanted a folder that is there, found no folder"),
+        ((P, "{dir}/x.png", "-o", "{dir}/one.png"), "wanted a folder, found a picture's name"),
+        (("{dir}/x.png", "{dir}/y.png"), "x.png: wanted a picture, found no such file"),
         ((P, "--report", P), "an input or output of this run"),
         ((P, "--report", "{dir}/picture.restored.png"), "an input or output"),
         ((P, "--report", "{bundle}/manifest.json"), "an input or output of this"),
@@ -166,6 +169,25 @@ def test_mistakes_change_nothing(
     assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("{dir}/none.png",), "found no such file"),
+        ((P, "--expert", "fog"), "--expert: wanted one of"),
+        ((P, "--gates", "rain"), "--gates"),
+        ((P, "--route", "{dir}/none.json"), "cannot read the route"),
+        ((P, "--format", "gif"), "--format"),
+    ],
+)
+def test_mistakes_are_found_before_a_backend_starts(
+    arguments: tuple[str, ...], words: str, infer: Command, picture_file: Path
+) -> None:
+    """The backend that is asked for could not start, and nobody hears of it."""
+    filled = (argument.format(dir=picture_file.parent) for argument in arguments)
+    result = infer(*filled, "--backend", "abacus")
+    assert (result.code, words in result.error) == (2, True), result.error
+
+
 def test_format_quality_and_comparison(infer: Command, picture_file: Path, tmp_path: Path) -> None:
     """Also: an output whose name has no ending is a folder."""
     options = ("--format", "jpg", "--quality", "60", "--compare", "--json", "-o", tmp_path / "out")
@@ -181,6 +203,24 @@ def test_format_quality_and_comparison(infer: Command, picture_file: Path, tmp_p
             np.testing.assert_array_equal(np.asarray(both)[:, :90], np.asarray(before))
     assert infer(picture_file, "--compare").code == 0
     assert infer(picture_file, tmp_path / "picture.compare.png", "--compare").code == 2
+
+
+def test_the_same_format_and_the_same_name(
+    infer: Command, picture_file: Path, tmp_path: Path
+) -> None:
+    with Image.open(picture_file) as image:
+        image.save(tmp_path / "picture.jpeg", quality=30)
+        image.save(tmp_path / "other.gif")
+    out = tmp_path / "out"
+    done = infer(tmp_path, "-o", out, "--format", "same", "--quality", "100")
+    assert done.code == 0, done.err
+    assert files(out) == {"picture.restored.png", "picture.restored.jpeg", "other.restored.png"}
+    with Image.open(out / "picture.restored.jpeg") as found:
+        assert found.format == "JPEG"
+        assert set(found.quantization[0]) == {1}, "the quality that was asked for"
+    done = infer(tmp_path, "-o", out)
+    assert "note: 2 pictures differ by their endings only" in done.err
+    assert files(out) > {"picture.png.restored.png", "picture.jpeg.restored.png"}
 
 
 def test_tiles(infer: Command, photo: np.ndarray, tmp_path: Path) -> None:
@@ -267,3 +307,21 @@ def test_pictures_that_cost_too_much(
     done = infer(bad, "--timeout", 0.2)
     assert done.code == 2
     assert "bad.png: wanted at most 0.2 s to decode, found no end" in done.error
+
+
+def test_nothing_is_passed_over_in_silence(
+    infer: Command, picture_file: Path, tmp_path: Path
+) -> None:
+    for name in ("a.nef", "clip.mov"):
+        picture_file.with_name(name).write_bytes(picture_file.read_bytes())
+    done = infer(tmp_path, "--report", tmp_path / "r.report")
+    assert done.code == 0
+    words = "1 .mov (a video: lorair-run video restores it), 1 .nef (raw: develop it first)"
+    assert f"note: 2 files left out: {words}" in done.err
+    report = json.loads((tmp_path / "r.report").read_text())
+    assert [entry["status"] for entry in report["pictures"]] == ["restored"]
+    assert {Path(entry["input"]).name for entry in report["left_out"]} == {"a.nef", "clip.mov"}
+    named = infer(picture_file.with_name("a.nef"))
+    assert named.code == 2
+    assert "found a camera's raw file; develop it" in named.error
+    assert "lorair-run video restores it" in infer(picture_file.with_name("clip.mov")).error

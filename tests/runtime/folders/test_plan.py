@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorair.runtime.errors import OptionError, OutputError, PictureError
-from lorair.runtime.folders.plan import plan
+from lorair.runtime.folders.left_out import summary
+from lorair.runtime.folders.plan import note_on_names, plan
+from lorair.runtime.images import Encoding, heic
+from lorair.runtime.system.extras import install_command
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -19,7 +22,7 @@ def touch(folder: Path, *names: str) -> Path:
 
 
 def planned(*arguments: object, root: Path, **options: object) -> list[tuple[str, str]]:
-    tasks = plan(*arguments, **options)  # type: ignore[arg-type]
+    tasks = plan(*arguments, **options).tasks  # type: ignore[arg-type]
     return [
         (t.source.relative_to(root).as_posix(), t.target.relative_to(root).as_posix())
         for t in tasks
@@ -49,7 +52,7 @@ def test_the_tree_is_mirrored(tmp_path: Path) -> None:
 )
 def test_glob(pattern: str, wanted: set[str], tmp_path: Path) -> None:
     touch(tmp_path, "a.x", "s/a.x", "s/b.png", "b.png", "t/b.png")
-    tasks = plan([tmp_path], None, recursive=True, pattern=pattern)
+    tasks = plan([tmp_path], None, recursive=True, pattern=pattern).tasks
     assert {t.source.relative_to(tmp_path).as_posix() for t in tasks} == wanted
 
 
@@ -63,14 +66,62 @@ def test_earlier_results_and_the_output_are_no_inputs(tmp_path: Path) -> None:
 
 def test_a_folder_named_like_a_picture_is_reported_unless_it_is_entered(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "x.png/b.png")
-    assert [t.source.name for t in plan([tmp_path], None)] == ["a.png", "x.png"]
-    assert [t.source.name for t in plan([tmp_path], None, recursive=True)] == ["a.png", "b.png"]
+    found, entered = (plan([tmp_path], None, recursive=r).tasks for r in (False, True))
+    assert [task.source.name for task in found] == ["a.png", "x.png"]
+    assert [task.source.name for task in entered] == ["a.png", "b.png"]
+
+
+def test_what_is_no_task_is_left_out_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every file is a task or named; hidden ones, results and what a pattern drops are neither."""
+    monkeypatch.setattr(heic, "is_available", lambda: False)
+    names = ("a.HEIC", "b.heic", "c.NEF", "d.mp4", "e.jxl", "f.txt", "g", "x/y.cr3", "p.jfif")
+    touch(tmp_path, *names, "p.restored.png", ".hidden")
+    found = plan([tmp_path], None)
+    assert [task.source.name for task in found.tasks] == ["p.jfif"]
+    assert summary(found.left_out) == (
+        f"8 left out: 2 .heic ({install_command('heic')} brings what reads it), "
+        "1 .jxl (export it as PNG or TIFF first), 1 .mp4 (a video: lorair-run video restores it), "
+        "1 .nef (raw: develop it first), 1 .txt (no picture), 1 folder (--recursive enters it), "
+        "1 without an ending (no picture)"
+    )
+    entered = plan([tmp_path], None, recursive=True).left_out
+    assert {"input": str(tmp_path / "x" / "y.cr3"), "reason": "raw: develop it first"} in [
+        one.to_dict() for one in entered
+    ]
+    assert plan([tmp_path], None, pattern="p.*", recursive=True).left_out == []
+    (tmp_path / "p.jfif").unlink()
+    with pytest.raises(PictureError, match=r"found none; 8 left out: .* 1 \.nef \(raw: develop"):
+        plan([tmp_path], None)
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, ["a.jpg.restored.png", "a.png.restored.png", "b.restored.png"]),
+        # The results differ, the comparisons would not.
+        (
+            {"encoding": Encoding("same"), "compare": True},
+            ["a.jpg.restored.jpg", "a.png.restored.png", "b.restored.png"],
+        ),
+        ({"encoding": Encoding("same")}, ["a.restored.jpg", "a.restored.png", "b.restored.png"]),
+    ],
+)
+def test_pictures_that_differ_by_their_endings(
+    options: dict[str, object], wanted: list[str], tmp_path: Path
+) -> None:
+    touch(tmp_path, "a.jpg", "a.png", "b.gif")
+    found = plan([tmp_path], tmp_path / "out", **options)  # type: ignore[arg-type]
+    assert [task.target.name for task in found.tasks] == wanted
+    note = note_on_names(found.tasks)
+    assert note is None or note.startswith("2 pictures differ by their endings only")
+    assert (note is not None) == ("a.jpg.restored" in wanted[0])
+    again = plan([tmp_path], tmp_path / "out", **options)  # type: ignore[arg-type]
+    assert again == found, "a run that is continued finds its results"
 
 
 def test_clashes_name_both(tmp_path: Path) -> None:
-    touch(tmp_path, "a.jpg", "a.png")
-    with pytest.raises(OutputError, match=r"cannot restore .*a\.png: .* which is .*a\.jpg's"):
-        plan([tmp_path], tmp_path / "out")
     touch(tmp_path / "one", "b.png")
     touch(tmp_path / "two", "b.png")
     with pytest.raises(OutputError, match=r"two/b\.png: .* which is .*one/b\.png's"):
@@ -82,7 +133,7 @@ def test_a_folder_needs_a_folder(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="wanted a folder, found the file"):
         plan([tmp_path / "in"], tmp_path / "file.png")
     (tmp_path / "in" / "a.png").unlink()
-    with pytest.raises(PictureError, match="or add --recursive"):
+    with pytest.raises(PictureError, match="found none; check the path"):
         plan([tmp_path / "in"], None)
 
 
@@ -108,7 +159,7 @@ def test_no_plan_touches_an_input_or_a_file_twice(
         if output == "elsewhere":
             target = root / output
         try:
-            tasks = plan([root / "in"], target, recursive=recursive)
+            tasks = plan([root / "in"], target, recursive=recursive).tasks
         except (OutputError, PictureError):
             return
         sources = [task.source for task in tasks]
@@ -122,4 +173,6 @@ def test_no_plan_touches_an_input_or_a_file_twice(
         for task in tasks:
             home = root / "in" if target is None else target
             wanted = home / task.source.relative_to(root / "in").parent
-            assert task.target == wanted / f"{task.source.stem}.restored.png"
+            twins = [s for s in sources if s.with_suffix("") == task.source.with_suffix("")]
+            name = task.source.name if len(twins) > 1 else task.source.stem
+            assert task.target == wanted / f"{name}.restored.png"

@@ -111,7 +111,7 @@ def test_gates_by_hand(make: Callable[..., Any], query: str, gates: list[float])
         ("tile=5", "tile", "128 to 1024"),
         ("tile=99999", "tile", "128 to 1024"),
         ("tile=off", "tile", "pattern"),
-        ("colour=red", "colour", "Extra inputs"),
+        ("colour=red", "colour", "one of the options format, quality, expert"),
         ("id=..%2F..%2Fx", "id", "pattern"),
     ],
 )
@@ -122,6 +122,27 @@ def test_options_that_cannot_be(
     found = problem(client.post(f"/v1/restore?{query}", content=png(), headers=PNG), 422)
     assert found["what"] == what
     assert wanted in found["wanted"]
+
+
+def test_messages_are_whole_sentences(make: Callable[..., Any]) -> None:
+    """No words of the libraries', and what would have been right."""
+    client, _, _ = make(token="secret")
+    known = {"Authorization": "Bearer secret"}
+    for query, words in (
+        ("format=gif", "format: wanted 'png', 'jpg', 'webp', 'tiff', 'bmp' or 'avif', found gif"),
+        ("tile=5", "tile: wanted a side of 128 to 1024 pixels, found 5"),
+        ("quality=x&format=jpg", "quality: wanted a valid integer"),
+    ):
+        found = problem(client.post(f"/v1/restore?{query}", headers={**PNG, **known}), 422)
+        assert words in found["detail"]
+    for method, path, status, words in (
+        ("GET", "/nowhere", 404, "no such path: wanted /, /v1/restore, "),
+        ("GET", "/v1/restore", 405, "no such method here: wanted POST, found GET /v1/restore"),
+    ):
+        assert words in problem(client.request(method, path, headers=known), status)["detail"]
+    for headers, words in (({}, "none"), ({"Authorization": "Bearer other"}, "a wrong one")):
+        found = problem(client.get("/v1/models", headers=headers), 401)
+        assert f"the server is locked: wanted the server's token, found {words}" in found["detail"]
 
 
 def test_strength(make: Callable[..., Any]) -> None:
@@ -164,9 +185,12 @@ def test_a_picture_that_never_ends_stalls_nobody(
 
 def test_content_types(make: Callable[..., Any]) -> None:
     client, _, _ = make()
-    for kind in ("text/html", "image/svg+xml", "application/json", "", "multipart/mixed"):
+    for kind in ("text/html", "image/svg+xml", "application/json", "multipart/mixed"):
         answer = client.post("/v1/restore", content=png(), headers={"Content-Type": kind})
-        assert problem(answer, 415)["found"] == (kind or "none")
+        assert problem(answer, 415)["found"] == kind
+    for kind in ("", "application/x-www-form-urlencoded"):  # curl --data-binary sends the latter
+        answer = client.post("/v1/restore", content=png(), headers={"Content-Type": kind})
+        assert answer.status_code == 200
     odd = {"Content-Type": "IMAGE/PNG; charset=x"}
     assert client.post("/v1/restore", content=png(), headers=odd).status_code == 200
     for body in (

@@ -81,7 +81,8 @@ def test_sigterm_answers_what_was_taken_and_refuses_the_rest(processes: list[Pro
     assert held.process.wait(60) == 0
     assert held.process.stderr is not None
     lines = [json.loads(line) for line in held.process.stderr]
-    assert [line["message"] for line in lines] == ["shutting down", "request"]
+    assert [line["message"] for line in lines] == ["serving", "shutting down", "request"]
+    assert f"{lines[0]['address'][0]}:{lines[0]['address'][1]}" == held.address
 
 
 def test_the_time_to_end_in_is_kept(processes: list[Process]) -> None:

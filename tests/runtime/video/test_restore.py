@@ -13,13 +13,9 @@ from command import Command
 
 from lorair import Route
 from lorair.runtime.errors import OptionError, OutputError, PictureError
+from lorair.runtime.video.formats import DEFAULT_CODEC, VideoEncoding
 from lorair.runtime.video.guide import RouteGuide
-from lorair.runtime.video.restore import (
-    DEFAULT_CODEC,
-    Summary,
-    VideoEncoding,
-    restore_video,
-)
+from lorair.runtime.video.restore import Summary, restore_video
 
 av = pytest.importorskip("av")
 
@@ -224,13 +220,41 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     for target, codec, kind, words in (
         ("out.gif", DEFAULT_CODEC, OutputError, r"wanted one of the endings \.mp4"),
         ("clip.mp4", DEFAULT_CODEC, OutputError, "the video itself"),
-        ("out.mp4", "nonsense", OptionError, "--codec: wanted a video encoder"),
-        ("out.webm", DEFAULT_CODEC, OptionError, "'webm' format does not support"),
+        ("out.mp4", "nonsense", OptionError, r"fits \.mp4: here libx264, .*found nonsense"),
+        ("out.mp4", "aac", OptionError, "wanted a video encoder"),
+        ("out.webm", DEFAULT_CODEC, OptionError, r"fits \.webm: here libvpx-vp9, .*found libx264"),
         ("out.webm", "libvpx-vp9", OutputError, r"an \.mkv takes any codec"),
     ):
         with pytest.raises(kind, match=words):
             restore(clip, tmp_path / target, encoding=VideoEncoding(codec, 30))
     assert [p.name for p in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_webm_needs_no_codec(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "a.webm", 2, sound=False, codec="libvpx-vp9", pix_fmt="yuv420p")
+    assert restore(clip, tmp_path / "b.webm", encoding=None).frames == 2
+    with av.open(str(tmp_path / "b.webm")) as container:
+        assert container.streams.video[0].codec_context.name == "vp9"
+    assert VideoEncoding.for_file(clip).crf == VideoEncoding.for_file(clip, DEFAULT_CODEC).crf == 18
+    assert VideoEncoding.for_file(clip, "ffv1").crf is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("clip.mp4", "--codec", "nonsense"), "found nonsense; leave it out"),
+        (("clip.mp4", "-o", "x.gif"), "wanted one of the endings"),
+        (("nowhere.mp4",), "found no such file"),
+    ],
+)
+def test_mistakes_come_before_a_backend(
+    arguments: tuple[str, ...], words: str, lorair_run: Command, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    make_clip(tmp_path / "clip.mp4", 2)
+    result = lorair_run("video", *arguments, "--backend", "abacus")
+    assert (result.code, words in result.error) == (2, True), result.error
 
 
 @pytest.mark.parametrize("option", ["preset", "=x", "a="])

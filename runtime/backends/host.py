@@ -1,4 +1,4 @@
-"""What the backends on a CPU share: three graphs, each loaded when it is first run."""
+"""What backends share whose ends are on the host: three graphs, each loaded when first run."""
 
 import threading
 from abc import ABC, abstractmethod
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from lorair.runtime.backends.backend import Branch, Run
 from lorair.runtime.backends.graphs import (
     BoundGraphs,
+    Graphs,
     Shapes,
     check_shapes,
     restorer_shapes,
@@ -40,8 +41,8 @@ class LoadedGraph(Protocol):
         """
 
 
-class CpuBackend(PlainTiles, ABC):
-    """Runs a bundle on the CPU with one library.
+class HostBackend(PlainTiles, ABC):
+    """Runs a bundle with one library, from arrays of the host to arrays of the host.
 
     Args:
         bundle: to run.
@@ -62,13 +63,10 @@ class CpuBackend(PlainTiles, ABC):
         self.threads, self.jobs = threads_each(threads, jobs), jobs
         self._lock = threading.Lock()
         self._router: LoadedGraph | None = None
-        self._tiles: LoadedGraph | None = None
         self._tiled_graph = bundle.restorer_for(self.library, tiled=True)
         self.shares_means = self._tiled_graph is not None
-        self._restorers: BoundGraphs[LoadedGraph] = BoundGraphs(
-            None if graph is None else lambda gates: self._load_bound(graph, gates),
-            lambda: self._load_bound(self._general_graph(), None),
-        )
+        self._restorers = self._restorer_graphs(graph)
+        self._tiles = self._tile_graphs()
 
     @property
     @abstractmethod
@@ -82,6 +80,15 @@ class CpuBackend(PlainTiles, ABC):
     def _general_graph(self) -> Path:
         """The restorer's graph that takes the gates as an input."""
         return self._bundle.restorer
+
+    def _restorer_graphs(self, graph: Path | None) -> Graphs[LoadedGraph]:
+        return BoundGraphs(
+            None if graph is None else lambda gates: self._load_bound(graph, gates),
+            lambda: self._load_bound(self._general_graph(), None),
+        )
+
+    def _tile_graphs(self) -> Graphs[LoadedGraph]:
+        return BoundGraphs(None, lambda: self._load_tiles(None))
 
     def load_router(self) -> None:
         """Load the router's graph, unless it is loaded."""
@@ -114,9 +121,12 @@ class CpuBackend(PlainTiles, ABC):
 
     def restore_tile(self, tile: TileInputs, means: Means | None) -> tuple[Array, Means]:
         """As `Backend` says."""
-        graph = self._open_tiles()
+        graph, takes_gates = self._tiles.get(tile.gates)
+        inputs = tile.feed(means, _means(graph))
+        if not takes_gates:
+            del inputs["gates"]
         with self._failing_on(tile.name):
-            restored, pooled = graph.run(tile.feed(means, _means(graph)))
+            restored, pooled = graph.run(inputs)
         return restored, pooled
 
     def _run_inner(self, branch: Branch, graph: LoadedGraph) -> Run:
@@ -128,14 +138,11 @@ class CpuBackend(PlainTiles, ABC):
 
         return run
 
-    def _open_tiles(self) -> LoadedGraph:
-        with self._lock:
-            if self._tiles is None:
-                assert self._tiled_graph is not None
-                graph = self._load("tiles", self._tiled_graph)
-                wanted = tiled_shapes(self._model, _means(graph))
-                self._tiles = self._checked(self._tiled_graph, graph, wanted)
-            return self._tiles
+    def _load_tiles(self, gates: Array | None) -> LoadedGraph:
+        assert self._tiled_graph is not None
+        graph = self._load("tiles", self._tiled_graph, gates)
+        wanted = tiled_shapes(self._model, _means(graph), bound=gates is not None)
+        return self._checked(self._tiled_graph, graph, wanted)
 
     def _load_bound(self, path: Path, gates: Array | None) -> LoadedGraph:
         wanted = restorer_shapes(self._model, bound=gates is not None)
