@@ -86,10 +86,12 @@ def pack(convolutions: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Packed:
         table += [[*begins, outputs, channels, *corner] for corner in corners]
         sizes = (weight.numel(), A.numel(), B.numel())
         begins = [at + size for at, size in zip(begins, sizes, strict=True)]
-    flat = (torch.cat([t.reshape(-1) for t in kind]) for kind in zip(*convolutions, strict=True))
+    weights, a, b = (
+        torch.cat([t.reshape(-1) for t in kind]) for kind in zip(*convolutions, strict=True)
+    )
     shapes = tuple((weight.shape[0], weight.shape[1]) for weight, _, _ in convolutions)
     tiles = torch.tensor(table, dtype=torch.int32, device=convolutions[0][0].device)
-    return Packed(*flat, shapes, experts, rank, tiles)
+    return Packed(weights, a, b, shapes, experts, rank, tiles)
 
 
 def merge(packed: Packed, gates: Tensor, scale: float) -> Tensor:

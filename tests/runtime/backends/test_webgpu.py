@@ -243,7 +243,6 @@ def examined(monkeypatch: pytest.MonkeyPatch, library: Library) -> Adapter:
         (Library(DISCRETE, plugin=True), Adapter(None, "Arc B580 (discrete)", True)),
         (Library({}, plugin=False), Adapter(None, "Intel GPU 0xe20b (integrated)", True)),
     ],
-    ids=str,
 )
 def test_the_adapter_is_what_the_library_finds(
     library: Library, wanted: Adapter, monkeypatch: pytest.MonkeyPatch
