@@ -9,7 +9,7 @@ PHOTO := examples/rain.jpg
 SHUFFLE := $(if $(ORDER),-p randomly --randomly-dont-reset-seed $(if $(SEED),--randomly-seed=$(SEED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts unit kernels gpu-check webgpu webgpu-check serve-check signal-check scale-check fuzz bench bench-quick default-bundle dist numbers clean
+.PHONY: help demo test lint format types contracts unit kernels gpu-check bindings webgpu webgpu-check serve-check signal-check scale-check fuzz bench bench-quick default-bundle dist numbers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,7 @@ gpu-check: $(VENV)/dev  ## on a machine with a GPU: kernels, backends and times 
 	$(BIN)/pytest -m gpu tests
 	$(BIN)/lorair-bench kernels --report .build/kernels.json
 
+bindings: .build/bindings/11.4.0.106  ## fetch TensorRT's Python bindings for the tests alone, three versions
 webgpu: .build/webgpu/onnxruntime  ## install onnxruntime-webgpu for the tests alone: it excludes onnxruntime
 
 webgpu-check: $(VENV)/dev webgpu  ## any GPU's backend on the software GPU of Chromium: a few minutes
@@ -112,6 +113,11 @@ clean:  ## remove everything that make made
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade \
 	  --target $(@D) -c constraints.txt onnxruntime-webgpu
 	@touch $@
+
+.build/bindings/11.4.0.106: | $(VENV)/bin/python
+	@for one in cu12-bindings==10.3.0 cu13-bindings==10.16.1.11 cu13-bindings==11.4.0.106; do \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade \
+	    --target $(@D)/$${one##*=} tensorrt-$$one || exit 1; done
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -12,7 +12,6 @@ ALLOWED = (
     "the package tensorrt is not installed",  # both are for a GPU only
     "the package onnxruntime-gpu is not installed",
     "the package onnxruntime-ep-webgpu is not installed",  # tests/runtime/backends/test_webgpu.py
-    "the package index cannot be reached",
     "golden cases",
     "root may write everywhere",
     "this processor has no bfloat16",
