@@ -33,7 +33,7 @@ _BODY: Final[dict[str, Any]] = {
         "required": True,
         "description": "A picture: the body itself, or the one file of a form.",
         "content": {
-            **dict.fromkeys(PICTURES, _BINARY),
+            **dict.fromkeys(filter(None, PICTURES), _BINARY),
             FORM: {
                 "schema": {
                     "type": "object",
