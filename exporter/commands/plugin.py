@@ -16,7 +16,7 @@ def plugin(
         typer.Argument(
             metavar="BUNDLE",
             parser=bundle_folder,
-            help="Bundle with compiled kernels, that the library is added to.",
+            help="Bundle with compiled kernels, which gets the library.",
         ),
     ],
     sms: Annotated[
@@ -38,7 +38,7 @@ def plugin(
     ] = None,
     as_json: console.JsonOption = False,
 ) -> None:
-    """Compile the fused kernels into a library that TensorRT loads by itself, BUNDLE/plugins."""
+    """Compile the fused kernels into BUNDLE/plugins, a library that TensorRT loads by itself."""
     require("filelock")
     from lorair.exporter.engines.plugin import build_plugin
     from lorair.runtime.bundle.manifest import Bundle

@@ -57,6 +57,16 @@ BundleOption = Annotated[
         show_default=False,
     ),
 ]
+BundleArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="[BUNDLE]",
+        envvar="LORAIR_BUNDLE",
+        parser=named_bundle,
+        help="The folder of the bundle. Default: as for `infer`.",
+        show_default=False,
+    ),
+]
 BackendOption = Annotated[
     str,
     typer.Option(

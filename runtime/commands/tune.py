@@ -1,12 +1,9 @@
 """`lorair-run tune`: which backend is the fastest on this machine."""
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from lorair.runtime.commands.options import DEFAULT_BUNDLE, named_bundle
+from lorair.runtime.commands.options import DEFAULT_BUNDLE, BundleArgument
 from lorair.runtime.system import console
 
 if TYPE_CHECKING:
@@ -14,16 +11,7 @@ if TYPE_CHECKING:
 
 
 def tune(
-    bundle: Annotated[
-        Path,
-        typer.Argument(
-            metavar="[BUNDLE]",
-            envvar="LORAIR_BUNDLE",
-            parser=named_bundle,
-            help="The folder of the bundle to time. Default: as for `infer`.",
-            show_default=False,
-        ),
-    ] = DEFAULT_BUNDLE,
+    bundle: BundleArgument = DEFAULT_BUNDLE,
     as_json: console.JsonOption = False,
 ) -> None:
     """Time every backend with a bundle on this machine; `--backend auto` then takes the fastest.
@@ -38,11 +26,17 @@ def tune(
     with console.progress(f"time the backends with {opened.path}") as report:
         timings = time_all(opened, report)
     if as_json:
-        console.print_json([{**asdict(one), "seconds": one.seconds} for one in timings])
+        console.print_json([_entry(one) for one in timings])
     else:
         _show(timings)
     if cache.folder() is None:
         console.note(f"nothing is kept: the cache is off ({cache.VARIABLE})")
+
+
+def _entry(timing: "Timing") -> dict[str, Any]:
+    if timing.lacks is not None:
+        return {"name": timing.name, "lacks": timing.lacks}
+    return {**asdict(timing), "seconds": timing.seconds}
 
 
 def _show(timings: "list[Timing]") -> None:

@@ -1,21 +1,11 @@
 """`lorair-run warm`: compile a bundle's graphs before the first picture."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from lorair.runtime.commands import options
 from lorair.runtime.system import console
 
 
 def warm(
-    bundle: Annotated[
-        Path,
-        typer.Argument(
-            metavar="[BUNDLE]", help="The folder of the bundle.", parser=options.named_bundle
-        ),
-    ] = options.DEFAULT_BUNDLE,
+    bundle: options.BundleArgument = options.DEFAULT_BUNDLE,
     backend: options.BackendOption = "auto",
     threads: options.ThreadsOption = None,
     as_json: console.JsonOption = False,

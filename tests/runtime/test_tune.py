@@ -42,6 +42,7 @@ def test_auto_takes_what_was_measured_to_be_the_fastest(
     rows = json.loads(lorair_run("tune", bundle.path, "--json").out)
     assert [row["name"] for row in rows[:2]] == ["onnxruntime", "openvino"]
     assert [round(row["seconds"], 6) for row in rows[:2]] == [0.07, 0.14]
+    assert all(row.keys() == {"name", "lacks"} for row in rows[2:])
     assert {row["name"] for row in rows} == set(BACKENDS)
     assert all(row["lacks"] for row in rows[2:])
     assert choose(bundle).name == select("auto", bundle).name == "onnxruntime"

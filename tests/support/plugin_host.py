@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lorair.kernels.launches import DType
 from lorair.kernels.tensorrt import library
 from lorair.kernels.variants import Variant
 from lorair.runtime.bundle.kernels import Compiled
@@ -16,7 +17,7 @@ from lorair.runtime.errors import DependencyError
 SOURCES = Path(__file__).parent / "plugin"
 SANITIZED = ("-O0", "-g1", "-fsanitize=address")
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror")
-KINDS = {"fp32": 0, "fp16": 1}
+KINDS: dict[DType, int] = {"fp32": 0, "fp16": 1}
 """TensorRT's numbers of the types."""
 
 
@@ -40,7 +41,7 @@ class Node:
     """A node to play. inputs: address and shape of each; outputs, workspace: addresses."""
 
     operator: str
-    dtype: str
+    dtype: DType
     inputs: Sequence[tuple[int, Sequence[int]]]
     outputs: Sequence[int]
     workspace: int = 0
@@ -122,9 +123,13 @@ class Played:
 def read_launch(line: str) -> Launch:
     call, kernel, grid, block, shared, stream, *values = line.split()
     assert call == "cuLaunchKernel", line
-    sides = [tuple(map(int, text.split(","))) for text in (grid, block)]
     numbers = [float(v) if "." in v or "e" in v else int(v) for v in values]
-    return Launch(kernel, *sides, int(shared), int(stream), numbers)  # type: ignore[arg-type]
+    return Launch(kernel, _sides(grid), _sides(block), int(shared), int(stream), numbers)
+
+
+def _sides(text: str) -> tuple[int, int, int]:
+    x, y, z = map(int, text.split(","))
+    return x, y, z
 
 
 class Host:

@@ -40,6 +40,7 @@ from lorair.runtime.errors import BundleError
 EXPERTS, RANK, SCALE = 3, 4, 1.5
 KERNEL_SET = "ab" * 32
 DTYPES: dict[DType, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
+POINTED = {f"*{name}": dtype for name, dtype in DTYPES.items()}
 VARIANTS: dict[str, Variant] = {v.name: v for d in DTYPES for v in variants(EXPERTS, RANK, d)}
 THREADS = 8
 
@@ -119,7 +120,7 @@ class Case:
             assert name not in variant.aligned or value % 16 == 0
             given[name] = at[value] if kind.startswith("*") else value
             if kind.startswith("*"):
-                assert given[name].dtype == DTYPES[kind[1:]], name  # type: ignore[index]
+                assert given[name].dtype == POINTED[kind], name
         variant.function[launch.grid](**given, **variant.constants)
 
 
@@ -227,7 +228,7 @@ def test_launches_are_those_of_python(host: Host, library: Path) -> None:
     _, lines = host.run(library, nodes)
     for node, found in zip(nodes, played(lines), strict=True):
         shapes = [shape for _, shape in node.inputs]
-        planned = launches(node.operator, node.dtype, shapes, SCALE, node.tactic)  # type: ignore[arg-type]
+        planned = launches(node.operator, node.dtype, shapes, SCALE, node.tactic)
         assert [(one.kernel, one.grid) for one in found.launches] == [
             (one.kernel, one.grid) for one in planned
         ]

@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -109,15 +110,15 @@ def test_what_is_no_task_is_left_out_with_a_reason(
     ],
 )
 def test_pictures_that_differ_by_their_endings(
-    options: dict[str, object], wanted: list[str], tmp_path: Path
+    options: dict[str, Any], wanted: list[str], tmp_path: Path
 ) -> None:
     touch(tmp_path, "a.jpg", "a.png", "b.gif")
-    found = plan([tmp_path], tmp_path / "out", **options)  # type: ignore[arg-type]
+    found = plan([tmp_path], tmp_path / "out", **options)
     assert [task.target.name for task in found.tasks] == wanted
     note = note_on_names(found.tasks)
     assert note is None or note.startswith("2 pictures differ by their endings only")
     assert (note is not None) == ("a.jpg.restored" in wanted[0])
-    again = plan([tmp_path], tmp_path / "out", **options)  # type: ignore[arg-type]
+    again = plan([tmp_path], tmp_path / "out", **options)
     assert again == found, "a run that is continued finds its results"
 
 
