@@ -22,7 +22,7 @@ from PIL.ExifTags import Base
 from lorair.runtime.errors import LorairError, OutOfMemoryError, PictureError
 from lorair.runtime.images import heic, metadata, structure
 from lorair.runtime.images.decode import avif_bits, decode_deep, decode_shallow, deep_rawmode
-from lorair.runtime.images.kinds import is_raw, is_video
+from lorair.runtime.images.kinds import EXPORT_IT, is_other, is_raw, is_video
 from lorair.runtime.images.picture import Picture, check_size, pillow_limit
 from lorair.runtime.system.limits import DEFAULT_MAX_PIXELS
 
@@ -63,6 +63,8 @@ def read(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
     except UnidentifiedImageError:
         size = file.stat().st_size
         found = f"{size} bytes of something else" if size else "an empty file"
+        if size and is_other(file):
+            raise _unreadable(file, f"a {file.suffix} file", EXPORT_IT) from None
         raise _unreadable(file, found) from None
     except Exception as error:  # a damaged file can make a decoder raise anything
         raise _unreadable(file, f"damaged data ({error})") from error
@@ -160,10 +162,12 @@ def _open(file: Path) -> ImageFile.ImageFile:
     return Image.open(file, formats=_FORMATS)
 
 
-def _unreadable(file: Path, found: str) -> PictureError:
+def _unreadable(
+    file: Path, found: str, hint: str = "check the file or export it again"
+) -> PictureError:
     return PictureError(
         f"cannot read {file}",
         wanted="a picture (PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC)",
         found=found,
-        hint="check the file or export it again",
+        hint=hint,
     )
