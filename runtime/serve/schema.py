@@ -163,7 +163,7 @@ class Limits(BaseModel):
 class ModelsReply(BaseModel):
     """What is served, and its limits."""
 
-    lorair: Annotated[str, Field(examples=["0.1.0"])]
+    lorair: Annotated[str, Field(examples=["0.2.0"])]
     models: list[ModelReply]
     formats: list[str]
     limits: Limits
