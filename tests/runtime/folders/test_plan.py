@@ -125,7 +125,7 @@ def test_pictures_that_differ_by_their_endings(
 def test_clashes_name_both(tmp_path: Path) -> None:
     touch(tmp_path / "one", "b.png")
     touch(tmp_path / "two", "b.png")
-    with pytest.raises(OutputError, match=r"two/b\.png: .* which is .*one/b\.png's"):
+    with pytest.raises(OutputError, match=r"two/b\.png: .* which is the output of .*one/b\.png"):
         plan([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
 
 
