@@ -1,10 +1,12 @@
 """The shipped weights: what the model card says, on a small held-out sample."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command import Command
 from PIL import Image
 
 from lorair.benchmarks.quality.metrics import score
@@ -46,10 +48,13 @@ def test_bundles_pass_their_certificate(demo_bundle: Path) -> None:
     assert manifest.model.classes == demo.CLASSES
 
 
-def test_the_shipped_bundle_is_what_build_makes(tmp_path: Path) -> None:
-    pair = load_pair(*demo.paths(), classes=demo.CLASSES)
+def test_the_shipped_bundle_is_what_build_makes(lorair_export: Command, tmp_path: Path) -> None:
     path = tmp_path / "bundle"
-    build_bundle(pair, Source(kind="default", detail="the default model"), path)
+    result = lorair_export("build", "-o", path, "--json")
+    assert result.code == 0
+    assert "default model" in result.err
+    source = json.loads(result.out)["source"]
+    assert (source["kind"], source["ir"]["name"]) == ("default", "ir.safetensors")
     shipped, built = (Bundle.open(folder).manifest for folder in (DEFAULT, path))
     assert shipped.source is not None
     wanted = [hashlib.sha256(path.read_bytes()).hexdigest() for path in demo.paths()]

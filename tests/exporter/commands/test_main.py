@@ -64,14 +64,6 @@ def test_build_with_kernels(
     assert "kernels/index.json" in Bundle.open(output).manifest.files
 
 
-def test_build_without_weights_says_what_it_uses(lorair_export: Command, tmp_path: Path) -> None:
-    result = lorair_export("build", "-o", tmp_path / "bundle", "--json")
-    assert result.code == 0
-    assert "default model" in result.err
-    source = json.loads(result.out)["source"]
-    assert (source["kind"], source["ir"]["name"]) == ("default", "ir.safetensors")
-
-
 def test_build_replaces_a_bundle_and_nothing_else(
     lorair_export: Command, weights: Any, bundle: Bundle, tmp_path: Path
 ) -> None:

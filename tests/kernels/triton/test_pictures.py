@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from skimage import data
 
-from lorair.exporter import photos
 from lorair.runtime import pixels as views
 from lorair.runtime.gpu import kernels as runtime_kernels
 from lorair.runtime.gpu.kernels import PictureKernels
@@ -26,11 +25,7 @@ PIXELS = (torch.uint8, torch.uint16)
 SIZES = ((1, 1), (3, 5), (17, 31), (16, 32), (2, 700))
 # Parts of them: the interpreter is slow.
 PHOTOS = {
-    **{
-        path.stem: np.asarray(Image.open(path).convert("RGB"))[60:100, 60:120]
-        for path in photos.paths()
-    },
-    "rocket": data.rocket()[200:240, 250:310],
+    "coffee": data.coffee()[60:100, 60:120],
     "stereo_motorcycle": data.stereo_motorcycle()[0][100:160, 300:340],
 }
 
@@ -124,14 +119,14 @@ VIEWED = {
         f"{height}x{width} at {side}": (noise((height, width)).astype(np.uint8), side)
         for height, width, side in [
             (1, 1, 8),
-            (3, 700, 8),
-            (150, 3, 21),
+            (3, 400, 8),
+            (80, 3, 21),
             (1, 40, 21),
             (9, 2, 21),
             (16, 16, 8),
         ]
     },
-    "larger than the picture and a block": (PHOTOS["rocket"][:20, :30], 48),
+    "larger than the picture and a block": (PHOTOS["coffee"][:20, :30], 48),
 }
 
 
