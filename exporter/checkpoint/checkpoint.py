@@ -102,7 +102,7 @@ def load_pair(
     """
     given = read_tensors(ir_path)
     restoration, ir = _checked_restorer(given, ir_path)
-    router_tensors = read_tensors(router_path)
+    router_tensors: StateDict = read_tensors(router_path)
     router = infer_router(router_tensors, router_path)
     check_tensors(Router, router_tensors, router_path, router, 1)
     if yaml_path is not None:

@@ -21,9 +21,11 @@ def download_pair(repo: str, revision: str | None = None) -> tuple[Path, Path]:
     from huggingface_hub.errors import HFValidationError
 
     offline = _why_offline(repo, revision)
-    options = {"revision": revision, "local_files_only": offline is not None}
     try:
-        ir, router = (hf_hub_download(repo, name, **options) for name in (IR_NAME, ROUTER_NAME))
+        ir, router = (
+            hf_hub_download(repo, name, revision=revision, local_files_only=offline is not None)
+            for name in (IR_NAME, ROUTER_NAME)
+        )
     # The hub's own errors and a lost connection are OSErrors.
     except (OSError, HFValidationError) as error:
         found = " ".join(str(error if offline is None else offline).split())[:200]
