@@ -169,7 +169,7 @@ def _unidentified(file: Path) -> PictureError:
         is_tiff = stream.read(4) in (b"II*\0", b"MM\0*")
     if is_tiff:
         return _unreadable(file, "a TIFF of a rare kind", "export it with 8 or 16 bits a channel")
-    return _unreadable(file, f"{size} bytes of something else")
+    return _unreadable(file, f"{size} byte{'s'[: size > 1]} of something else")
 
 
 def _unreadable(
