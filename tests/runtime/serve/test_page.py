@@ -274,6 +274,7 @@ def test_progress_counts_tiles(browser: Any, make: Callable[..., Any]) -> None:
     thread.join()
 
 
+@on_a_desktop
 def test_one_focus_ring_at_a_time(page: Any) -> None:
     page.click("#example")
     page.wait_for_selector("#result[aria-busy=false]")
