@@ -1,20 +1,23 @@
 """Video: frames in, restored frames out; sound, subtitles, times and metadata as they were.
 
-PyAV reads and writes. One frame is held at a time. The result appears under its name when it
-is whole.
+PyAV reads and writes, each in a thread of its own, a few frames ahead of and behind the one
+that is being restored. The result appears under its name when it is whole.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import repeat, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Event
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from lorair.runtime.errors import OutputError, PictureError
 from lorair.runtime.system.atomic import atomic_file
 from lorair.runtime.system.extras import require
+from lorair.runtime.system.ordered import in_order
 from lorair.runtime.video.formats import VideoEncoding, check_encoder, check_target
 from lorair.runtime.video.guide import Change, RouteGuide
 
@@ -29,6 +32,9 @@ _HD = 720
 """Pictures of this height and more are BT.709 unless they say otherwise, as players assume."""
 
 _COPIED = ("audio", "subtitle")
+
+_AHEAD: Final = 3
+"""Frames and packets that may lie between two stages: enough, and little memory."""
 
 
 @dataclass(frozen=True)
@@ -79,19 +85,30 @@ def restore_video(
         av.open(str(partial), "w") as made,
     ):
         writer = _Writer(av, found, made, first, encoding)
-        for packet in _packets(av, found, writer.copied, source):
-            if packet.stream.type != "video":
-                writer.copy(packet)
-                continue
-            for frame in _decode(av, packet, source):
-                pixels = _pixels(av, frame)
-                route = guide.follow(pixels)
-                restored = restorer.restore(pixels, route, strength=strength)
-                writer.encode(restored.image, frame)
-                frames += 1
-                report(frames, found.streams.video[0].frames or None)
+        items = _read(av, found, writer.copied, source)
+
+        def restored(decoded: Iterator[Any]) -> Iterator[Any]:
+            for one, pixels in takewhile(bool, decoded):
+                if pixels is None:
+                    yield one, None
+                else:
+                    route = guide.follow(pixels)
+                    yield one, restorer.restore(pixels, route, strength=strength).image
+
+        with (
+            closing(_in_a_thread(lambda _: next(items, None), repeat(None))) as decoded,
+            closing(_in_a_thread(writer.write, restored(decoded))) as written,
+        ):
+            for is_frame in written:
+                if is_frame:
+                    frames += 1
+                    report(frames, found.streams.video[0].frames or None)
         writer.finish()
     return Summary(frames, tuple(guide.changes), guide.asked, tuple(writer.notes))
+
+
+def _in_a_thread(work: Callable[[Any], Any], items: Iterable[Any]) -> Generator[Any, None, None]:
+    return in_order(work, items, 1, _AHEAD, Event())
 
 
 def check(source: Path, target: Path, encoding: VideoEncoding) -> None:
@@ -124,13 +141,22 @@ class _Writer:
                 self.notes.append(f"stream {stream.index} ({stream.type}) was dropped")
         self.copied = [stream for stream in found.streams if stream.index in self._copies]
 
-    def copy(self, packet: Any) -> None:
+    def write(self, item: tuple[Any, Any]) -> bool:
+        """A packet of another stream, or a frame and its restored image; whether it is one."""
+        one, image = item
+        if image is None:
+            self._copy(one)
+        else:
+            self._encode(image, one)
+        return image is not None
+
+    def _copy(self, packet: Any) -> None:
         """A packet of another stream, as it is."""
         if packet.dts is not None:  # a stream's last one is empty
             packet.stream = self._copies[packet.stream.index]
             self._made.mux(packet)
 
-    def encode(self, image: Any, like: Any) -> None:
+    def _encode(self, image: Any, like: Any) -> None:
         """A restored frame at the time of the one it was."""
         kind = "rgb48le" if image.dtype == np.uint16 else "rgb24"
         frame = self._av.VideoFrame.from_ndarray(image, kind)
@@ -222,6 +248,16 @@ def _colours(frame: Any) -> tuple[int, int]:
         matrix = _BT709 if min(frame.width, frame.height) >= _HD else _BT601
     is_full = frame.color_range == _FULL or frame.format.name.startswith("yuvj")
     return matrix, _FULL if is_full else _LIMITED
+
+
+def _read(av: Any, found: Any, copied: list[Any], source: Path) -> Iterator[tuple[Any, Any]]:
+    """Packets of copied streams, with None, and frames with their pixels, as they come."""
+    for packet in _packets(av, found, copied, source):
+        if packet.stream.type != "video":
+            yield packet, None
+            continue
+        for frame in _decode(av, packet, source):
+            yield frame, _pixels(av, frame)
 
 
 def _packets(av: Any, found: Any, others: list[Any], source: Path) -> Iterator[Any]:

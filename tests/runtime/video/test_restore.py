@@ -2,17 +2,21 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from fractions import Fraction
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
+from threading import Semaphore
 from typing import Any
 
 import numpy as np
 import pytest
 from command import Command
+from processes import LIMIT
 
 from lorair import Route
 from lorair.runtime.errors import OptionError, OutputError, PictureError
+from lorair.runtime.video import restore as module
 from lorair.runtime.video.formats import DEFAULT_CODEC, VideoEncoding
 from lorair.runtime.video.guide import RouteGuide
 from lorair.runtime.video.restore import Summary, restore_video
@@ -185,6 +189,41 @@ def test_the_command(lorair_run: Command, tiny_bundle: Path, tmp_path: Path) -> 
     )  # fmt: skip
     assert again.code == 0, again.err
     assert "the router was asked 6x" in again.out
+
+
+def test_frames_are_decoded_and_encoded_while_another_is_restored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the file is, to the bit, what one after the other gives."""
+    clip = make_clip(tmp_path / "clip.mp4", 8, sound=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_in_a_thread", map)
+        patch.setattr(module, "closing", nullcontext)
+        restore(clip, tmp_path / "wanted.mp4")
+
+    decoded, encoded, numbers = Semaphore(0), Semaphore(0), count()
+    pixels, encode = module._pixels, module._Writer._encode
+
+    def decode_and_tell(*arguments: Any) -> Any:
+        decoded.release()
+        return pixels(*arguments)
+
+    def encode_and_tell(*arguments: Any) -> None:
+        encode(*arguments)
+        encoded.release()
+
+    def wait_for_both(image: np.ndarray) -> np.ndarray:
+        number = next(numbers)
+        for _ in range(2 if number == 0 else int(number < 7)):
+            assert decoded.acquire(timeout=LIMIT), "the next frame is decoded"
+        if number:
+            assert encoded.acquire(timeout=LIMIT), "the last frame is encoded"
+        return image
+
+    monkeypatch.setattr(module, "_pixels", decode_and_tell)
+    monkeypatch.setattr(module._Writer, "_encode", encode_and_tell)
+    restore(clip, tmp_path / "found.mp4", Same(wait_for_both))
+    assert (tmp_path / "found.mp4").read_bytes() == (tmp_path / "wanted.mp4").read_bytes()
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
