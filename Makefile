@@ -95,12 +95,15 @@ default-bundle: $(VENV)/export  ## build the bundle in the package from the defa
 	@rm -rf $(SHIPPED)
 	$(BIN)/lorair-export build -o $(SHIPPED)
 
-dist: $(VENV)/bin/python  ## build the wheel, and restore a photo with it in a fresh environment
+dist: $(VENV)/bin/python  ## build sdist and wheel, check them, and restore a photo with each in a fresh environment
 	@rm -rf dist build && mkdir -p .build
-	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
 	$(PYTHON) -m venv --clear .build/fresh
-	.build/fresh/bin/pip install -q --disable-pip-version-check -c constraints.txt "$$(ls dist/*.whl)[cpu]"
-	cd .build && fresh/bin/lorair-run infer $(abspath $(PHOTO)) -b default -o wheel.png
+	.build/fresh/bin/pip install -q --disable-pip-version-check build twine
+	.build/fresh/bin/python -m build -o dist . >/dev/null
+	.build/fresh/bin/twine check --strict dist/*
+	@for file in dist/*; do $(PYTHON) -m venv --clear .build/fresh && \
+	  .build/fresh/bin/pip install -q --disable-pip-version-check -c constraints.txt "$$file[cpu]" && \
+	  (cd .build && fresh/bin/lorair-run infer $(abspath $(PHOTO)) -b default -o dist.png) || exit 1; done
 
 numbers: $(VENV)/dev  ## put the results into README and docs
 	$(BIN)/python -m lorair.benchmarks.docs.fill

@@ -148,6 +148,9 @@ class Restorer:
         """
         image = _checked(image)
         check_strength(strength)
+        if strength == 0:
+            seconds: dict[str, float] = {}
+            return Restored(image.copy(), route or self._route(image, seconds), seconds)
         model = self.bundle.manifest.model
         size = image.shape[0], image.shape[1]
         side = first_tile(tile, size, model, self.backend, self.jobs)

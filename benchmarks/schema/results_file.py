@@ -77,7 +77,7 @@ def _content(path: Path) -> dict[str, Any]:
         found = "nothing there" if missing else error.strerror or str(error)
         raise _unreadable(path, "a file", found) from error
     except (ValueError, RecursionError) as error:
-        raise _unreadable(path, "JSON", str(error)) from error
+        raise _unreadable(path, "JSON", f"something else ({error})") from error
     if not isinstance(content, dict) or not {"schema_version", "kind"} <= content.keys():
         raise _unreadable(path, "a result of lorair-bench", "other JSON")
     return content

@@ -3,14 +3,14 @@
 Everything but top_k and the classes' names follows from the tensors' names and shapes.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from lorair.exporter.checkpoint import pretrained
 from lorair.exporter.checkpoint.options_file import check_options
 from lorair.exporter.checkpoint.weights_file import read_tensors
 from lorair.exporter.model import RestorationNet, Router
@@ -24,7 +24,7 @@ from lorair.exporter.model.config import (
 )
 from lorair.runtime.errors import CheckpointError, OptionError
 
-StateDict = Mapping[str, Tensor]
+StateDict = pretrained.StateDict
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _TOWER = "clip_model.vision_tower."
@@ -87,7 +87,7 @@ def load_pair(
     yaml_path: Path | None = None,
     classes: tuple[str, ...] | None = None,
 ) -> Pair:
-    """Read and check both checkpoints.
+    """Read and check both checkpoints; one without experts becomes a network of one class.
 
     Args:
         ir_path: the restoration network's weights.
@@ -100,13 +100,17 @@ def load_pair(
         CheckpointError: a file that is missing, damaged, unsafe or not this network's.
         ConfigError: files or options that contradict each other.
     """
-    restoration, ir = _read_restorer(ir_path)
-    router_tensors = read_tensors(router_path)
+    given = read_tensors(ir_path)
+    restoration, ir = _checked_restorer(given, ir_path)
+    router_tensors: StateDict = read_tensors(router_path)
     router = infer_router(router_tensors, router_path)
     check_tensors(Router, router_tensors, router_path, router, 1)
     if yaml_path is not None:
         yaml_top_k = check_options(yaml_path, restoration, router)
         top_k = yaml_top_k if top_k is None else top_k
+    if not pretrained.has_experts(given):
+        router_tensors = pretrained.one_class(router_tensors)
+        router, classes = replace(router, num_classes=1), classes or pretrained.CLASSES
     if classes is None:
         is_setting1 = (restoration, router) == (SETTING1.restoration, SETTING1.router)
         classes = default_classes(restoration.num_experts, setting1=is_setting1)
@@ -120,12 +124,12 @@ def load_restorer(path: Path) -> tuple[RestorationConfig, RestorationNet]:
     Raises:
         CheckpointError: the file is missing, damaged, unsafe or not this network's.
     """
-    config, tensors = _read_restorer(path)
+    config, tensors = _checked_restorer(read_tensors(path), path)
     return config, _filled(RestorationNet, tensors, config)
 
 
-def _read_restorer(path: Path) -> tuple[RestorationConfig, StateDict]:
-    tensors = read_tensors(path)
+def _checked_restorer(given: StateDict, path: Path) -> tuple[RestorationConfig, StateDict]:
+    tensors = pretrained.with_one_expert(given)
     config = infer_restoration(tensors, path)
     check_tensors(RestorationNet, tensors, path, config)
     return config, tensors

@@ -72,13 +72,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _read_pth(path: Path, size: int) -> Any:
     with path.open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":
-            raise CheckpointError(
-                f"refused checkpoint {path}",
-                wanted="a zip archive, as torch.save writes it",
-                found="another format, which might run code when opened, or no checkpoint",
-                hint="get it from a source you trust, saved by PyTorch 1.6 or newer",
-            )
+        head = file.read(100)
+    if not head.startswith(b"PK\x03\x04"):
+        is_text = head.isascii() and b"\0" not in head
+        raise CheckpointError(
+            f"refused checkpoint {path}",
+            wanted="a zip archive, as torch.save writes it",
+            found="text" if is_text else "another format, which might run code when opened",
+            hint="get it from a source you trust, saved by PyTorch 1.6 or newer",
+        )
     _check_pickle(_pickle(path, size), path)
     with warnings.catch_warnings():
         # PyTorch announces changes of its own format with warnings.

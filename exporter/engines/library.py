@@ -8,7 +8,7 @@ from lorair.runtime.bundle.engines import Flavour
 from lorair.runtime.errors import DependencyError, OptionError
 from lorair.runtime.gpu.driver import examine, missing_gpu
 from lorair.runtime.gpu.engine_fit import MODULES
-from lorair.runtime.system.extras import require
+from lorair.runtime.system.extras import install_command, require
 from lorair.runtime.system.machine import is_installed
 
 _EXTRAS: Final[dict[Flavour, str]] = {"tensorrt-rtx": "rtx", "tensorrt": "tensorrt"}
@@ -38,7 +38,7 @@ def load(flavour: Flavour) -> Any:
             "cannot build engines",
             wanted=f"the package {flavour}",
             found=str(error),
-            hint=f"pip install 'lorair[export,{_EXTRAS[flavour]}]'",
+            hint=install_command(f"export,{_EXTRAS[flavour]}"),
         ) from error
 
 

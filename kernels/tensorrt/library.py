@@ -20,6 +20,7 @@ from typing import Final
 from lorair.kernels.tensorrt.table import write_images, write_table
 from lorair.runtime.bundle.kernels import INDEX, Compiled, read_index
 from lorair.runtime.errors import BundleError, DependencyError, EngineError
+from lorair.runtime.system.extras import install_command
 
 HEADERS: Final = "TENSORRT_INCLUDE"
 """The environment's variable that names the folder of TensorRT's headers."""
@@ -76,7 +77,7 @@ def find_headers(major: int | None = None) -> Headers:
         "cannot compile the plugin",
         wanted=f"the headers of {name}",
         found=others or "none",
-        hint=f"install libnvinfer-dev or, for version 10, pip install 'lorair[plugin]', "
+        hint=f"install libnvinfer-dev or, for version 10, {install_command('plugin')}, "
         f"or name their folder with {HEADERS}",
     )
 

@@ -14,6 +14,7 @@ from lorair.runtime.backends.tiles import Means, TileInputs
 from lorair.runtime.bundle.engines import Flavour, has_engines
 from lorair.runtime.bundle.manifest import Bundle, Precision
 from lorair.runtime.pixels import Array
+from lorair.runtime.system.extras import install_command
 from lorair.runtime.system.machine import is_installed
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class BackendKind:
     @property
     def install_command(self) -> str:
         """The command that brings the package."""
-        return f"pip install 'lorair[{self.extra}]'"
+        return install_command(self.extra)
 
     @property
     def version(self) -> str | None:

@@ -23,6 +23,7 @@ from lorair.runtime.gpu.memory import Scratch
 from lorair.runtime.gpu.network import Branch, Tensor
 from lorair.runtime.gpu.plan import Size
 from lorair.runtime.pixels import Array
+from lorair.runtime.system.extras import install_command
 
 PROVIDER: Final = "CUDAExecutionProvider"
 _DEVICE: Final = "cuda"
@@ -56,7 +57,7 @@ def open_onnxruntime_cuda(bundle: Bundle, gpu: Gpu | None = None) -> GpuBackend:
             "cannot run on the GPU",
             wanted=f"an onnxruntime with {PROVIDER}",
             found=", ".join(library.get_available_providers()),
-            hint="pip uninstall onnxruntime, then pip install 'lorair[cuda]'",
+            hint=f"pip uninstall onnxruntime, then {install_command('cuda')}",
         )
     # It finds CUDA's libraries in their packages only if it is told to before the first session.
     if hasattr(library, "preload_dlls"):  # 1.21

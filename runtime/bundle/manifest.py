@@ -260,7 +260,7 @@ def _read_manifest(folder: Path) -> Manifest:
             f"no bundle at {folder}",
             wanted=f"a folder with {MANIFEST}",
             found="a file" if folder.exists() else "nothing",
-            hint="name it with --bundle, or take lorair's own with --bundle default",
+            hint="check the path, or take lorair's own, which is called default",
         )
     if not is_bundle(folder):
         raise damaged(folder, MANIFEST, "none")

@@ -43,10 +43,13 @@ def doctor(
     out.print(f"driver    {without or 'up to CUDA ' + report['gpu']['driver']}")
     place = kept["folder"] or "off"
     out.print(f"cache     {place} ({kept['bytes'] / 1e6:.0f} MB)", soft_wrap=True)
-    table = console.table("backend", "installed", "lacks", "what to do", title="\nBackends")
+    table = console.table("backend", "installed", "lacks", title="\nBackends")
     for row in report["backends"]:
-        table.add_row(row["name"], row["version"] or "no", row["lacks"] or "", row["fix"] or "")
+        table.add_row(row["name"], row["version"] or "no", row["lacks"] or "")
     out.print(table)
+    for row in report["backends"]:
+        if row["fix"]:  # whole lines: commands are copied
+            out.print(f"{row['name']:<18}{row['fix']}", soft_wrap=True, markup=False)
     if report["engines"]:
         table = console.table("engine", "serves", "for", "lacks here", title="\nEngines")
         for row in report["engines"]:

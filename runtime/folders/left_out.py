@@ -37,7 +37,10 @@ def not_pictures(
 def summary(left_out: Sequence[LeftOut[Any]]) -> str:
     """As people read it: `2 files left out: 1 .heic (…), 1 .nef (raw: develop it first)`."""
     found = Counter((_kind(one), one.reason) for one in left_out)
-    parts = (f"{count} {kind} ({reason})" for (kind, reason), count in sorted(found.items()))
+    kinds: dict[str, list[str]] = {}
+    for (kind, reason), count in sorted(found.items()):
+        kinds.setdefault(reason, []).append(f"{count} {kind}")
+    parts = (f"{', '.join(some)} ({reason})" for reason, some in kinds.items())
     total = len(left_out)
     what = "left out" if ("folder", FOLDER) in found else f"file{'s'[: total > 1]} left out"
     return f"{total} {what}: {', '.join(parts)}"

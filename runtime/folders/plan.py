@@ -243,11 +243,13 @@ def check_distinct(tasks: Sequence[Task[Place]], identity: Callable[[Place], Has
         for place in task.written:
             key = identity(place)
             if key in taken:
+                other = taken[key]
+                its = "an input" if identity(other) == key else f"the output of {other}"
+                is_twice = key != identity(other) == identity(task.source)
                 raise OutputError(
                     f"cannot restore {task.source}",
-                    wanted="an output that is no input and no other picture's output",
-                    found=f"{place}, which is {taken[key]}'s",
-                    hint="choose another with -o, or leave one or earlier results out of the "
-                    "inputs",
+                    wanted="an output of its own, and never an input",
+                    found=f"{other} named twice" if is_twice else f"{place}, which is {its}",
+                    hint="choose another with -o, or leave one of them out",
                 )
             taken[key] = task.source

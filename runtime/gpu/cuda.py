@@ -145,7 +145,7 @@ class Gpu:
                 "cannot use the GPU",
                 wanted="the packages cuda-core and cuda-bindings",
                 found=str(error),
-                hint="pip install 'lorair[rtx]' or 'lorair[cuda]'",
+                hint="pip install cuda-core cuda-bindings",
             ) from error
         with _failing_as("the GPU"):
             self._device = Device(ordinal)

@@ -23,6 +23,8 @@ _OTHER: Final = _endings(
     " psd qoi sgi svg tga wdp wmf xbm xcf xpm"
 )
 
+EXPORT_IT: Final = "export it as PNG or TIFF first"
+
 
 def is_raw(path: PurePath) -> bool:
     """Whether it is a camera's raw file. Many are TIFF files of a thumbnail to others."""
@@ -32,6 +34,11 @@ def is_raw(path: PurePath) -> bool:
 def is_video(path: PurePath) -> bool:
     """Whether it is a video."""
     return path.suffix.lower() in _VIDEO
+
+
+def is_other(path: PurePath) -> bool:
+    """Whether it is a picture of a kind that is not read, such as JPEG XL."""
+    return path.suffix.lower() in _OTHER
 
 
 def why_not(path: PurePath) -> str | None:
@@ -45,4 +52,4 @@ def why_not(path: PurePath) -> str | None:
         return "raw: develop it first"
     if ending in _VIDEO:
         return "a video: lorair-run video restores it"
-    return "export it as PNG or TIFF first" if ending in _OTHER else "no picture"
+    return EXPORT_IT if is_other(path) else "no picture"

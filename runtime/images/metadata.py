@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from lorair.runtime.images import exif, png, tiff
+from lorair.runtime.images import exif, iptc, png, tiff
 from lorair.runtime.images.picture import Metadata
 
 # What a damaged block can make the parsers raise.
@@ -64,6 +64,7 @@ def from_image(
     found = Metadata(
         exif=block,
         xmp=None if packet is None else _XMP_ORIENTATION.sub(rb"\g<1>1", packet),
+        iptc=iptc.from_image(image),
         icc_profile=image.info.get("icc_profile") or None,
         dpi=_dpi(image.info.get("dpi"), undone >= 5),
         png=tuple(_png_chunks(file)) if image.format == "PNG" else (),

@@ -30,6 +30,7 @@ class Metadata:
 
     exif: a TIFF block, orientation 1, without a thumbnail and without the `Exif` prefix.
     xmp: the packet.
+    iptc: a JPEG's IPTC records.
     icc_profile: what the pixels' values mean; of a grey picture a grey profile.
     dpi: horizontal and vertical resolution in dots an inch.
     png: chunks (kind, data) that only a PNG holds: text, gamma, chromaticities.
@@ -37,6 +38,7 @@ class Metadata:
 
     exif: bytes | None = None
     xmp: bytes | None = None
+    iptc: bytes | None = None
     icc_profile: bytes | None = None
     dpi: tuple[float, float] | None = None
     png: tuple[tuple[bytes, bytes], ...] = ()

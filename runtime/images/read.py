@@ -22,7 +22,7 @@ from PIL.ExifTags import Base
 from lorair.runtime.errors import LorairError, OutOfMemoryError, PictureError
 from lorair.runtime.images import heic, metadata, structure
 from lorair.runtime.images.decode import avif_bits, decode_deep, decode_shallow, deep_rawmode
-from lorair.runtime.images.kinds import is_raw, is_video
+from lorair.runtime.images.kinds import EXPORT_IT, is_other, is_raw, is_video
 from lorair.runtime.images.picture import Picture, check_size, pillow_limit
 from lorair.runtime.system.limits import DEFAULT_MAX_PIXELS
 
@@ -30,6 +30,7 @@ from lorair.runtime.system.limits import DEFAULT_MAX_PIXELS
 _GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16B", "I;16L"}
 _PROFILE_MODES = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA"} | _GREY_MODES
 _READABLE_MODES = _PROFILE_MODES | {"CMYK", "YCbCr"}
+_OTHER_MODES = {"I": "whole numbers of 32 bits", "F": "floating point"}
 
 # What is documented, and nothing that would start another program (EPS).
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")
@@ -61,9 +62,7 @@ def read(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
             f"no memory to read {file}", hint="lower --max-pixels, or read fewer pictures at once"
         ) from None
     except UnidentifiedImageError:
-        size = file.stat().st_size
-        found = f"{size} bytes of something else" if size else "an empty file"
-        raise _unreadable(file, found) from None
+        raise _unidentified(file) from None
     except Exception as error:  # a damaged file can make a decoder raise anything
         raise _unreadable(file, f"damaged data ({error})") from error
 
@@ -110,7 +109,7 @@ def _check_kind(image: ImageFile.ImageFile, file: Path, bits: int, rawmode: str 
     if bits > 8 and _tiff_tag(image, Base.PlanarConfiguration) == 2:
         found = "more, in separate planes"  # which Pillow decodes wrongly
     elif image.mode not in _READABLE_MODES:
-        found = f"Pillow's mode {image.mode}"
+        found = _OTHER_MODES.get(image.mode, f"colours as {image.mode}")
     elif image.format != "AVIF" and (rawmode is not None) != (bits == 16):
         found = f"{bits} bits, mode {image.mode}"
     elif image.tile and image.tile[0].codec_name in _SLOW_CODECS:
@@ -160,10 +159,25 @@ def _open(file: Path) -> ImageFile.ImageFile:
     return Image.open(file, formats=_FORMATS)
 
 
-def _unreadable(file: Path, found: str) -> PictureError:
+def _unidentified(file: Path) -> PictureError:
+    size = file.stat().st_size
+    if size == 0:
+        return _unreadable(file, "an empty file")
+    if is_other(file):
+        return _unreadable(file, f"a {file.suffix} file", EXPORT_IT)
+    with file.open("rb") as stream:
+        is_tiff = stream.read(4) in (b"II*\0", b"MM\0*")
+    if is_tiff:
+        return _unreadable(file, "a TIFF of a rare kind", "export it with 8 or 16 bits a channel")
+    return _unreadable(file, f"{size} byte{'s'[: size > 1]} of something else")
+
+
+def _unreadable(
+    file: Path, found: str, hint: str = "check the file or export it again"
+) -> PictureError:
     return PictureError(
         f"cannot read {file}",
         wanted="a picture (PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC)",
         found=found,
-        hint="check the file or export it again",
+        hint=hint,
     )

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from lorair.runtime.errors import OutputError
-from lorair.runtime.images import png, tiff
+from lorair.runtime.images import iptc, png, tiff
 from lorair.runtime.images.exif import PREFIX, without_orientation
 from lorair.runtime.images.formats import DEFAULT_QUALITY, Encoding, Format, check_format
 from lorair.runtime.images.metadata import PNG_COLOUR, PNG_TEXT
@@ -85,8 +85,12 @@ def _fit(picture: Picture, target: Format, ending: str) -> tuple[Picture, list[s
 def _fit_metadata(found: Metadata, target: Format, ending: str) -> tuple[Metadata, list[str]]:
     notes = []
     kept: dict[str, Any] = {}
-    limits = {"exif": _JPEG_EXIF, "xmp": _JPEG_XMP} if target.name == "JPEG" else {}
-    words = {"exif": "EXIF", "xmp": "XMP", "icc_profile": "colour profile"}
+    limits = {"exif": _JPEG_EXIF, "xmp": _JPEG_XMP, "iptc": iptc.SEGMENT_MAX}
+    words = {"exif": "EXIF", "xmp": "XMP", "iptc": "IPTC", "icc_profile": "colour profile"}
+    if target.name != "JPEG":
+        limits = {}
+        if target.has_metadata and found.iptc is not None:  # programs prefer XMP where both are
+            found = replace(found, xmp=found.xmp or iptc.to_xmp(found.iptc), iptc=None)
     for name, word in words.items():
         value = getattr(found, name)
         if value is None:
@@ -132,6 +136,7 @@ def _write_with_pillow(path: Path, picture: Picture, target: Format, encoding: E
         options["quality"] = encoding.quality or DEFAULT_QUALITY
     if target.name == "JPEG":
         options["subsampling"] = 0
+        options["extra"] = None if found.iptc is None else iptc.to_segment(found.iptc)
     if target.name == "WEBP":
         options["exact"] = True  # colours stay under full transparency
     if target.name == "PNG":

@@ -104,6 +104,8 @@ def _parse(path: Path) -> SavedRoute:
         return SavedRoute.model_validate(json.loads(path.read_bytes()))
     except ValidationError as error:
         found = " at ".join(reversed(first_problem(error)))
+    except FileNotFoundError:
+        found = "no such file"
     except OSError as error:
         found = error.strerror or str(error)
     except (ValueError, RecursionError) as error:

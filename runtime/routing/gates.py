@@ -59,7 +59,9 @@ def chosen_gates(expert: str | None, gates: str | None, classes: tuple[str, ...]
     if expert is None:
         return None if gates is None else parse_gates(gates, classes)
     if gates is not None:
-        raise OptionError("--expert", wanted="no --gates beside it", found=gates)
+        raise OptionError(
+            "--expert", wanted="no --gates beside it", found=gates, hint="leave one of them out"
+        )
     return one_expert(expert, classes)
 
 

@@ -197,4 +197,6 @@ class _Tickets:
         if work is None:
             return ProgressReply(state="receiving", ahead=0, fraction=0)
         ahead = service.queue.ahead_of(work)
-        return ProgressReply(state=work.state, ahead=ahead, fraction=work.fraction)
+        return ProgressReply(
+            state=work.state, ahead=ahead, fraction=work.fraction, detail=work.detail
+        )

@@ -99,7 +99,7 @@ async def _invalid(request: Request, error: Any) -> JSONResponse:
     wanted = _PYDANTIC.sub("", first["msg"])
     if first["type"] == "extra_forbidden":
         wanted, found = f"one of the options {', '.join(_options(request))}", "another"
-    return problem(OptionError(name, wanted=wanted, found=found, hint="see /openapi.json"))
+    return problem(OptionError(name, wanted=wanted, found=found, hint="see /docs"))
 
 
 def _options(request: Request) -> list[str]:
@@ -116,9 +116,7 @@ async def _http(request: Request, error: Any) -> JSONResponse:
         what, wanted = "no such path", ", ".join(("/", *request.app.openapi()["paths"]))
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         what, wanted = "no such method here", (error.headers or {}).get("Allow")
-    refused = RequestError(
-        error.status_code, what, wanted=wanted, found=found, hint="see /openapi.json"
-    )
+    refused = RequestError(error.status_code, what, wanted=wanted, found=found, hint="see /docs")
     answer = problem(refused)
     answer.headers.update(error.headers or {})
     return answer

@@ -163,7 +163,7 @@ class Limits(BaseModel):
 class ModelsReply(BaseModel):
     """What is served, and its limits."""
 
-    lorair: Annotated[str, Field(examples=["0.1.0"])]
+    lorair: Annotated[str, Field(examples=["0.2.0"])]
     models: list[ModelReply]
     formats: list[str]
     limits: Limits
@@ -200,6 +200,9 @@ class ProgressReply(BaseModel):
     ]  # fmt: skip
     ahead: Annotated[int, Field(description="Pictures that wait before it.", examples=[0])]
     fraction: Annotated[float, Field(ge=0, le=1, description="Done of the running work, in tiles.")]
+    detail: Annotated[
+        str, Field(description="What was done last.", examples=["restoring, tile 7 of 12"])
+    ] = ""
 
 
 class StatusReply(BaseModel):

@@ -23,14 +23,15 @@ _FIRST_GUESS, _LONGEST_WAIT = 1.0, 120
 class Work(Generic[T]):
     """A piece of work and what becomes of it.
 
-    future: its result. fraction: how much of it is done, 0 to 1, where it says so.
+    future: its result. fraction: how much of it is done, 0 to 1, where it says so. detail: what
+    was done last, in words.
     waited: seconds in the queue, once it runs.
     """
 
     def __init__(self, do: "Callable[[Work[T]], T]") -> None:
         self.do: Callable[[Work[T]], T] | None = do
         self.future: Future[T] = Future()
-        self.fraction = 0.0
+        self.fraction, self.detail = 0.0, ""
         self.waited = 0.0
         self.state: State = "queued"
         self._stop = threading.Event()
@@ -47,7 +48,7 @@ class Work(Generic[T]):
 
     def report(self, fraction: float, detail: str) -> None:
         """As `Restorer.restore` reports progress; a chance to end as well."""
-        self.fraction = fraction
+        self.fraction, self.detail = fraction, detail
         self.go_on()
 
     def stop(self) -> None:

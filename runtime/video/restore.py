@@ -289,7 +289,10 @@ def _open(av: Any, source: Path) -> Any:
     except FileNotFoundError:
         raise _no_video(source, "no such file") from None
     except (av.error.FFmpegError, OSError) as error:
-        raise _no_video(source, error.strerror or str(error)) from error
+        raise _no_video(source, f"something else ({error.strerror or error})") from error
+    if source.is_file() and container.format.name.endswith(("image2", "_pipe")):
+        container.close()
+        raise _no_video(source, "a picture", "lorair-run infer restores it")
     if not container.streams.video:
         container.close()
         raise _no_video(source, "no video stream")
@@ -316,7 +319,5 @@ def _import_av() -> Any:
     return av
 
 
-def _no_video(source: Path, found: str) -> PictureError:
-    return PictureError(
-        f"cannot read {source}", wanted="a video", found=found, hint="check the file"
-    )
+def _no_video(source: Path, found: str, hint: str = "check the file") -> PictureError:
+    return PictureError(f"cannot read {source}", wanted="a video", found=found, hint=hint)

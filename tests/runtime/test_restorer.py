@@ -46,7 +46,9 @@ def test_strength_in_every_type(tile: Any, restorer: Restorer, crop: np.ndarray)
     for image in (crop, crop.astype(np.uint16) * 257, (crop / 255).astype(np.float32)):
         whole = restorer.restore(image, tile=tile).image
         half = restorer.restore(image, tile=tile, strength=0.5).image
-        nothing = restorer.restore(image, tile=tile, strength=0).image
+        same = restorer.restore(image, tile=tile, strength=0)
+        assert not {"restorer", "tiles"} & set(same.seconds)
+        nothing = same.image
         np.testing.assert_array_equal(nothing, image)
         mean = (image.astype(np.float64) + whole) / 2
         np.testing.assert_allclose(half, mean, atol=1e-7 if image.dtype == np.float32 else 0.5)

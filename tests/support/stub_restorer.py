@@ -49,7 +49,7 @@ class StubRestorer:
         self.began.release()
         for done in range(self.tiles):
             assert self.open.wait(60)
-            progress((done + 1) / self.tiles, "a tile")
+            progress((done + 1) / self.tiles, f"restoring, tile {done + 1} of {self.tiles}")
         if self.error is not None:
             raise self.error
         return Restored(np.iinfo(pixels.dtype).max - pixels, route or ROUTE, {"restorer": 0.25})

@@ -302,3 +302,25 @@ def test_yaml_bomb(tiny_files: Files, tmp_path: Path) -> None:
     (tmp_path / "bomb.yml").write_text("\n".join([*lines, "network_g: {width: *a10}"]))
     with pytest.raises(ConfigError, match=r"network_g\.width: wanted 16"):
         load_pair(*tiny_files, yaml_path=tmp_path / "bomb.yml")
+
+
+@pytest.mark.parametrize("is_renamed", [False, True])
+def test_the_pretraining_stage_is_a_network_of_one_class(
+    is_renamed: bool, tiny_files: Files, tmp_path: Path
+) -> None:
+    """Without experts it is the whole network with every gate at 0."""
+    whole = load_pair(*tiny_files)
+    tensors = {k: t for k, t in whole.ir.items() if ".lora_" not in k}
+    if is_renamed:
+        tensors = {k.replace(".conv.", "."): t for k, t in tensors.items()}
+    torch.save({"params": tensors}, tmp_path / "ir.pth")
+    pair = load_pair(tmp_path / "ir.pth", tiny_files[1])
+    assert pair.config.classes == ("all",)
+    router, net = pair.modules()
+    views = torch.rand(1, 5, 3, TINY.router.side, TINY.router.side)
+    _, prior, gates = router(views)
+    assert gates.tolist() == [[1.0]]
+    assert torch.equal(prior, whole.modules().router(views)[1])
+    image = torch.rand(1, 3, 16, 17)
+    plain = whole.modules().restorer.restore(image, prior, torch.zeros(3))
+    torch.testing.assert_close(net.restore(image, prior, gates[0]), plain)

@@ -2,11 +2,15 @@
 
 import json
 import os
+import socket
+import time
 from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
 from command import Command
+
+from lorair.exporter.checkpoint.hub import download_pair
 
 REPO = "someone/LoRA-IR"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -44,3 +48,23 @@ def test_a_repository_that_cannot_be_reached(lorair_export: Command, tmp_path: P
     assert done.code == 2
     assert "cannot download from the hub's nobody/nothing: wanted setting1_ir.pth" in done.error
     assert not (tmp_path / "bundle").exists()
+
+
+def test_without_a_connection_it_says_so_at_once(
+    lorair_export: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    def waits(seconds: float) -> None:
+        raise AssertionError("a retry")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket, "getaddrinfo", lost)
+    monkeypatch.setattr(time, "sleep", waits)
+    done = lorair_export("build", "--from-hub", "nobody/nothing", "-o", tmp_path / "bundle")
+    assert done.code == 2
+    assert "found neither a connection ([Errno -2] Name or service not known) nor a local" in (
+        done.error
+    )
+    assert all(path.is_file() for path in download_pair(REPO, "v1")), "what is there is taken"

@@ -260,7 +260,7 @@ def test_a_newer_schema_says_upgrade(folder: Path) -> None:
 
 
 def test_missing_bundle(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"no bundle at .*found nothing; name it with --bundle"):
+    with pytest.raises(BundleError, match=r"no bundle at .*found nothing; check the path"):
         Bundle.open(tmp_path / "none")
     (tmp_path / "file").touch()
     with pytest.raises(BundleError, match="found a file"):

@@ -9,6 +9,7 @@ from lorair.runtime.backends import BACKENDS
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.doctor import examine
 from lorair.runtime.gpu.driver import DriverInfo, GpuInfo
+from lorair.runtime.system.extras import install_command
 
 
 def test_all_backends_are_listed(lorair_run: Command, tiny_bundle: Path) -> None:
@@ -26,13 +27,16 @@ def test_json(lorair_run: Command) -> None:
     assert [row["name"] for row in report["backends"]] == list(BACKENDS)
 
 
-def test_what_is_missing_comes_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_comes_with_its_command(
+    lorair_run: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("lorair.runtime.backends.backend.is_installed", lambda _: False)
-    report = examine()
+    report, shown = examine(), lorair_run("doctor").out
     for row in report["backends"]:
         assert "is not installed" in row["lacks"]
-        assert row["fix"].startswith("pip install 'lorair[")
-    assert report["auto"] == "nothing can run a bundle; pip install 'lorair[cpu]'"
+        assert row["fix"] == install_command(BACKENDS[row["name"]].extra)
+        assert f"{row['name']:<18}{row['fix']}\n" in shown
+    assert report["auto"] == f"nothing can run a bundle; {install_command('cpu')}"
 
 
 def test_a_bad_bundle_is_the_user_s_mistake(lorair_run: Command) -> None:

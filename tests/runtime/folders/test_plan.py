@@ -84,8 +84,8 @@ def test_what_is_no_task_is_left_out_with_a_reason(
     assert summary(found.left_out) == (
         f"8 left out: 2 .heic ({install_command('heic')} brings what reads it), "
         "1 .jxl (export it as PNG or TIFF first), 1 .mp4 (a video: lorair-run video restores it), "
-        "1 .nef (raw: develop it first), 1 .txt (no picture), 1 folder (--recursive enters it), "
-        "1 without an ending (no picture)"
+        "1 .nef (raw: develop it first), 1 .txt, 1 without an ending (no picture), "
+        "1 folder (--recursive enters it)"
     )
     entered = plan([tmp_path], None, recursive=True).left_out
     assert {"input": str(tmp_path / "x" / "y.cr3"), "reason": "raw: develop it first"} in [
@@ -125,7 +125,7 @@ def test_pictures_that_differ_by_their_endings(
 def test_clashes_name_both(tmp_path: Path) -> None:
     touch(tmp_path / "one", "b.png")
     touch(tmp_path / "two", "b.png")
-    with pytest.raises(OutputError, match=r"two/b\.png: .* which is .*one/b\.png's"):
+    with pytest.raises(OutputError, match=r"two/b\.png: .* which is the output of .*one/b\.png"):
         plan([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
 
 

@@ -1,16 +1,19 @@
 import contextlib
 import struct
+from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import picture_files as files
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, IptcImagePlugin
 
 from lorair.runtime import images
 from lorair.runtime.images.exif import upright
 
+RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
 
 
@@ -182,3 +185,35 @@ def test_jpeg_has_no_room_for_more_than_64_kilobytes(tmp_path: Path) -> None:
     assert [note.split(" of ")[0] for note in notes] == ["EXIF", "XMP"]
     with Image.open(tmp_path / "x.jpg") as image:
         assert image.info["icc_profile"] == metadata.icc_profile
+
+
+def test_iptc_of_a_jpeg_stays_or_becomes_xmp(tmp_path: Path) -> None:
+    def record(group: int, dataset: int, text: str) -> bytes:
+        data = text.encode()
+        return struct.pack(">BBBH", 0x1C, group, dataset, len(data)) + data
+
+    records = record(1, 90, "\x1b%G") + record(2, 5, "Küste & Meer") + record(2, 25, "rain")
+    records += record(2, 25, "<storm>") + record(2, 90, "Kiel")
+    resource = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(records)) + records
+    thumbnail = b"8BIM\x04\x0c\0\0" + struct.pack(">I", 4) + b"old!"
+    body = b"Photoshop 3.0\0" + thumbnail + resource + bytes(len(records) % 2)
+    segment = b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
+    Image.fromarray(PIXELS).save(tmp_path / "a.jpg", extra=segment)
+    picture = images.read(tmp_path / "a.jpg")
+    assert picture.metadata.iptc == records
+    assert images.write(tmp_path / "b.jpg", picture) == ()
+    with Image.open(tmp_path / "b.jpg") as image:
+        found = IptcImagePlugin.getiptcinfo(image)
+        assert image.info["photoshop"] == {0x0404: records}
+    assert found[2, 25] == [b"rain", b"<storm>"]
+    assert images.write(tmp_path / "b.png", picture) == ()
+    with Image.open(tmp_path / "b.png") as image:
+        root = ElementTree.fromstring(image.info["xmp"].partition(b"?>")[2])
+    assert [text.text for text in root.iter(f"{RDF}li")] == ["Küste & Meer", "rain", "<storm>"]
+    mine = replace(picture, metadata=replace(picture.metadata, xmp=b"<mine/>"))
+    images.write(tmp_path / "c.webp", mine)
+    assert images.read(tmp_path / "c.webp").metadata.xmp == b"<mine/>"
+    assert images.write(tmp_path / "c.bmp", picture) == (".bmp has no IPTC, it was dropped",)
+    for cut in range(len(records)):
+        broken = replace(picture, metadata=images.Metadata(iptc=records[:cut]))
+        images.write(tmp_path / "d.png", broken)

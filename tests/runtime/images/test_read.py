@@ -126,6 +126,14 @@ def test_damaged_files(content: bytes, words: str, tmp_path: Path) -> None:
         images.read(path)
 
 
+def test_a_kind_that_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "x.jxl").write_bytes(b"\xff\x0a" + bytes(100))
+    with pytest.raises(PictureError, match=r"found a \.jxl file; export it as PNG or TIFF first"):
+        images.read(tmp_path / "x.jxl")
+    (tmp_path / "x.psd").write_bytes(_png())  # the bytes tell
+    assert images.read(tmp_path / "x.psd").pixels.shape == PIXELS.shape
+
+
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(PictureError, match="found no such file"):
         images.read(tmp_path / "none.png")

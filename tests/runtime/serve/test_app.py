@@ -260,7 +260,7 @@ def test_progress_of_a_named_request(make: Callable[..., Any]) -> None:
         second = pool.submit(client.post, "/v1/restore?id=second-one", content=png(), headers=PNG)
         _until(lambda: service.queue.waiting == 1)
         running = client.get("/v1/progress/first-one").json()
-        assert running == {"state": "running", "ahead": 0, "fraction": 0}
+        assert running == {"state": "running", "ahead": 0, "fraction": 0, "detail": ""}
         assert client.get("/v1/progress/second-one").json()["state"] == "queued"
         restorer.open.set()
         assert {first.result(60).status_code, second.result(60).status_code} == {200}

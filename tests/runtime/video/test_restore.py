@@ -245,7 +245,7 @@ def test_what_is_no_video(tmp_path: Path) -> None:
         audio = container.add_stream("aac", rate=48000)
         container.mux(audio.encode(None))
     for name, words in (
-        ("text.mp4", "wanted a video, found Invalid data"),
+        ("text.mp4", "found something else .Invalid data"),
         ("nowhere.mp4", "found no such file"),
         ("sound.mkv", "wanted a video"),
     ):
