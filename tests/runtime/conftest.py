@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from command import Command
+from cuda_driver import driver  # noqa: F401
 
 
 @pytest.fixture
