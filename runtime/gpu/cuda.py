@@ -6,6 +6,7 @@ host program that has them already.
 """
 
 import ctypes
+import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -172,7 +173,8 @@ class Gpu:
     def turn(self) -> Iterator[None]:
         """Make this GPU the calling thread's, and let no other thread work on it meanwhile."""
         with self._lock:
-            self._device.set_current()
+            with _failing_as("the GPU"):
+                self._device.set_current()
             yield
 
     def free_memory(self) -> int:
@@ -220,7 +222,7 @@ class Gpu:
         Args:
             work: allocates, loads and waits for nothing. Run it once before.
         """
-        with _failing_as("capturing a graph"):
+        with _failing_as("capturing a graph"), _no_garbage_collected():
             builder = self._stream.create_graph_builder().begin_building("thread_local")
             try:
                 work()
@@ -320,6 +322,18 @@ def _allow_shared(function: Any, size: int) -> None:
     attribute = CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
     device = _driver("cuCtxGetDevice")
     _driver("cuKernelSetAttribute", attribute, size, function.handle, device)
+
+
+@contextmanager
+def _no_garbage_collected() -> Iterator[None]:
+    """What is dropped may own page-locked memory, which must not be freed in a capture."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @contextmanager

@@ -656,7 +656,9 @@ CUresult cuGetErrorString(CUresult code, const char **text) { *text = "as the te
 CUresult cuGetErrorName(CUresult code, const char **name) {
     static __thread char number[32];
     snprintf(number, sizeof number, "CUDA_ERROR_%d", code);
-    *name = code == CUDA_ERROR_OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : code == CUDA_ERROR_LAUNCH_FAILED ? "CUDA_ERROR_LAUNCH_FAILED" : number;
+    *name = code == CUDA_ERROR_OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY"
+        : code == CUDA_ERROR_LAUNCH_FAILED ? "CUDA_ERROR_LAUNCH_FAILED"
+        : code == CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES ? "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES" : number;
     return 0;
 }
 CUresult cuGetProcAddress(const char *symbol, void **found, int wanted, cuuint64_t flags, CUdriverProcAddressQueryResult *status) {
@@ -691,7 +693,13 @@ void driver_fail(const char *function, int nth, int code) {
     snprintf(fault.name, sizeof fault.name, "%s", function);
     fault.nth = nth, fault.code = code;
 }
+void driver_settle(void) {
+    for (int i = 0; i < STREAMS; i++)
+        if (streams[i]) drain(streams[i], streams[i]->issued);
+}
+bool driver_has_failed(void) { return !*fault.name; }
 void driver_lose(int code) { lost = code; }
+void driver_forgive(void) { *mistakes = 0, lost = 0; }
 void driver_count(long *counts) {
     long all[] = {(long)used, pinned, execs, captures, launches, called};
     memcpy(counts, all, sizeof all);

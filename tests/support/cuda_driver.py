@@ -146,7 +146,8 @@ class Driver:
 
     @property
     def mistakes(self) -> list[str]:
-        """What no program may do, and what failed where nobody is told."""
+        """What no program may do, and what failed where nobody is told; all work is done first."""
+        self.library.driver_settle()
         return [*self.library.driver_mistakes().decode().splitlines(), *self._failed]
 
     @property
@@ -167,6 +168,22 @@ class Driver:
         """Let the nth call of a function from now on fail; "cu" is any function."""
         self.ask_again()
         self.library.driver_fail(call.encode(), nth, code)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the call has come that `fail` is about."""
+        return bool(self.library.driver_has_failed())
+
+    def lose(self, code: int = LAUNCH_FAILED) -> None:
+        """Break the context, as a kernel does that fails while it runs: all calls fail."""
+        self.library.driver_lose(code)
+
+    def take_mistakes(self) -> list[str]:
+        """The mistakes; the test has seen them."""
+        found = self.mistakes
+        self._failed.clear()
+        self.library.driver_forgive()
+        return found
 
     def at(self, address: int, size: int = 0) -> np.ndarray:
         """Memory at an address, to the end of its block if size is 0. For the test alone."""
@@ -256,19 +273,20 @@ def _interpret(variant: Any, values: dict[str, Any]) -> None:
     variant.function[grid](**tensors, **variant.constants)
 
 
-def _to_8bit(total: np.ndarray) -> np.ndarray:
+def _resampled(table: tuple[Any, Any, Any], pixels: np.ndarray) -> np.ndarray:
+    """Along the last axis but one, by a table of `runtime/gpu/resampling.py`, to 8 bits."""
+    first, counts, coefficients = table
+    assert counts.max() <= len(coefficients), "the graph looks at too few taps"
+    matrix = np.zeros((len(first), (first + counts).max()))  # of integers, exact in float64
+    for tap, weights in enumerate(coefficients[: counts.max()]):
+        rows = np.flatnonzero(counts > tap)
+        matrix[rows, first[rows] + tap] = weights[rows]
+    total = (matrix @ pixels[..., : matrix.shape[1], :]).astype(np.int64)
     return ((total + (1 << (PRECISION_BITS - 1))) >> PRECISION_BITS).clip(0, 255)
 
 
-def _rows(
-    pixels: Any, first: Any, counts: Any, coefficients: Any, resized: Any, new_width: int, **_: Any
-) -> None:
-    picture, taps = pixels.astype(np.int64), len(coefficients)
-    for column in range(new_width):
-        assert counts[column] <= taps, "the graph looks at too few taps"
-        seen = slice(first[column], first[column] + counts[column])
-        table = coefficients[: counts[column], column]
-        resized[:, column] = _to_8bit(np.einsum("t,htc->hc", table, picture[:, seen]))
+def _rows(pixels: Any, first: Any, counts: Any, coefficients: Any, resized: Any, **_: Any) -> None:
+    resized[...] = _resampled((first, counts, coefficients), pixels)
 
 
 def _columns(
@@ -276,15 +294,12 @@ def _columns(
     **_: Any,
 ) -> None:  # fmt: skip
     width = tiles * side
-    rows = resized[: len(resized) // (3 * width) * 3 * width].reshape(-1, width, 3)
-    for row in range(width):
-        seen = rows[first[row] : first[row] + counts[row]].astype(np.int64)
-        table = coefficients[row::width][: counts[row]]
-        line = _to_8bit(np.tensordot(table, seen, 1)).astype(np.float32)
-        normed = (line / np.float32(255) - MEAN) / STD
-        for tile in range(tiles):
-            view = tiles - 1 + row // side * tiles + tile
-            views[view, :, row % side] = normed[tile * side : (tile + 1) * side].T
+    columns = resized[: len(resized) // (3 * width) * 3 * width].reshape(-1, 3 * width)
+    taps = coefficients[: len(coefficients) // width * width].reshape(-1, width)
+    square = _resampled((first[:width], counts[:width], taps), columns)
+    normed = (square.astype(np.float32).reshape(width, width, 3) / np.float32(255) - MEAN) / STD
+    cut = normed.reshape(tiles, side, tiles, side, 3).transpose(0, 2, 4, 1, 3)
+    views[tiles - 1 :][: tiles * tiles] = cut.reshape(-1, 3, side, side)
 
 
 def _unpack(pixels: Any, planes: Any, height: int, width: int, peak: int, **_: Any) -> None:

@@ -1,6 +1,7 @@
 """What the host knows of GPUs, and (marked `gpu`) what only a GPU can show."""
 
 import ctypes
+import gc
 import os
 import re
 import shutil
@@ -163,6 +164,23 @@ def test_memory_copies_and_graphs(any_gpu: Gpu) -> None:
         assert (host.host[10:] == value).all()
     for thing in (graph, host, device):
         thing.close()
+
+
+def test_no_garbage_is_collected_in_a_capture(driver: Driver) -> None:
+    """It may own memory of another GPU object, whose end would spoil the capture."""
+    gpu, dropped, thresholds = Gpu(), [Gpu().allocate_pinned(10)], gc.get_threshold()
+    dropped.append(dropped)  # type: ignore[arg-type]
+    pinned = driver.counts.pinned
+    del dropped
+
+    def work() -> None:
+        gc.set_threshold(1)  # at each new object
+        assert len([[number] for number in range(100)]) == 100
+        gc.set_threshold(*thresholds)
+
+    gpu.capture(work).close()
+    gc.collect()
+    assert driver.counts.pinned == pinned - 1
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from cuda_driver import Driver, SessionBranch, write_kernels
+from cuda_driver import OUT_OF_MEMORY, OUT_OF_RESOURCES, Driver, SessionBranch, write_kernels
 
 from lorair import Route
 from lorair.runtime.bundle.manifest import Bundle
-from lorair.runtime.errors import InternalError, OutOfMemoryError
+from lorair.runtime.errors import InternalError, LorairError, OutOfMemoryError
 from lorair.runtime.gpu.cuda import Gpu
 from lorair.runtime.gpu.kernels import PictureKernels
 from lorair.runtime.gpu.memory import Held, Scratch
@@ -191,6 +191,57 @@ def test_a_full_gpu(made: Fixture, crop: Any) -> None:
         walk.restore(crop(190, 290))
     assert made.driver.used == left, "a plan that could not be made holds nothing"
     made.check(walk, crop(48, 64))
+
+
+FAILING = (
+    "cuMemAllocFromPoolAsync", "cuMemAllocHost", "cuMemcpyAsync", "cuMemsetD8Async",
+    "cuLaunchKernelEx", "cuStreamSynchronize", "cuStreamBeginCapture",
+    "cuStreamEndCapture", "cuGraphInstantiate", "cuGraphUpload", "cuGraphLaunch",
+)  # fmt: skip
+"""All that a walk asks of the driver, but for giving back."""
+
+
+@pytest.mark.parametrize("call", FAILING)
+def test_a_call_that_fails(call: str, made: Fixture, crop: Any) -> None:
+    """Its first and last call in three pictures, the second captured, the third replayed.
+
+    An error says what failed, or the picture is right all the same; the next one is, and all
+    memory can be had back.
+    """
+    walk, pixels, driver = made.walk(), crop(16, 32), made.driver
+    made.check(walk, pixels)  # brings the router
+    made.held._drop(())
+    empty, before = driver.counts[:3], len(driver.calls)
+    wanted, *_ = (walk.restore(pixels).pixels for _ in range(3))
+    count = sum(name.startswith(call) for name in driver.calls[before:])
+    assert count, "no walk calls it"
+    code = OUT_OF_MEMORY if "Alloc" in call else OUT_OF_RESOURCES
+    words = "the GPU's memory is full" if "Alloc" in call else "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"
+    for nth in {1, count}:
+        made.held._drop(())
+        assert driver.counts[:3] == empty
+        driver.fail(call, nth, code)
+        errors = []
+        for _ in range(4):
+            try:
+                np.testing.assert_array_equal(walk.restore(pixels).pixels, wanted)
+            except LorairError as error:
+                errors.append(error.line())
+        assert driver.has_failed
+        assert len(errors) <= 1
+        assert all(words in error for error in errors), errors
+    made.held._drop(())
+    assert driver.counts[:3] == empty
+
+
+def test_a_context_that_is_lost(made: Fixture, crop: Any) -> None:
+    """As after a kernel that failed while it ran: nothing works in this process any more."""
+    walk, pixels = made.walk(), crop(16, 16)
+    made.check(walk, pixels)
+    made.driver.lose()
+    for _ in range(2):
+        with pytest.raises(InternalError, match="CUDA_ERROR_LAUNCH_FAILED"):
+            walk.restore(pixels)
 
 
 def test_what_is_not_finite_is_told(made: Fixture, crop: Any) -> None:
