@@ -634,6 +634,7 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
     *value = attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR ? capability / 10 : attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR ? capability % 10 : 1;
     return 0;
 }
+CUresult cuDeviceComputeCapability(int *major, int *minor, CUdevice device) { CALL; *major = capability / 10, *minor = capability % 10; return 0; }
 static CUresult set_current(CUcontext context) { if (!depth) depth = 1; current[depth - 1] = context; return 0; }
 CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) { CALL; *context = &primary; return 0; }
 CUresult cuDevicePrimaryCtxRelease(CUdevice device) { CALL; return 0; }
@@ -646,6 +647,7 @@ CUresult cuCtxCreate_v2(CUcontext *context, unsigned flags, CUdevice device) {
 }
 CUresult cuCtxCreate_v4(CUcontext *context, CUctxCreateParams *parameters, unsigned flags, CUdevice device) { return cuCtxCreate_v2(context, flags, device); }
 CUresult cuCtxDestroy(CUcontext context) { CALL; if (depth && current[depth - 1] == context) depth--; return 0; }
+CUresult cuCtxDetach(CUcontext context) { return cuCtxDestroy(context); }
 CUresult cuCtxGetCurrent(CUcontext *context) { CALL; *context = depth ? current[depth - 1] : NULL; return 0; }
 CUresult cuCtxSetCurrent(CUcontext context) { CALL; return set_current(context); }
 CUresult cuCtxPushCurrent(CUcontext context) { CALL; if (depth == CONTEXTS) return CUDA_ERROR_INVALID_VALUE; current[depth++] = context; return 0; }

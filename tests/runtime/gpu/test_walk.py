@@ -1,5 +1,23 @@
-"""The walk on cuda-core over a driver without a GPU: its pictures, its graphs, its memory."""
+"""The walk on cuda-core over a driver without a GPU: its pictures, its graphs, its memory.
 
+Planted once each in `runtime/gpu`, and found here (the driver's part: `test_driver.py`):
+
+- an allocation in a capture, in `Plan._look`: there is no second graph;
+- copies in a stream of their own, with no event before the graph: other pixels, and the driver
+  says that nothing orders them; the same for one upload that the graph should have;
+- memory that is freed while a graph holds it, `Scratch.close` without its count: the driver says
+  what used it, and the context is lost;
+- arguments in another order, all in the launcher and two in `PictureKernels`: a kernel reads
+  beyond the end of its buffer;
+- kernels in another stream, and in the legacy stream: other pixels;
+- gates, and a result, that are read before they are there: other gates, other pixels;
+- garbage with pinned memory that is collected in a capture: there is no graph;
+- a block that is not given back: the count of what is there grows.
+"""
+
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,77 +25,26 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
-from cuda_driver import OUT_OF_MEMORY, OUT_OF_RESOURCES, Driver, SessionBranch, write_kernels
+from cuda_driver import OUT_OF_MEMORY, OUT_OF_RESOURCES, Driver, SessionBranch
+from driver_walk import Walks, open_sessions
 
 from lorair import Route
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import InternalError, LorairError, OutOfMemoryError
 from lorair.runtime.gpu.cuda import Gpu
-from lorair.runtime.gpu.kernels import PictureKernels
-from lorair.runtime.gpu.memory import Held, Scratch
-from lorair.runtime.gpu.walk import GpuWalk
-from lorair.runtime.pixels import from_planes, make_views, to_planes
 
-PLENTY = 1 << 30
-
-
-class Fixture:
-    """A walk over the tiny bundle's two graphs, and the same walk in NumPy."""
-
-    def __init__(self, driver: Driver, folder: Path, bundle: Bundle, sessions: Any) -> None:
-        self.driver, self.bundle, self.sessions = driver, bundle, sessions
-        self.gpu, self.compiled, self.folder = Gpu(), write_kernels(folder), folder
-
-    def walk(self, budget: int = PLENTY, *, capturable: bool = True) -> GpuWalk:
-        self.scratch = Scratch(self.gpu)
-        router, restorer = (
-            SessionBranch(self.driver, self.gpu, session, self.scratch, capturable=capturable)
-            for session in self.sessions.values()
-        )
-        kernels = PictureKernels(self.gpu, self.gpu.launcher(self.folder), self.compiled)
-        networks: Any = SimpleNamespace(router=lambda: router, restorer=lambda *_: restorer)
-        self.held = Held(self.scratch, budget)
-        model = self.bundle.manifest.model
-        return GpuWalk(self.gpu, kernels, model, networks, self.held)
-
-    @property
-    def sizes(self) -> list[Any]:
-        """That have a plan, the least recently used first."""
-        keys = vars(self.held)["_entries"]
-        return [key for key in keys if not isinstance(key[0], tuple)]  # the others: of restorers
-
-    def check(self, walk: GpuWalk, pixels: np.ndarray, route: Route | None = None) -> Any:
-        """Walk a picture, and compare the result with NumPy's."""
-        found = walk.restore(pixels, route)
-        np.testing.assert_array_equal(found.pixels, self.wanted(pixels, route)[0])
-        return found
-
-    def wanted(self, pixels: np.ndarray, route: Route | None = None) -> tuple[Any, Route]:
-        model = self.bundle.manifest.model
-        if route is None:
-            views = make_views(pixels, model.clip_side)
-            logits, prior, gates = self.sessions["router"].run(None, {"views": views})
-            route = Route(logits[0], gates[0], prior[0], model.classes)
-        inputs = {
-            "image": to_planes(pixels, model.stride),
-            "prior": route.prior[None],
-            "gates": route.gates,
-        }
-        (restored,) = self.sessions["restorer"].run(None, inputs)
-        return from_planes(restored, pixels.shape[:2], pixels.dtype), route
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
 def sessions(tiny_bundle: Path) -> dict[str, Any]:
-    names = ("router", "restorer")
-    return {name: onnxruntime.InferenceSession(tiny_bundle / f"{name}.onnx") for name in names}
+    return open_sessions(tiny_bundle)
 
 
 @pytest.fixture
-def made(driver: Driver, tiny_bundle: Path, sessions: Any, tmp_path: Path) -> Fixture:
-    return Fixture(driver, tmp_path, Bundle.open(tiny_bundle), sessions)
+def made(driver: Driver, tiny_bundle: Path, sessions: Any, tmp_path: Path) -> Walks:
+    return Walks(driver, Gpu(), tmp_path, Bundle.open(tiny_bundle), sessions)
 
 
 @pytest.fixture
@@ -85,7 +52,7 @@ def crop(photo: np.ndarray) -> Callable[[int, int], np.ndarray]:
     return lambda height, width: np.ascontiguousarray(photo[:height, :width])
 
 
-def test_pictures_of_one_padded_size_share_a_graph(made: Fixture, crop: Any) -> None:
+def test_pictures_of_one_padded_size_share_a_graph(made: Walks, crop: Any) -> None:
     walk = made.walk()
     # The first warms up, the second is captured, the others launch the two graphs.
     for count, size in enumerate([(41, 60), (48, 64), (33, 49), (35, 64), (48, 51)]):
@@ -100,13 +67,13 @@ def test_pictures_of_one_padded_size_share_a_graph(made: Fixture, crop: Any) -> 
     assert made.sizes == [(48, 64)]
 
 
-def test_with_the_real_kernels(made: Fixture, crop: Any) -> None:
+def test_with_the_real_kernels(made: Walks, crop: Any) -> None:
     """In Triton's interpreter; NumPy stands for them elsewhere."""
     made.driver.interpret = True
     made.check(made.walk(), crop(20, 32))
 
 
-def test_a_given_route_skips_the_router(made: Fixture, crop: Any) -> None:
+def test_a_given_route_skips_the_router(made: Walks, crop: Any) -> None:
     walk, pixels = made.walk(), crop(20, 30)
     model = made.bundle.manifest.model
     routed = walk.restore(pixels).route
@@ -122,7 +89,7 @@ def test_a_given_route_skips_the_router(made: Fixture, crop: Any) -> None:
     made.check(walk, pixels, given)
 
 
-def test_a_network_that_allocates_is_never_captured(made: Fixture, crop: Any) -> None:
+def test_a_network_that_allocates_is_never_captured(made: Walks, crop: Any) -> None:
     walk = made.walk(capturable=False)
     for _ in range(3):
         made.check(walk, crop(16, 16))
@@ -131,7 +98,7 @@ def test_a_network_that_allocates_is_never_captured(made: Fixture, crop: Any) ->
 
 @pytest.mark.parametrize("fault", ["legacy stream", "capture fails"])
 def test_what_cannot_be_captured_runs_as_it_is(
-    fault: str, made: Fixture, crop: Any, monkeypatch: pytest.MonkeyPatch
+    fault: str, made: Walks, crop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[object] = []
 
@@ -149,7 +116,7 @@ def test_what_cannot_be_captured_runs_as_it_is(
     assert len(tried) == (0 if fault == "legacy stream" else 2), "each step once"
 
 
-def test_a_graph_does_not_outlive_the_place_that_it_computes_in(made: Fixture, crop: Any) -> None:
+def test_a_graph_does_not_outlive_the_place_that_it_computes_in(made: Walks, crop: Any) -> None:
     walk, pixels = made.walk(), crop(16, 16)
     wanted, _ = made.wanted(pixels)
     for i in range(4):
@@ -159,7 +126,7 @@ def test_a_graph_does_not_outlive_the_place_that_it_computes_in(made: Fixture, c
     assert made.driver.captures == 4
 
 
-def test_the_least_recently_used_plan_goes(made: Fixture, crop: Any) -> None:
+def test_the_least_recently_used_plan_goes(made: Walks, crop: Any) -> None:
     one = made.walk()
     one.restore(crop(16, 16))  # brings the router
     before = made.driver.used
@@ -173,7 +140,7 @@ def test_the_least_recently_used_plan_goes(made: Fixture, crop: Any) -> None:
     made.check(walk, crop(48, 64))
 
 
-def test_a_full_gpu(made: Fixture, crop: Any) -> None:
+def test_a_full_gpu(made: Walks, crop: Any) -> None:
     walk = made.walk()
     walk.restore(crop(48, 64))
     small = made.driver.used
@@ -202,7 +169,7 @@ FAILING = (
 
 
 @pytest.mark.parametrize("call", FAILING)
-def test_a_call_that_fails(call: str, made: Fixture, crop: Any) -> None:
+def test_a_call_that_fails(call: str, made: Walks, crop: Any) -> None:
     """Its first and last call in three pictures, the second captured, the third replayed.
 
     An error says what failed, or the picture is right all the same; the next one is, and all
@@ -234,7 +201,7 @@ def test_a_call_that_fails(call: str, made: Fixture, crop: Any) -> None:
     assert driver.counts[:3] == empty
 
 
-def test_a_context_that_is_lost(made: Fixture, crop: Any) -> None:
+def test_a_context_that_is_lost(made: Walks, crop: Any) -> None:
     """As after a kernel that failed while it ran: nothing works in this process any more."""
     walk, pixels = made.walk(), crop(16, 16)
     made.check(walk, pixels)
@@ -244,7 +211,7 @@ def test_a_context_that_is_lost(made: Fixture, crop: Any) -> None:
             walk.restore(pixels)
 
 
-def test_what_is_not_finite_is_told(made: Fixture, crop: Any) -> None:
+def test_what_is_not_finite_is_told(made: Walks, crop: Any) -> None:
     walk, pixels = made.walk(), crop(20, 20)
     route = walk.restore(pixels).route
     broken = Route(route.logits, route.gates, np.full_like(route.prior, np.nan), route.classes)
@@ -253,7 +220,7 @@ def test_what_is_not_finite_is_told(made: Fixture, crop: Any) -> None:
         assert walk.restore(pixels, route).is_finite
 
 
-def test_from_device_memory_to_device_memory(made: Fixture, crop: Any) -> None:
+def test_from_device_memory_to_device_memory(made: Walks, crop: Any) -> None:
     walk, pixels = made.walk(), crop(41, 60)
     wanted, _ = made.wanted(pixels)
     for given in (None, walk.restore(pixels).route):
@@ -278,10 +245,22 @@ def test_from_device_memory_to_device_memory(made: Fixture, crop: Any) -> None:
         )
 
 
-def test_threads_take_turns(made: Fixture, crop: Any) -> None:
+def test_threads_take_turns(made: Walks, crop: Any) -> None:
     walk = made.walk()
     pictures = [crop(height, 30) for height in (17, 20, 33, 20, 40, 17)]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(walk.restore, pictures))
     for pixels, walked in zip(pictures, found, strict=True):
         np.testing.assert_array_equal(walked.pixels, made.wanted(pixels)[0])
+
+
+@pytest.mark.parametrize("made", ["cuda-oldest", "pycuda"])
+def test_in_a_process_with_other_packages(made: str, tiny_bundle: Path, tmp_path: Path) -> None:
+    """The oldest cuda-core that is supported; a stream and arrays of PyCUDA's."""
+    folder = ROOT / ".build" / made
+    if not folder.is_dir():
+        pytest.skip(f"there is no {made}: `make {made}`")
+    script = ROOT / "tests" / "support" / "driver_walk.py"
+    arguments = [sys.executable, script, tiny_bundle, tmp_path, *["pycuda"][: made == "pycuda"]]
+    environment = os.environ | {"PYTHONPATH": str(folder / "lib" if made == "pycuda" else folder)}
+    subprocess.run(arguments, env=environment, check=True)
