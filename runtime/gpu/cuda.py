@@ -203,6 +203,38 @@ class Gpu:
         """Copy bytes between any two addresses, in stream order."""
         _driver("cuMemcpyAsync", target, source, size, self.stream)
 
+    def copy_rows(
+        self, target: tuple[int, int], source: tuple[int, int], width: int, rows: int
+    ) -> None:
+        """Copy rows of bytes on the device, in stream order.
+
+        Args:
+            target: address, and bytes from row to row.
+            source: the same.
+            width: bytes to copy of each row.
+            rows: how many.
+        """
+        from cuda.bindings.driver import CUDA_MEMCPY2D, CUmemorytype
+
+        copy = CUDA_MEMCPY2D()
+        copy.srcMemoryType = copy.dstMemoryType = CUmemorytype.CU_MEMORYTYPE_DEVICE
+        copy.dstDevice, copy.dstPitch = target
+        copy.srcDevice, copy.srcPitch = source
+        copy.WidthInBytes, copy.Height = width, rows
+        _driver("cuMemcpy2DAsync", copy, self.stream)
+
+    def wait_for(self, stream: int | None) -> None:
+        """Let later work wait for what is in another stream now.
+
+        Args:
+            stream: its handle, 1 for the legacy one; None for none.
+        """
+        from cuda.core import Stream
+
+        if stream not in (None, self.stream):
+            with _failing_as("waiting for another stream"):
+                self._stream.wait(Stream.from_handle(stream))
+
     def clear(self, address: int, size: int) -> None:
         """Set bytes to zero, in stream order."""
         _driver("cuMemsetD8Async", address, 0, size, self.stream)
@@ -299,6 +331,12 @@ def device_picture(array: Any) -> tuple[int, int, int]:
     if strides is not None and tuple(strides) != (3 * shape[1], 3, 1):
         raise _no_picture("C-contiguous values", f"strides {tuple(strides)}")
     return int(found["data"][0]), int(shape[0]), int(shape[1])
+
+
+def stream_of(array: Any) -> int | None:
+    """The stream's handle in which an array is made, if it says so: CuPy's do."""
+    stream = array.__cuda_array_interface__.get("stream")
+    return None if stream is None else int(stream)
 
 
 def _no_picture(wanted: str, found: str) -> PictureError:

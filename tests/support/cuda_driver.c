@@ -417,6 +417,15 @@ CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t size, CUstream s
     WORK;
     return put(stream, (Work){.kind = COPY, .to = to, .from = from, .size = size});
 }
+CUresult cuMemcpy2DAsync(const CUDA_MEMCPY2D *copy, CUstream stream) {
+    WORK;
+    if (copy->srcMemoryType != CU_MEMORYTYPE_DEVICE || copy->dstMemoryType != CU_MEMORYTYPE_DEVICE) return CUDA_ERROR_NOT_SUPPORTED;
+    if (copy->WidthInBytes > copy->srcPitch || copy->WidthInBytes > copy->dstPitch) return CUDA_ERROR_INVALID_VALUE;
+    CUresult code = 0;
+    for (size_t row = 0; row < copy->Height && !code; row++)
+        code = put(stream, (Work){.kind = COPY, .to = copy->dstDevice + row * copy->dstPitch, .from = copy->srcDevice + row * copy->srcPitch, .size = copy->WidthInBytes});
+    return code;
+}
 CUresult cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t size, CUstream stream) { return cuMemcpyAsync(to, from, size, stream); }
 CUresult cuMemcpyHtoDAsync(CUdeviceptr to, const void *from, size_t size, CUstream stream) { return cuMemcpyAsync(to, (CUdeviceptr)from, size, stream); }
 CUresult cuMemcpyDtoHAsync(void *to, CUdeviceptr from, size_t size, CUstream stream) { return cuMemcpyAsync((CUdeviceptr)to, from, size, stream); }

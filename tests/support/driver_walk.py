@@ -15,6 +15,7 @@ import onnxruntime
 from cuda_driver import Driver, SessionBranch, write_kernels
 
 from lorair import Route
+from lorair.runtime.backends.tiles import PlainTiles
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.gpu.cuda import Gpu, from_pycuda
 from lorair.runtime.gpu.kernels import PictureKernels
@@ -34,22 +35,28 @@ class Walks:
         self.driver, self.gpu, self.bundle, self.sessions = driver, gpu, bundle, sessions
         self.compiled, self.folder = write_kernels(folder), folder
 
-    def walk(self, budget: int = PLENTY, *, capturable: bool = True) -> GpuWalk:
+    def networks(self, *, capturable: bool = True) -> Any:
+        """Both graphs on the GPU; the gates that chose the restorer are kept."""
         self.scratch = Scratch(self.gpu)
         router, restorer = (
             SessionBranch(self.driver, self.gpu, session, self.scratch, capturable=capturable)
             for session in self.sessions.values()
         )
-        kernels = PictureKernels(self.gpu, self.gpu.launcher(self.folder), self.compiled)
 
         def chosen(size: tuple[int, int], gates: np.ndarray) -> SessionBranch:
             self.gates = gates.copy()
             return restorer
 
-        networks: Any = SimpleNamespace(router=lambda: router, restorer=chosen)
+        return SimpleNamespace(
+            scratch=self.scratch, router=lambda: router, restorer=chosen, reserved=lambda: 0,
+            largest=lambda: None, bytes_a_pixel=lambda: None,
+        )  # fmt: skip
+
+    def walk(self, budget: int = PLENTY, *, capturable: bool = True) -> GpuWalk:
+        networks = self.networks(capturable=capturable)
+        kernels = PictureKernels(self.gpu, self.gpu.launcher(self.folder), self.compiled)
         self.held = Held(self.scratch, budget)
-        model = self.bundle.manifest.model
-        return GpuWalk(self.gpu, kernels, model, networks, self.held)
+        return GpuWalk(self.gpu, kernels, self.bundle.manifest.model, networks, self.held)
 
     @property
     def sizes(self) -> list[Any]:
@@ -78,6 +85,26 @@ class Walks:
         }
         (restored,) = self.sessions["restorer"].run(None, inputs)
         return from_planes(restored, pixels.shape[:2], pixels.dtype), route
+
+
+class OnTheCpu(PlainTiles):
+    """The same two graphs as a backend of the CPU."""
+
+    name, description, walk = "sessions", "two sessions", None
+
+    def __init__(self, sessions: dict[str, Any]) -> None:
+        self._sessions = sessions
+
+    def load_router(self) -> None: ...
+
+    def load_restorer(self, gates: np.ndarray) -> None: ...
+
+    def route(self, views: np.ndarray) -> Any:
+        return self._sessions["router"].run(None, {"views": views})
+
+    def restore(self, image: np.ndarray, prior: np.ndarray, gates: np.ndarray) -> np.ndarray:
+        inputs = {"image": image, "prior": prior, "gates": gates}
+        return np.asarray(self._sessions["restorer"].run(None, inputs)[0])
 
 
 def open_sessions(bundle: Path) -> dict[str, Any]:

@@ -12,7 +12,8 @@ Planted once each in `runtime/gpu`, and found here (the driver's part: `test_dri
 - kernels in another stream, and in the legacy stream: other pixels;
 - gates, and a result, that are read before they are there: other gates, other pixels;
 - garbage with pinned memory that is collected in a capture: there is no graph;
-- a block that is not given back: the count of what is there grows.
+- a block that is not given back: the count of what is there grows;
+- no event after the stream that an array names, and a frame that is not cleared: other pixels.
 """
 
 import os
@@ -20,19 +21,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from cuda_driver import OUT_OF_MEMORY, OUT_OF_RESOURCES, Driver, SessionBranch
-from driver_walk import Walks, open_sessions
+from cuda_driver import OUT_OF_MEMORY, OUT_OF_RESOURCES, Driver, SessionBranch, write_kernels
+from driver_walk import OnTheCpu, Walks, open_sessions
 
-from lorair import Route
-from lorair.runtime.bundle.manifest import Bundle
+from lorair import Restorer, Route
+from lorair.runtime.backends.gpu import GpuBackend
+from lorair.runtime.bundle.manifest import KERNELS, Bundle
 from lorair.runtime.errors import InternalError, LorairError, OutOfMemoryError
-from lorair.runtime.gpu.cuda import Gpu
+from lorair.runtime.gpu.cuda import Gpu, Memory
 
 ROOT = Path(__file__).parents[3]
 
@@ -220,29 +223,55 @@ def test_what_is_not_finite_is_told(made: Walks, crop: Any) -> None:
         assert walk.restore(pixels, route).is_finite
 
 
-def test_from_device_memory_to_device_memory(made: Walks, crop: Any) -> None:
-    walk, pixels = made.walk(), crop(41, 60)
-    wanted, _ = made.wanted(pixels)
-    for given in (None, walk.restore(pixels).route):
+def on_device(memory: Memory, pixels: np.ndarray, **more: Any) -> Any:
+    place = {"shape": pixels.shape, "typestr": "|u1", "data": (memory.address, False)}
+    return SimpleNamespace(__cuda_array_interface__=place | more)
+
+
+@pytest.mark.parametrize("is_given", [False, True])
+def test_from_device_memory_to_device_memory(is_given: bool, made: Walks, crop: Any) -> None:
+    """As PyTorch (no stream is named) and CuPy have it; captured as other pictures are."""
+    walk, other = made.walk(), Gpu()
+    route = walk.restore(crop(20, 20)).route if is_given else None
+    captures = made.driver.captures
+    for size in ((48, 64), (41, 60), (35, 49), (48, 64)):
+        pixels = crop(*size)
+        wanted, _ = made.wanted(pixels, route)
         source, target = (made.gpu.allocate(pixels.nbytes) for _ in range(2))
-        made.driver.at(source.address, pixels.nbytes)[:] = pixels.ravel()
-        pictures = (
-            SimpleNamespace(
-                __cuda_array_interface__={
-                    "shape": (41, 60, 3), "typestr": "|u1", "data": (memory.address, False)
-                }
-            )
-            for memory in (source, target)
-        )  # fmt: skip
-        found = walk.restore_on_device(*pictures, given)
+        pinned = made.gpu.allocate_pinned(pixels.nbytes)
+        made.gpu.synchronize()
+        pinned.host[:] = pixels.ravel()
+        other.copy(source.address, pinned.address, pixels.nbytes)
+        named = on_device(source, pixels, stream=other.stream, version=3)
+        found = walk.restore_on_device(named, on_device(target, pixels, version=2), route)
         assert found.pixels is None
         result = made.driver.at(target.address, pixels.nbytes).reshape(pixels.shape)
         np.testing.assert_array_equal(result, wanted)
-        np.testing.assert_array_equal(
-            made.driver.at(source.address, pixels.nbytes),
-            pixels.ravel(),
-            "the source is left alone",
-        )
+        unnamed = on_device(source, pixels)
+        walk.restore_on_device(unnamed, unnamed, route)
+        result = made.driver.at(source.address, pixels.nbytes).reshape(pixels.shape)
+        np.testing.assert_array_equal(result, wanted, "in place")
+        if route is None:
+            made.check(walk, pixels)  # the two ways share a plan
+    assert made.driver.captures == captures + (1 if is_given else 4)
+
+
+@pytest.mark.parametrize("tile", ["off", 128])
+def test_every_picture_is_the_cpu_s(tile: Any, made: Walks, bundle: Bundle, photo: Any) -> None:
+    """To the bit, with the same graphs on both: 8 and 16 bits, floats, routes, sizes, tiles."""
+    write_kernels(bundle.path / KERNELS)
+    gpu = Restorer(bundle, GpuBackend("sessions", "two", bundle, made.gpu, made.networks()))
+    cpu = Restorer(bundle, OnTheCpu(made.sessions))
+    route = cpu.route(photo).with_gates(np.array([0.5, 0.2, 0.3], np.float32))
+    sizes = [(130, 60)] if tile == 128 else [(41, 60), (35, 49), (48, 30)]
+    for given, size in product((None, route), sizes * 2):
+        pixels = np.ascontiguousarray(photo[: size[0], : size[1]])
+        for picture in (pixels, pixels.astype(np.uint16) * 257, pixels / np.float32(255)):
+            wanted, found = (r.restore(picture, given, tile=tile) for r in (cpu, gpu))
+            np.testing.assert_array_equal(found.image, wanted.image)
+            np.testing.assert_array_equal(found.route.prior, wanted.route.prior)
+            assert found.image.dtype == picture.dtype
+    assert made.driver.captures > len(sizes)
 
 
 def test_threads_take_turns(made: Walks, crop: Any) -> None:
