@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from command import Command
-from cuda_driver import driver  # noqa: F401
 
 
 @pytest.fixture

@@ -155,6 +155,14 @@ class Driver:
         """The names of all calls since the beginning."""
         return [self.library.driver_call(i).decode() for i in range(self.counts.calls)]
 
+    def parameters(self, kernel: int) -> list[int]:
+        """Bytes of each parameter of a loaded kernel."""
+        offset, size, found = ctypes.c_size_t(), ctypes.c_size_t(), []
+        at = ctypes.byref(offset), ctypes.byref(size)
+        while not self.library.cuKernelGetParamInfo(ctypes.c_void_p(kernel), len(found), *at):
+            found.append(size.value)
+        return found
+
     def is_of(self, version: int) -> None:
         """Serve another CUDA, 12080 for 12.8."""
         self.library.driver_is(self._memory, version, SM)
