@@ -263,8 +263,8 @@ def test_every_picture_is_the_cpu_s(tile: Any, made: Walks, bundle: Bundle, phot
     gpu = Restorer(bundle, GpuBackend("sessions", "two", bundle, made.gpu, made.networks()))
     cpu = Restorer(bundle, OnTheCpu(made.sessions))
     route = cpu.route(photo).with_gates(np.array([0.5, 0.2, 0.3], np.float32))
-    sizes = [(130, 60)] if tile == 128 else [(41, 60), (35, 49), (48, 30)]
-    for given, size in product((None, route), sizes * 2):
+    sizes = [(130, 60)] if tile == 128 else [(41, 60), (35, 49)]
+    for given, size in product((None, route), [*sizes, sizes[0]]):
         pixels = np.ascontiguousarray(photo[: size[0], : size[1]])
         for picture in (pixels, pixels.astype(np.uint16) * 257, pixels / np.float32(255)):
             wanted, found = (r.restore(picture, given, tile=tile) for r in (cpu, gpu))
