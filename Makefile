@@ -9,7 +9,7 @@ PHOTO := examples/rain.jpg
 SHUFFLE := $(if $(ORDER),-p randomly --randomly-dont-reset-seed $(if $(SEED),--randomly-seed=$(SEED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts unit kernels gpu-check bindings webgpu webgpu-check serve-check signal-check scale-check fuzz bench bench-quick default-bundle dist numbers clean
+.PHONY: help demo test lint format types contracts unit kernels gpu-check bindings cuda-oldest pycuda webgpu webgpu-check serve-check signal-check scale-check fuzz bench bench-quick default-bundle dist numbers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,8 @@ gpu-check: $(VENV)/dev  ## on a machine with a GPU: kernels, backends and times 
 	$(BIN)/lorair-bench kernels --report .build/kernels.json
 
 bindings: .build/bindings/11.4.0.106  ## fetch TensorRT's Python bindings for the tests alone, three versions
+cuda-oldest: .build/cuda-oldest/cuda  ## fetch the oldest cuda-core and cuda-bindings for the tests alone
+pycuda: .build/pycuda/lib/pycuda  ## build PyCUDA for the tests alone, where g++ is: two minutes
 webgpu: .build/webgpu/onnxruntime  ## install onnxruntime-webgpu for the tests alone: it excludes onnxruntime
 
 webgpu-check: $(VENV)/dev webgpu  ## any GPU's backend on the software GPU of Chromium: a few minutes
@@ -121,6 +123,30 @@ clean:  ## remove everything that make made
 	@for one in cu12-bindings==10.3.0 cu13-bindings==10.16.1.11 cu13-bindings==11.4.0.106; do \
 	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade \
 	    --target $(@D)/$${one##*=} tensorrt-$$one || exit 1; done
+
+.build/cuda-oldest/cuda: pyproject.toml | $(VENV)/bin/python
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade \
+	  --target $(@D) cuda-core==1.0.0 cuda-bindings==13.2.0
+	@touch $@
+
+# Linked against the tests' driver. It is in no wheel; without optimisation it takes a third less.
+.build/pycuda/lib/pycuda: | $(VENV)/bin/python
+	@rm -rf .build/pycuda && mkdir -p .build/pycuda/source .build/pycuda/headers
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
+	  --target .build/pycuda/headers nvidia-cuda-runtime nvidia-cuda-profiler-api
+	@$(CXX) -x c -shared -fPIC -Wl,-soname,libcuda.so.1 -o .build/pycuda/libcuda.so \
+	  tests/support/cuda_driver.c -isystem .build/pycuda/headers/nvidia/cu13/include
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
+	  --target .build/pycuda/lib pytools siphash24
+	@$(BIN)/python -m pip download -q --disable-pip-version-check --no-deps --no-binary pycuda \
+	  -d .build/pycuda pycuda==2026.1
+	@tar xzf .build/pycuda/pycuda-2026.1.tar.gz -C .build/pycuda/source --strip-components 1
+	@cd .build/pycuda/source && $(abspath $(BIN))/python configure.py --no-cuda-enable-curand \
+	  --cuda-inc-dir=$(abspath .build/pycuda/headers/nvidia/cu13/include) \
+	  --cudadrv-lib-dir=$(abspath .build/pycuda) --cxxflags=-O0,-g0
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade \
+	  --target .build/pycuda/lib ./.build/pycuda/source
+	@touch $@
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

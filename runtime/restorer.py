@@ -275,7 +275,7 @@ class Restorer:
     def restore_on_device(self, source: Any, target: Any, route: Route | None = None) -> Route:
         """Restore from device memory to device memory, in the order of the GPU's stream.
 
-        No copy is made of either. Returns when it is done.
+        Nothing of them goes by the host. Returns when it is done.
 
         Args:
             source: (H, W, 3) uint8, C-contiguous, with `__cuda_array_interface__`: a PyCUDA

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from command import Command, make_command
+from cuda_driver import driver  # noqa: F401
 from PIL import Image
 from skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 from workers import pytest_sessionfinish, pytest_testnodedown  # noqa: F401

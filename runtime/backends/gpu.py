@@ -13,6 +13,7 @@ from lorair.runtime.gpu.kernels import PictureKernels, has_picture_kernels
 from lorair.runtime.gpu.memory import DeviceBlock, Held, Layout, Shape
 from lorair.runtime.gpu.network import Branch, Tensor
 from lorair.runtime.gpu.plan import Size
+from lorair.runtime.gpu.step import Step
 from lorair.runtime.gpu.walk import GpuWalk, Networks
 from lorair.runtime.pixels import Array
 
@@ -88,9 +89,9 @@ class GpuBackend(PlainTiles):
     def _run(
         self, branch: Branch, inputs: dict[str, Array], outputs: Mapping[str, Shape]
     ) -> dict[str, Array]:
-        shapes = {**{key: value.shape for key, value in inputs.items()}, **outputs}
+        shapes = {name: value.shape for name, value in inputs.items()}
         key = branch, tuple(shapes.items())
-        return self._held.get(key, lambda: _Run(self.gpu, branch, shapes))(inputs, outputs)
+        return self._held.get(key, lambda: _Run(self.gpu, branch, shapes, outputs))(inputs)
 
     def _open_walk(self, bundle: Bundle) -> GpuWalk | None:
         """The walk, if the bundle has the picture ends' kernels for this GPU."""
@@ -105,34 +106,40 @@ class GpuBackend(PlainTiles):
 
 
 class _Run:
-    """One network between arrays of the host, for one set of shapes."""
+    """One network between arrays of the host, for one set of shapes; captured as the walk is."""
 
-    def __init__(self, gpu: Gpu, branch: Branch, shapes: dict[str, Shape]) -> None:
-        self.branch, self._gpu = branch, gpu
+    def __init__(
+        self, gpu: Gpu, branch: Branch, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]
+    ) -> None:
+        self.branch, self._gpu, self._outputs = branch, gpu, tuple(outputs)
+        shapes = {**inputs, **outputs}
         fields = {name: (shape, np.float32) for name, shape in shapes.items()}
-        self._block = DeviceBlock(gpu, Layout(fields))
+        self._inputs, self._block = tuple(inputs), DeviceBlock(gpu, Layout(fields))
         places = {n: Tensor(self._block.address(n), shape) for n, shape in shapes.items()}
         try:
             self._bound = branch.bind(places)
         except BaseException:
             self._block.close()
             raise
+        self._step = Step(gpu, self._enqueue, self._bound)
 
-    def __call__(self, inputs: dict[str, Array], outputs: Mapping[str, Shape]) -> dict[str, Array]:
+    def __call__(self, inputs: dict[str, Array]) -> dict[str, Array]:
         for name, value in inputs.items():
             self._block.array(name)[...] = value
-            self._block.upload(name)
-        self._bound.prepare()
-        self._bound.enqueue()
-        for name in outputs:
-            self._block.download(name)
+        self._step.run()
         self._gpu.synchronize()
-        return {name: self._block.array(name).astype(np.float32) for name in outputs}
+        return {name: self._block.array(name).astype(np.float32) for name in self._outputs}
+
+    def _enqueue(self) -> None:
+        self._block.upload(*self._inputs)
+        self._bound.enqueue()
+        self._block.download(*self._outputs)
 
     @property
     def size(self) -> int:
         return self._block.size + self._bound.size
 
     def close(self) -> None:
+        self._step.close()
         self._bound.close()
         self._block.close()

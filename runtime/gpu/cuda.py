@@ -6,6 +6,7 @@ host program that has them already.
 """
 
 import ctypes
+import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -172,7 +173,8 @@ class Gpu:
     def turn(self) -> Iterator[None]:
         """Make this GPU the calling thread's, and let no other thread work on it meanwhile."""
         with self._lock:
-            self._device.set_current()
+            with _failing_as("the GPU"):
+                self._device.set_current()
             yield
 
     def free_memory(self) -> int:
@@ -201,6 +203,38 @@ class Gpu:
         """Copy bytes between any two addresses, in stream order."""
         _driver("cuMemcpyAsync", target, source, size, self.stream)
 
+    def copy_rows(
+        self, target: tuple[int, int], source: tuple[int, int], width: int, rows: int
+    ) -> None:
+        """Copy rows of bytes on the device, in stream order.
+
+        Args:
+            target: address, and bytes from row to row.
+            source: the same.
+            width: bytes to copy of each row.
+            rows: how many.
+        """
+        from cuda.bindings.driver import CUDA_MEMCPY2D, CUmemorytype
+
+        copy = CUDA_MEMCPY2D()
+        copy.srcMemoryType = copy.dstMemoryType = CUmemorytype.CU_MEMORYTYPE_DEVICE
+        copy.dstDevice, copy.dstPitch = target
+        copy.srcDevice, copy.srcPitch = source
+        copy.WidthInBytes, copy.Height = width, rows
+        _driver("cuMemcpy2DAsync", copy, self.stream)
+
+    def wait_for(self, stream: int | None) -> None:
+        """Let later work wait for what is in another stream now.
+
+        Args:
+            stream: its handle, 1 for the legacy one; None for none.
+        """
+        from cuda.core import Stream
+
+        if stream not in (None, self.stream):
+            with _failing_as("waiting for another stream"):
+                self._stream.wait(Stream.from_handle(stream))
+
     def clear(self, address: int, size: int) -> None:
         """Set bytes to zero, in stream order."""
         _driver("cuMemsetD8Async", address, 0, size, self.stream)
@@ -220,7 +254,7 @@ class Gpu:
         Args:
             work: allocates, loads and waits for nothing. Run it once before.
         """
-        with _failing_as("capturing a graph"):
+        with _failing_as("capturing a graph"), _no_garbage_collected():
             builder = self._stream.create_graph_builder().begin_building("thread_local")
             try:
                 work()
@@ -299,6 +333,12 @@ def device_picture(array: Any) -> tuple[int, int, int]:
     return int(found["data"][0]), int(shape[0]), int(shape[1])
 
 
+def stream_of(array: Any) -> int | None:
+    """The stream's handle in which an array is made, if it says so: CuPy's do."""
+    stream = array.__cuda_array_interface__.get("stream")
+    return None if stream is None else int(stream)
+
+
 def _no_picture(wanted: str, found: str) -> PictureError:
     return PictureError("not a picture on the GPU", wanted=wanted, found=found)
 
@@ -320,6 +360,18 @@ def _allow_shared(function: Any, size: int) -> None:
     attribute = CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
     device = _driver("cuCtxGetDevice")
     _driver("cuKernelSetAttribute", attribute, size, function.handle, device)
+
+
+@contextmanager
+def _no_garbage_collected() -> Iterator[None]:
+    """What is dropped may own page-locked memory, which must not be freed in a capture."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ which network restores the picture. The second is that network's.
 """
 
 from functools import partial
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -71,7 +72,7 @@ class Plan:
                 block.close()
             raise
         self.inputs, self.outputs, self.work = self._blocks = blocks
-        self._route: Step | None = None
+        self._routes: dict[bool, Step] = {}
 
     @property
     def size(self) -> int:
@@ -80,8 +81,8 @@ class Plan:
 
     def close(self) -> None:
         """Give all of it back."""
-        if self._route is not None:
-            self._route.close()
+        for step in self._routes.values():
+            step.close()
         for block in self._blocks:
             block.close()
 
@@ -99,17 +100,27 @@ class Plan:
         padded[:height, :width] = pixels
         padded[height:], padded[:height, width:] = 0, 0
 
-    def route(self, source: DevicePicture | None = None) -> None:
-        """Route the prepared picture, or one on the device; wait for the guidance."""
+    def put(self, source: DevicePicture) -> None:
+        """Put a picture that is on the device into the frame, as an upload does."""
+        frame, (height, width) = self.picture(self.inputs), self.padded
+        self.gpu.clear(frame.address, 3 * height * width)
+        self._copy(frame, source, source)
+
+    def take(self, target: DevicePicture) -> None:
+        """Copy the restored picture to one on the device."""
+        self._copy(target, self.picture(self.outputs), target)
+
+    def _copy(self, target: DevicePicture, source: DevicePicture, cut: DevicePicture) -> None:
+        there, here = ((picture.address, 3 * picture.width) for picture in (target, source))
+        self.gpu.copy_rows(there, here, 3 * cut.width, cut.height)
+
+    def route(self, *, on_device: bool) -> None:
+        """Route the prepared picture, or the one that was put on the device; wait."""
         bound = self.routing.bound
         assert bound is not None
-        if source is not None:
-            bound.prepare()
-            self.inputs.upload(*self._tables)
-            self._look(source)
-        else:
-            self._route = self._route or Step(self.gpu, self._look_at_prepared, bound)
-            self._route.run()
+        if on_device not in self._routes:
+            self._routes[on_device] = Step(self.gpu, partial(self._look, on_device), bound)
+        self._routes[on_device].run()
         self.gpu.synchronize()
 
     def read(self, size: Size) -> Pixels:
@@ -126,11 +137,9 @@ class Plan:
         """The padded picture in the inputs or outputs."""
         return DevicePicture(block.address("pixels"), *self.padded)
 
-    def _look_at_prepared(self) -> None:
-        self.inputs.upload()
-        self._look(self.picture(self.inputs))
-
-    def _look(self, source: DevicePicture) -> None:
+    def _look(self, on_device: bool) -> None:
+        self.inputs.upload(*self._tables if on_device else ())
+        source = self.picture(self.inputs)
         side, views = self.routing.side, self.routing.views.address("views")
         for tiles in _TILES:
             resized = self.work.address(f"resized{tiles}")
@@ -170,8 +179,8 @@ class Restoring:
             }
         )
         self._steps = {
-            given: Step(plan.gpu, partial(self._enqueue, given), self._bound)
-            for given in (False, True)
+            key: Step(plan.gpu, partial(self._enqueue, *key), self._bound)
+            for key in product((False, True), repeat=2)
         }
 
     @property
@@ -185,40 +194,32 @@ class Restoring:
             step.close()
         self._bound.close()
 
-    def run(self, *, given: bool) -> None:
+    def run(self, given: bool, target: DevicePicture | None = None) -> None:
         """Restore the prepared picture; wait.
 
         Args:
-            given: whether the guidance is the host's, and neither it nor the picture is on
-                the device yet.
+            given: whether the guidance is the host's, and not on the device yet; nor is the
+                picture, then, unless it was put there.
+            target: on the device, of a picture that was put there.
         """
-        self._steps[given].run()
+        self._steps[given, target is not None].run()
+        if target is not None:
+            self._plan.take(target)
         self._plan.gpu.synchronize()
 
-    def run_between(self, source: DevicePicture, target: DevicePicture, *, given: bool) -> None:
-        """The same between two places in device memory."""
-        self._bound.prepare()
-        if given:
-            self._plan.routing.guidance.upload()
-        self._restore(source, target)
-        self._plan.outputs.download("bad")
-        self._plan.gpu.synchronize()
-
-    def _enqueue(self, given: bool) -> None:
+    def _enqueue(self, given: bool, on_device: bool) -> None:
         plan = self._plan
-        if given:
+        if given and not on_device:
             plan.inputs.upload("pixels")
+        if given:
             plan.routing.guidance.upload()
-        self._restore(plan.picture(plan.inputs), plan.picture(plan.outputs))
-        plan.outputs.download()
-
-    def _restore(self, source: DevicePicture, target: DevicePicture) -> None:
-        plan = self._plan
         bad = plan.outputs.address("bad")
         plan.gpu.clear(bad, 4)
-        plan.kernels.unpack(source, plan.work.address("image"), plan.padded)
+        plan.kernels.unpack(plan.picture(plan.inputs), plan.work.address("image"), plan.padded)
         self._bound.enqueue()
-        plan.kernels.pack(plan.work.address("restored"), target, plan.padded, bad)
+        restored, target = plan.work.address("restored"), plan.picture(plan.outputs)
+        plan.kernels.pack(restored, target, plan.padded, bad)
+        plan.outputs.download(*["bad"] if on_device else ())
 
 
 def _table_names(axis: str, tiles: int) -> tuple[str, str, str]:

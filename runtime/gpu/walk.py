@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from lorair.runtime.bundle.manifest import ModelInfo
 from lorair.runtime.errors import PictureError
-from lorair.runtime.gpu.cuda import Gpu, device_picture
+from lorair.runtime.gpu.cuda import Gpu, device_picture, stream_of
 from lorair.runtime.gpu.kernels import DevicePicture, PictureKernels
 from lorair.runtime.gpu.memory import Held, Scratch
 from lorair.runtime.gpu.network import Branch
@@ -100,16 +100,16 @@ class GpuWalk:
             plan = self._plan((height, width))
             plan.write(pixels)
             gates = self._guide(plan, (height, width), given)
-            self._restoring(plan, gates).run(given=given is not None)
+            self._restoring(plan, gates).run(given is not None)
             restored = plan.read((height, width))
             return Walked(restored, given or self._routing.read(), plan.is_finite)
 
     def restore_on_device(self, source: Any, target: Any, given: Route | None = None) -> Walked:
-        """The same from device memory to device memory, with no copy in between.
+        """The same from device memory to device memory; nothing of it goes by the host.
 
         Args:
-            source: (H, W, 3) uint8 on the device, ready in the stream's order; see
-                `device_picture`.
+            source: (H, W, 3) uint8 on the device, ready in the order of the GPU's stream, or of
+                the one that it names; see `device_picture`.
             target: of the same size; may be the source.
             given: as for `restore`.
 
@@ -123,15 +123,17 @@ class GpuWalk:
                 wanted="x".join(map(str, here[1:])),
                 found="x".join(map(str, there[1:])),
             )
-        pictures = DevicePicture(*here), DevicePicture(*there)
         with self._gpu.turn():
+            self._gpu.wait_for(stream_of(source))
+            self._gpu.wait_for(stream_of(target))
             plan = self._plan(here[1:])
-            gates = self._guide(plan, here[1:], given, pictures[0])
-            self._restoring(plan, gates).run_between(*pictures, given=given is not None)
+            plan.put(DevicePicture(*here))
+            gates = self._guide(plan, here[1:], given, on_device=True)
+            self._restoring(plan, gates).run(given is not None, DevicePicture(*there))
             return Walked(None, given or self._routing.read(), plan.is_finite)
 
     def _guide(
-        self, plan: Plan, size: Size, given: Route | None, source: DevicePicture | None = None
+        self, plan: Plan, size: Size, given: Route | None, *, on_device: bool = False
     ) -> Array:
         """Prepare the guidance, the picture's own unless it is given; its gates (E)."""
         if given is not None:
@@ -140,7 +142,7 @@ class GpuWalk:
         if not self._routing.is_loaded:
             self._routing.load(self._networks.router())
         plan.write_tables(size)
-        plan.route(source)
+        plan.route(on_device=on_device)
         return self._routing.read().gates
 
     def _plan(self, size: Size) -> Plan:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cuda_driver import Driver
 
 from lorair.kernels import aot
 from lorair.kernels.aot import parse_sms, write_index
@@ -76,6 +77,19 @@ def test_the_index_says_how_to_launch(compiled: Path) -> None:
             assert content[:4] == b"\x7fELF"
     index = json.loads((compiled / INDEX).read_text())
     assert index["scratch"] == 0
+
+
+def test_a_driver_takes_as_many_bytes_as_are_launched(compiled: Path, driver: Driver) -> None:
+    """The sizes of all parameters, as PTX and cubins say them, with cuda-core's own loading."""
+    from cuda.core import Device, ObjectCode
+
+    Device().set_current()
+    bits = {"i32": 4, "fp32": 4}
+    for kernel in read_index(compiled):
+        read = ObjectCode.from_cubin if kernel.format == "cubin" else ObjectCode.from_ptx
+        loaded = read(str(compiled / kernel.file)).get_kernel(kernel.entry)
+        wanted = [bits.get(kind, 8) for _, kind in kernel.arguments] + [8, 8]
+        assert driver.parameters(int(loaded.handle)) == wanted, kernel.file
 
 
 def test_index_survives_the_file(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""As much of TensorRT's Python module as the runtime uses, over a simulated GPU.
+"""As much of TensorRT's Python module as the runtime uses, over the tests' driver.
 
 An "engine" is a line of text that names an ONNX graph; ONNX Runtime runs it. A second line
 says which kernels its plugins launch, and whether they are inside. Calls that
@@ -7,13 +7,15 @@ real module.
 """
 
 import weakref
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import onnxruntime
-from simulated_gpu import SimulatedGpu
+from cuda_driver import Driver, run_session
 
+from lorair.runtime.gpu.cuda import Gpu
 from lorair.runtime.gpu.network import Tensor
 
 INPUTS = {"views", "image", "prior", "gates"}
@@ -34,8 +36,8 @@ class FakeTensorRT:
     ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user managed")
     DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="eager")
 
-    def __init__(self, gpu: SimulatedGpu, version: str, *, rtx: bool) -> None:
-        self.gpu, self.__version__ = gpu, version
+    def __init__(self, driver: Driver, gpu: Gpu, version: str, *, rtx: bool) -> None:
+        self.driver, self.gpu, self.__version__ = driver, gpu, version
         self.contexts: list[str] = []
         self.caches: list[FakeCache] = []
         self.loaded: list[str] = []
@@ -43,6 +45,10 @@ class FakeTensorRT:
         self.is_capturable = True
         if rtx:
             self.IRuntimeCache = FakeCache
+
+    def assert_turn(self) -> None:
+        """The GPU is the calling thread's."""
+        assert vars(self.gpu)["_lock"]._is_owned()
 
     def Runtime(self, logger: Any) -> "FakeRuntime":  # noqa: N802
         return FakeRuntime(self, logger)
@@ -63,7 +69,7 @@ class FakeRuntime:
             self._logger.log("info", "beginning")
             self._logger.log("error", "magic tag does not match")
             return None
-        self._library.gpu.assert_turn()
+        self._library.assert_turn()
         graph, plugins = (line.decode() for line in content.split(b"\n", 2)[:2])
         graph = graph.removeprefix("engine of ")
         inside = plugins.endswith(" inside") and self.engine_host_code_allowed
@@ -180,23 +186,16 @@ class FakeContext:
         self._memory = address
 
     def execute_async_v3(self, stream: int) -> bool:
-        gpu = self._engine.library.gpu
-        assert stream == gpu.stream
-        gpu.assert_turn()
+        library, session = self._engine.library, self._engine.session
+        assert stream == library.gpu.stream
+        library.assert_turn()
         assert self._memory
-        gpu.at(self._memory, self.WORKSPACE)  # asserts that it is there still
         if isinstance(self.how, FakeConfig):
             assert self.how.dynamic_shapes_kernel_specialization_strategy == "eager"
             self.how.cache.content += b"kernels"
-        gpu.do(self._run)
+        shapes = self._shapes  # of the inputs; outputs have those that the session gives them
+        tensors = {n: Tensor(place, shapes.get(n, ())) for n, place in self._places.items()}
+        scratch = Tensor(self._memory, (self.WORKSPACE // 4,))
+        work = partial(run_session, library.driver, session, tensors, scratch)
+        library.driver.enqueue(stream, work)
         return True
-
-    def _run(self) -> None:
-        gpu, session = self._engine.library.gpu, self._engine.session
-        inputs = {
-            name: gpu.array(Tensor(self._places[name], shape))
-            for name, shape in self._shapes.items()
-        }
-        names = [value.name for value in session.get_outputs()]
-        for name, value in zip(names, session.run(names, inputs), strict=True):
-            gpu.array(Tensor(self._places[name], value.shape))[...] = value

@@ -1,4 +1,4 @@
-"""Engines with plugins, over a stand-in for TensorRT on a simulated GPU."""
+"""Engines with plugins, over a stand-in for TensorRT on the driver of the tests."""
 
 import shutil
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from command import Command
+from cuda_driver import Driver
 from engine_files import add_engine, add_plugin
 from fake_tensorrt import FakeTensorRT
 from PIL import Image
-from simulated_gpu import SimulatedGpu
 
 from lorair import Restorer
 from lorair.runtime.backends import select
@@ -19,7 +19,7 @@ from lorair.runtime.backends import tensorrt as backend_module
 from lorair.runtime.backends.tensorrt import open_tensorrt
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import BundleError
-from lorair.runtime.gpu.driver import DriverInfo
+from lorair.runtime.gpu.cuda import Gpu
 
 KERNELS = "ab" * 32
 OTHERS = "cd" * 32
@@ -27,13 +27,13 @@ MIXED = np.array([0.5, 0.5, 0], np.float32)
 
 
 @pytest.fixture
-def gpu() -> SimulatedGpu:
-    return SimulatedGpu()
+def gpu(driver: Driver) -> Gpu:
+    return Gpu()
 
 
 @pytest.fixture
-def library(gpu: SimulatedGpu, monkeypatch: pytest.MonkeyPatch) -> FakeTensorRT:
-    made = FakeTensorRT(gpu, "10.14.1", rtx=False)
+def library(driver: Driver, gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> FakeTensorRT:
+    made = FakeTensorRT(driver, gpu, "10.14.1", rtx=False)
     monkeypatch.setattr(backend_module, "import_module", lambda name: made)
     return made
 
@@ -42,7 +42,7 @@ Add = Callable[..., Path]
 
 
 @pytest.fixture
-def add(gpu: SimulatedGpu) -> Add:
+def add(gpu: Gpu) -> Add:
     """Adds an engine that fits here."""
     fitting = {"flavour": "tensorrt", "version": "10.14.1", "device": gpu.info.target}
     return lambda bundle, branch="restorer", **more: add_engine(bundle, branch, **fitting, **more)
@@ -56,7 +56,7 @@ def bundle(bundle: Bundle, add: Add) -> Bundle:
     return bundle
 
 
-def restored(bundle: Bundle, gpu: SimulatedGpu, pixels: Any) -> bool:
+def restored(bundle: Bundle, gpu: Gpu, pixels: Any) -> bool:
     """Whether a mixture is restored as on the CPU."""
     plain = Restorer(bundle, select("onnxruntime", bundle))
     route = plain.route(pixels).with_gates(MIXED)
@@ -70,7 +70,7 @@ def pixels(photo: Any) -> Any:
 
 
 def test_the_library_beside_the_engines_is_loaded(
-    bundle: Bundle, gpu: SimulatedGpu, library: FakeTensorRT, pixels: Any, add: Add
+    bundle: Bundle, gpu: Gpu, library: FakeTensorRT, pixels: Any, add: Add
 ) -> None:
     add(bundle, most=320, kernels=KERNELS)  # which needs the same
     path = add_plugin(bundle, KERNELS)
@@ -79,7 +79,7 @@ def test_the_library_beside_the_engines_is_loaded(
 
 
 def test_the_library_inside_comes_first(
-    bundle: Bundle, gpu: SimulatedGpu, library: FakeTensorRT, pixels: Any, add: Add
+    bundle: Bundle, gpu: Gpu, library: FakeTensorRT, pixels: Any, add: Add
 ) -> None:
     add_plugin(bundle, KERNELS)
     add(bundle, kernels=KERNELS, inside=True)
@@ -88,7 +88,7 @@ def test_the_library_inside_comes_first(
 
 
 def test_bundles_in_a_process_keep_their_plugins_apart(
-    bundle: Bundle, gpu: SimulatedGpu, library: FakeTensorRT, pixels: Any, add: Add, tmp_path: Path
+    bundle: Bundle, gpu: Gpu, library: FakeTensorRT, pixels: Any, add: Add, tmp_path: Path
 ) -> None:
     other = Bundle(shutil.copytree(bundle.path, tmp_path / "other"), bundle.manifest)
     shutil.rmtree(other.path / "engines")
@@ -111,7 +111,7 @@ def test_without_its_library_the_next_form_is_taken(
     there: str | None,
     words: str,
     bundle: Bundle,
-    gpu: SimulatedGpu,
+    gpu: Gpu,
     library: FakeTensorRT,
     pixels: Any,
     add: Add,
@@ -129,7 +129,7 @@ def test_without_its_library_the_next_form_is_taken(
 
 def test_infer_with_plugins(
     bundle: Bundle,
-    gpu: SimulatedGpu,
+    gpu: Gpu,
     library: FakeTensorRT,
     picture_file: Path,
     lorair_run: Command,
@@ -137,9 +137,6 @@ def test_infer_with_plugins(
 ) -> None:
     add_plugin(bundle, KERNELS)
     monkeypatch.setattr(backend_module, "Gpu", lambda: gpu)
-    for module in ("driver", "engine_fit"):
-        driver = DriverInfo("13.0", (gpu.info,))
-        monkeypatch.setattr(f"lorair.runtime.gpu.{module}.examine", lambda found=driver: found)
     pictures = []
     for backend in ("onnxruntime", "tensorrt"):
         target = picture_file.with_name(f"{backend}.png")
