@@ -30,7 +30,7 @@ from lorair.runtime.system.limits import DEFAULT_MAX_PIXELS
 _GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16B", "I;16L"}
 _PROFILE_MODES = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA"} | _GREY_MODES
 _READABLE_MODES = _PROFILE_MODES | {"CMYK", "YCbCr"}
-_OTHER_MODES = {"I": "whole numbers of 32 bits", "F": "floating point"}
+_OTHER_MODES = {"I": "whole numbers, signed or of 32 bits", "F": "floating point"}
 
 # What is documented, and nothing that would start another program (EPS).
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")
