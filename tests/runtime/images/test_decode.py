@@ -98,7 +98,7 @@ def test_the_transparent_colour_of_a_png(channels: int, tmp_path: Path) -> None:
     ("array", "options", "words"),
     [
         (np.moveaxis(DEEP, 2, 0), {"planarconfig": "separate", "photometric": "rgb"}, "planes"),
-        (DEEP[..., 0].astype(np.int16), {"photometric": "minisblack"}, "whole numbers, signed or of 32 bits"),
+        (DEEP[..., 0].astype(np.int16), {"photometric": "minisblack"}, "whole numbers, signed"),
         (DEEP[..., 0].astype(np.float32), {"photometric": "minisblack"}, "floating point"),
         (DEEP[..., [0, 0, 0, 0]], {"photometric": "separated"}, "16 bits, mode CMYK"),
     ],
