@@ -86,6 +86,8 @@ def _library() -> Any:
     made.driver_use.argtypes = ctypes.c_size_t, ctypes.c_size_t, ctypes.c_bool, ctypes.c_char_p
     made.driver_is.argtypes = ctypes.c_size_t, ctypes.c_int, ctypes.c_int
     made.driver_mistakes.restype = made.driver_call.restype = ctypes.c_char_p
+    made.driver_costs.argtypes = ctypes.c_long, ctypes.c_long, ctypes.c_size_t
+    made.driver_now.restype, made.driver_set_now.argtypes = ctypes.c_long, [ctypes.c_long]
     made.cuLaunchHostFunc.argtypes = ctypes.c_void_p, _RUN_HOST, ctypes.c_size_t
     return made
 
@@ -194,6 +196,19 @@ class Driver:
     def lose(self, code: int = LAUNCH_FAILED) -> None:
         """Break the context, as a kernel does that fails while it runs: all calls fail."""
         self.library.driver_lose(code)
+
+    def costs(self, copy: int, network: int, least: int) -> None:
+        """Let copies of at least so many bytes, and networks, take made time; all others none."""
+        self.library.driver_costs(copy, network, least)
+
+    @property
+    def now(self) -> int:
+        """The calling thread's made time: it passes where the thread waits for a stream."""
+        return int(self.library.driver_now())
+
+    @now.setter
+    def now(self, time: int) -> None:
+        self.library.driver_set_now(time)
 
     def take_mistakes(self) -> list[str]:
         """The mistakes; the test has seen them."""
