@@ -9,7 +9,7 @@ PHOTO := examples/rain.jpg
 SHUFFLE := $(if $(ORDER),-p randomly --randomly-dont-reset-seed $(if $(SEED),--randomly-seed=$(SEED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts unit kernels gpu-check bindings cuda-oldest pycuda webgpu webgpu-check serve-check signal-check scale-check fuzz bench bench-quick default-bundle dist numbers clean
+.PHONY: help demo test lint format types contracts unit kernels gpu-check gpu-wheels bindings cuda-oldest pycuda webgpu webgpu-check serve-check signal-check scale-check fuzz bench bench-quick default-bundle dist numbers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,11 +53,12 @@ unit: $(VENV)/dev  ## pytest, a worker a core; ORDER=random: and SEED=N repeats 
 kernels: $(VENV)/dev  ## compile every kernel for every GPU, as the tests do with a few: ten minutes
 	LORAIR_KERNELS=all $(BIN)/pytest tests/kernels/test_aot.py
 
-gpu-check: $(VENV)/dev  ## on a machine with a GPU: kernels, backends and times on it
-	$(BIN)/lorair-run doctor
-	$(BIN)/pytest tests/kernels
-	$(BIN)/pytest -m gpu tests
-	$(BIN)/lorair-bench kernels --report .build/kernels.json
+# With what is installed: a machine with a GPU may have no package index.
+gpu-check:  ## ten minutes on a GPU: kernels, walk, backends, times; DRIVER=1: without a GPU
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -P tests/support/gpu_check.py $(if $(DRIVER),--driver) .build/gpu-check
+
+gpu-wheels: $(VENV)/dev  ## fetch what a GPU machine lacks; HAVE=FILE: `pip list --format=freeze` there
+	$(BIN)/python tests/support/gpu_wheels.py $(HAVE) .build/gpu-wheels
 
 bindings: .build/bindings/11.4.0.106  ## fetch TensorRT's Python bindings for the tests alone, three versions
 cuda-oldest: .build/cuda-oldest/cuda  ## fetch the oldest cuda-core and cuda-bindings for the tests alone

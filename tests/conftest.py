@@ -12,9 +12,9 @@ import exports
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 from command import Command, make_command
 from cuda_driver import driver  # noqa: F401
+from device import device  # noqa: F401
 from PIL import Image
 from skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 from workers import pytest_sessionfinish, pytest_testnodedown  # noqa: F401
@@ -28,9 +28,9 @@ from lorair.runtime.bundle import SHIPPED_BUNDLE
 from lorair.runtime.bundle.manifest import Bundle, Source
 from lorair.runtime.gpu.driver import missing_gpu
 
-# Without a GPU, Triton's kernels run in its interpreter; it must be asked before they are made.
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
+# Triton's kernels run in its interpreter, which must be asked before they are made; tests of
+# kernels on a device run in a process of their own, with 0: `make gpu-check`.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

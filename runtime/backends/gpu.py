@@ -30,16 +30,17 @@ class GpuBackend(PlainTiles):
         bundle: whose networks they are.
         gpu: to run on.
         networks: loaded on it.
+        jobs: pictures at once, from threads of the caller's.
     """
 
     def __init__(
-        self, name: str, library: str, bundle: Bundle, gpu: Gpu, networks: Networks
+        self, name: str, library: str, bundle: Bundle, gpu: Gpu, networks: Networks, jobs: int = 1
     ) -> None:
         self.name = name
         self.gpu = gpu
         self._model, self._networks = bundle.manifest.model, networks
         self._held = Held(networks.scratch, int(_SHARE * gpu.free_memory()))
-        self.walk = self._open_walk(bundle)
+        self.walk = self._open_walk(bundle, jobs)
         ends = "the whole walk" if self.walk else "the networks"
         self.description = f"{library}, {ends} on {gpu.info.name}"
 
@@ -83,7 +84,8 @@ class GpuBackend(PlainTiles):
         So it is the same before a picture and after it.
         """
         with self.gpu.turn():
-            free = self.gpu.free_memory() + self._held.size
+            waiting = 0 if self.walk is None else self.walk.waiting
+            free = self.gpu.free_memory() + self._held.size + waiting
             return max(0, free - self._networks.reserved())
 
     def _run(
@@ -93,7 +95,7 @@ class GpuBackend(PlainTiles):
         key = branch, tuple(shapes.items())
         return self._held.get(key, lambda: _Run(self.gpu, branch, shapes, outputs))(inputs)
 
-    def _open_walk(self, bundle: Bundle) -> GpuWalk | None:
+    def _open_walk(self, bundle: Bundle, jobs: int) -> GpuWalk | None:
         """The walk, if the bundle has the picture ends' kernels for this GPU."""
         folder = bundle.path / KERNELS
         if not folder.is_dir():
@@ -102,7 +104,7 @@ class GpuBackend(PlainTiles):
         if not has_picture_kernels(found):
             return None
         kernels = PictureKernels(self.gpu, self.gpu.launcher(folder), found)
-        return GpuWalk(self.gpu, kernels, self._model, self._networks, self._held)
+        return GpuWalk(self.gpu, kernels, self._model, self._networks, self._held, jobs)
 
 
 class _Run:

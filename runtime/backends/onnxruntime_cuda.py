@@ -31,8 +31,8 @@ _FATAL_ONLY: Final = 4
 
 
 def open_backend(name: str, bundle: Bundle, threads: int | None, jobs: int) -> GpuBackend:
-    """Open a bundle on the first GPU; threads and jobs are the CPU's."""
-    return open_onnxruntime_cuda(bundle)
+    """Open a bundle on the first GPU; threads are the CPU's."""
+    return open_onnxruntime_cuda(bundle, jobs=jobs)
 
 
 def lacks(name: str) -> str | None:
@@ -40,12 +40,13 @@ def lacks(name: str) -> str | None:
     return no_gpu()
 
 
-def open_onnxruntime_cuda(bundle: Bundle, gpu: Gpu | None = None) -> GpuBackend:
+def open_onnxruntime_cuda(bundle: Bundle, gpu: Gpu | None = None, jobs: int = 1) -> GpuBackend:
     """A backend on the bundle's portable graphs.
 
     Args:
         bundle: to run.
         gpu: to run on; None for the first, with a stream of its own.
+        jobs: pictures at once.
 
     Raises:
         DependencyError: onnxruntime or cuda-core is not installed.
@@ -65,7 +66,7 @@ def open_onnxruntime_cuda(bundle: Bundle, gpu: Gpu | None = None) -> GpuBackend:
     gpu = gpu or Gpu()
     networks = SessionNetworks(library, bundle, gpu)
     name = f"onnxruntime {library.__version__}"
-    return GpuBackend("onnxruntime-cuda", name, bundle, gpu, networks)
+    return GpuBackend("onnxruntime-cuda", name, bundle, gpu, networks, jobs)
 
 
 class SessionNetworks:

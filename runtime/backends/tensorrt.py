@@ -31,8 +31,8 @@ _logger = logging.getLogger(__name__)
 
 
 def open_backend(name: str, bundle: Bundle, threads: int | None, jobs: int) -> GpuBackend:
-    """Open a bundle's engines of the flavour of that name; threads and jobs are the CPU's."""
-    return open_tensorrt(bundle, _flavour(name))
+    """Open a bundle's engines of the flavour of that name; threads are the CPU's."""
+    return open_tensorrt(bundle, _flavour(name), jobs=jobs)
 
 
 def lacks(name: str) -> str | None:
@@ -49,13 +49,16 @@ def _flavour(name: str) -> Flavour:
     return next(flavour for flavour in MODULES if flavour == name)
 
 
-def open_tensorrt(bundle: Bundle, flavour: Flavour, gpu: Gpu | None = None) -> GpuBackend:
+def open_tensorrt(
+    bundle: Bundle, flavour: Flavour, gpu: Gpu | None = None, jobs: int = 1
+) -> GpuBackend:
     """A backend on the bundle's engines.
 
     Args:
         bundle: with engines that fit this GPU and library.
         flavour: whose engines.
         gpu: to run on; None for the first, with a stream of its own.
+        jobs: pictures at once.
 
     Raises:
         DependencyError: the library or cuda-core is not installed.
@@ -70,7 +73,7 @@ def open_tensorrt(bundle: Bundle, flavour: Flavour, gpu: Gpu | None = None) -> G
         ) from error
     gpu = gpu or Gpu()
     networks = EngineNetworks(library, flavour, bundle, gpu)
-    return GpuBackend(flavour, f"{flavour} {library.__version__}", bundle, gpu, networks)
+    return GpuBackend(flavour, f"{flavour} {library.__version__}", bundle, gpu, networks, jobs)
 
 
 class EngineNetworks:

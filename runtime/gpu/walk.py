@@ -5,17 +5,19 @@ makes its plan and warms everything up, the second is captured, and from then on
 two launches of graphs: one up to the gates, which choose the restorer, and the restorer's.
 """
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from lorair.runtime.bundle.manifest import ModelInfo
-from lorair.runtime.errors import PictureError
+from lorair.runtime.errors import OutOfMemoryError, PictureError
 from lorair.runtime.gpu.cuda import Gpu, device_picture, stream_of
 from lorair.runtime.gpu.kernels import DevicePicture, PictureKernels
 from lorair.runtime.gpu.memory import Held, Scratch
 from lorair.runtime.gpu.network import Branch
 from lorair.runtime.gpu.plan import Pixels, Plan, Restoring, Size
 from lorair.runtime.gpu.routing import Routing
+from lorair.runtime.gpu.slots import Slots
 from lorair.runtime.pixels import Array
 from lorair.runtime.routing.route import Route
 
@@ -65,7 +67,7 @@ class Walked:
 
 
 class GpuWalk:
-    """Walks pictures, one at a time: other threads wait.
+    """Walks pictures, one at a time through the networks: other threads wait.
 
     Args:
         gpu: to walk on.
@@ -74,6 +76,8 @@ class GpuWalk:
         networks: the router, called for when a picture is first routed, and the restorers:
             each picture's gates choose one.
         held: takes what is kept for the next picture.
+        jobs: threads that bring pictures. If there are several, pictures are copied while
+            others are in the networks.
     """
 
     def __init__(
@@ -83,10 +87,17 @@ class GpuWalk:
         model: ModelInfo,
         networks: Networks,
         held: Held,
+        jobs: int = 1,
     ) -> None:
         self._gpu, self._kernels, self._model = gpu, kernels, model
         self._networks, self._held = networks, held
         self._routing = Routing(gpu, model)
+        self._slots: Slots[Walked] | None = Slots(gpu, jobs) if jobs > 1 else None
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of device memory in which pictures wait."""
+        return 0 if self._slots is None else self._slots.size
 
     def restore(self, pixels: Pixels, given: Route | None = None) -> Walked:
         """Restore a picture (H, W, 3), routing it first unless a route is given.
@@ -95,6 +106,15 @@ class GpuWalk:
             OutOfMemoryError: even with everything else gone.
             PictureError: no network takes it.
         """
+        if self._slots is not None:
+            with suppress(OutOfMemoryError):  # then without a slot, with all memory
+                restored, walked = self._slots.restore(
+                    pixels, lambda there: self.restore_on_device(there, there, given)
+                )
+                return replace(walked, pixels=restored)
+        return self._restore_at_once(pixels, given)
+
+    def _restore_at_once(self, pixels: Pixels, given: Route | None) -> Walked:
         height, width = pixels.shape[:2]
         with self._gpu.turn():
             plan = self._plan((height, width))

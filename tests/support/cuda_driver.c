@@ -50,8 +50,9 @@ struct CUstream_st {
     Clock clock;
     Work *first, **end;
     CUgraph graph;
+    long at; /* made time, at which all that was issued is done */
 };
-struct CUevent_st { CUstream stream; unsigned until; Clock clock; CUgraph graph; };
+struct CUevent_st { CUstream stream; unsigned until; Clock clock; CUgraph graph; long at; };
 struct CUctx_st { int is_primary; };
 typedef struct Access { unsigned slot, at; size_t start, end; bool writes; } Access;
 typedef struct Block {
@@ -79,6 +80,9 @@ static Block *blocks;
 static char *arena, *top;
 static Work *running;
 static CUgraph capturing;
+static long copy_costs, network_costs, free_at[3]; /* engines: up, down, networks */
+static size_t least_copy;
+static __thread long now; /* made time of a thread of the host */
 static struct { char name[64]; int nth, code; } fault;
 static const char *calls[1 << 16];
 static int called;
@@ -88,6 +92,7 @@ static void (*run_kernel)(const char *, const unsigned *, const unsigned *, cons
 /* What a program did that it may not do. */
 static CUresult mistake(CUresult code, const char *format, ...) {
     size_t length = strlen(mistakes);
+    if (length > sizeof mistakes - 256) return code; /* enough is said */
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(mistakes + length, sizeof mistakes - length - 1, format, arguments);
@@ -244,6 +249,7 @@ static void drain(CUstream stream, unsigned until) {
 static CUresult finish(CUstream stream) {
     drain(stream, stream->issued);
     join(host, stream->clock);
+    if (now < stream->at) now = stream->at;
     return lost;
 }
 
@@ -270,8 +276,9 @@ static void append(Work ***end, Work work) {
     *end = &made->next;
 }
 
-static void wait_for(CUstream stream, CUstream other, unsigned until, const unsigned *clock) {
+static void wait_for(CUstream stream, CUstream other, unsigned until, const unsigned *clock, long at) {
     append(&stream->end, (Work){.kind = WAIT, .other = other, .until = until});
+    if (stream->at < at) stream->at = at;
     join(stream->clock, clock);
 }
 
@@ -279,9 +286,19 @@ static void wait_for(CUstream stream, CUstream other, unsigned until, const unsi
 static void order_legacy(CUstream stream) {
     for (int i = 1; i < STREAMS && stream == &legacy; i++)
         if (streams[i] && !(streams[i]->flags & CU_STREAM_NON_BLOCKING))
-            wait_for(&legacy, streams[i], streams[i]->issued, streams[i]->clock);
+            wait_for(&legacy, streams[i], streams[i]->issued, streams[i]->clock, streams[i]->at);
     if (stream != &legacy && !(stream->flags & CU_STREAM_NON_BLOCKING))
-        wait_for(stream, &legacy, legacy.issued, legacy.clock);
+        wait_for(stream, &legacy, legacy.issued, legacy.clock, legacy.at);
+}
+
+/* What the work takes of made time: an engine does one piece after the other, a stream too. */
+static void spend(CUstream stream, const Work *work) {
+    int engine = work->kind == CALL_HOST ? 2 : work->kind != COPY || work->size < least_copy ? -1
+        : find(work->from)->on_host ? 0 : find(work->to)->on_host ? 1 : -1;
+    if (stream->at < now) stream->at = now;
+    if (engine < 0) return;
+    if (stream->at < free_at[engine]) stream->at = free_at[engine];
+    free_at[engine] = stream->at += engine == 2 ? network_costs : copy_costs;
 }
 
 static void issue(CUstream stream, Work work) {
@@ -289,6 +306,7 @@ static void issue(CUstream stream, Work work) {
     join(stream->clock, host);
     stream->issued = ++stream->clock[stream->slot];
     memcpy(work.clock, stream->clock, sizeof work.clock);
+    if (copy_costs) spend(stream, &work);
     append(&stream->end, work);
 }
 
@@ -351,7 +369,7 @@ CUresult cuEventDestroy(CUevent event) { CALL; free(event); return 0; }
 CUresult cuEventRecord(CUevent event, CUstream stream) {
     WORK;
     stream = stream_of(stream);
-    event->graph = stream->graph, event->stream = stream, event->until = stream->issued;
+    event->graph = stream->graph, event->stream = stream, event->until = stream->issued, event->at = stream->at;
     memcpy(event->clock, stream->clock, sizeof event->clock);
     return 0;
 }
@@ -364,7 +382,7 @@ CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags) {
         graph->broken = true;
         return mistake(CUDA_ERROR_STREAM_CAPTURE_ISOLATION, "an event in a capture is waited for outside of it, or the other way round");
     }
-    if (event->stream && !event->graph) wait_for(stream, event->stream, event->until, event->clock);
+    if (event->stream && !event->graph) wait_for(stream, event->stream, event->until, event->clock, event->at);
     return 0;
 }
 CUresult cuEventSynchronize(CUevent event) {
@@ -696,6 +714,8 @@ void driver_start(void (*kernels)(const char *, const unsigned *, const unsigned
     legacy = (struct CUstream_st){.end = &legacy.first};
     run_kernel = kernels, present = kernels != NULL, test++;
     total = 1 << 30, version = 13050, capability = 89, capturing = NULL;
+    copy_costs = network_costs = now = 0;
+    memset(free_at, 0, sizeof free_at);
     used = reserved = pinned = execs = captures = launches = called = lost = 0, *mistakes = *fault.name = 0;
     pthread_mutex_unlock(&lock);
 }
@@ -704,6 +724,9 @@ void driver_fail(const char *function, int nth, int code) {
     snprintf(fault.name, sizeof fault.name, "%s", function);
     fault.nth = nth, fault.code = code;
 }
+void driver_costs(long copy, long network, size_t least) { copy_costs = copy, network_costs = network, least_copy = least; }
+long driver_now(void) { return now; }
+void driver_set_now(long time) { now = time; }
 void driver_settle(void) {
     for (int i = 0; i < STREAMS; i++)
         if (streams[i]) drain(streams[i], streams[i]->issued);

@@ -30,7 +30,12 @@ from lorair.runtime.pixels import MEAN, STD
 SM: Final = 89
 MEMORY: Final = 1 << 30
 OUT_OF_MEMORY, NO_DEVICE, OUT_OF_RESOURCES, LAUNCH_FAILED = 2, 100, 701, 719
-_DTYPES = {"fp32": np.float32, "i32": np.int32, "u8": np.uint8, "u16": np.uint16}
+_DTYPES = {
+    "fp32": np.float32, "fp16": np.float16, "i32": np.int32, "u8": np.uint8, "u16": np.uint16,
+}  # fmt: skip
+_RESULTS = {"y", "mean", "sums"}
+"""What the operators' kernels write; those of pictures say it in `_IN_NUMPY`."""
+
 _FORMATS = {"i32": "i", "i64": "q", "fp32": "f"}
 _BITS = {"i32": 32, "fp32": 32}
 
@@ -81,6 +86,8 @@ def _library() -> Any:
     made.driver_use.argtypes = ctypes.c_size_t, ctypes.c_size_t, ctypes.c_bool, ctypes.c_char_p
     made.driver_is.argtypes = ctypes.c_size_t, ctypes.c_int, ctypes.c_int
     made.driver_mistakes.restype = made.driver_call.restype = ctypes.c_char_p
+    made.driver_costs.argtypes = ctypes.c_long, ctypes.c_long, ctypes.c_size_t
+    made.driver_now.restype, made.driver_set_now.argtypes = ctypes.c_long, [ctypes.c_long]
     made.cuLaunchHostFunc.argtypes = ctypes.c_void_p, _RUN_HOST, ctypes.c_size_t
     return made
 
@@ -113,8 +120,12 @@ class Driver:
         self._failed: list[str] = []
         self._work: list[Callable[[], None]] = []
         self._callbacks = _RUN_KERNEL(self._run_kernel), _RUN_HOST(self._run_host)
-        self._memory = MEMORY
+        self._memory, self._variants = MEMORY, picture_kernels()
         self.library.driver_start(self._callbacks[0])
+
+    def knows(self, kernels: Mapping[str, Any]) -> None:
+        """Run these variants as well, by name; always in the interpreter."""
+        self._variants = picture_kernels() | kernels
 
     @property
     def counts(self) -> Counts:
@@ -186,6 +197,19 @@ class Driver:
         """Break the context, as a kernel does that fails while it runs: all calls fail."""
         self.library.driver_lose(code)
 
+    def costs(self, copy: int, network: int, least: int) -> None:
+        """Let copies of at least so many bytes, and networks, take made time; all others none."""
+        self.library.driver_costs(copy, network, least)
+
+    @property
+    def now(self) -> int:
+        """The calling thread's made time: it passes where the thread waits for a stream."""
+        return int(self.library.driver_now())
+
+    @now.setter
+    def now(self, time: int) -> None:
+        self.library.driver_set_now(time)
+
     def take_mistakes(self) -> list[str]:
         """The mistakes; the test has seen them."""
         found = self.mistakes
@@ -240,16 +264,17 @@ class Driver:
             self._failed.append(f"{type(error).__name__}: {error}")
 
     def _kernel(self, name: str, grid: Any, block: Any, raw: bytes) -> None:
-        variant = picture_kernels()[name]
+        variant = self._variants[name]
         assert block == (32 * variant.warps, 1, 1), block
         values, kinds = _values(variant, raw)
         values["grid"] = grid
-        function, places = _IN_NUMPY[variant.operator]
+        pointers = {n: (None, n in _RESULTS) for n, kind in kinds.items() if kind.startswith("*")}
+        function, places = _IN_NUMPY.get(variant.operator, (None, pointers))
         for argument, (shape, writes) in places.items():
             size = shape(**values) if shape is not None else None
             dtype = _DTYPES[kinds[argument][1:]]
             values[argument] = self._used(values[argument], size, dtype, writes, name)
-        if self.interpret:
+        if self.interpret or function is None:
             _interpret(variant, values)
         else:
             function(**values, peak=variant.constants.get("PEAK"))
@@ -377,11 +402,14 @@ def picture_kernels() -> dict[str, Any]:
     return {variant.name: variant for variant in picture_variants()}
 
 
-def write_kernels(folder: Path) -> dict[str, Compiled]:
-    """The picture ends as the exporter leaves them; the PTX declares its entry, no more."""
+def write_kernels(folder: Path, variants: Mapping[str, Any] | None = None) -> dict[str, Compiled]:
+    """Kernels as the exporter leaves them, by default the picture ends.
+
+    The PTX declares its entry, no more.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
-    for name, variant in picture_kernels().items():
+    for name, variant in (variants or picture_kernels()).items():
         kinds = [variant.signature.get(n) for n in variant.function.arg_names]
         bits = [_BITS.get(kind, 64) for kind in kinds if kind] + [64, 64]
         declared = ", ".join(f".param .u{size} p{i}" for i, size in enumerate(bits))

@@ -52,11 +52,12 @@ class Walks:
             largest=lambda: None, bytes_a_pixel=lambda: None,
         )  # fmt: skip
 
-    def walk(self, budget: int = PLENTY, *, capturable: bool = True) -> GpuWalk:
+    def walk(self, budget: int = PLENTY, *, capturable: bool = True, jobs: int = 1) -> GpuWalk:
         networks = self.networks(capturable=capturable)
         kernels = PictureKernels(self.gpu, self.gpu.launcher(self.folder), self.compiled)
         self.held = Held(self.scratch, budget)
-        return GpuWalk(self.gpu, kernels, self.bundle.manifest.model, networks, self.held)
+        model = self.bundle.manifest.model
+        return GpuWalk(self.gpu, kernels, model, networks, self.held, jobs)
 
     @property
     def sizes(self) -> list[Any]:

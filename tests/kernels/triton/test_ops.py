@@ -1,5 +1,7 @@
 """The Triton kernels in the interpreter, against float64 loops, within stated bounds."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -15,8 +17,8 @@ from lorair.kernels.triton.run import run
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 all_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-"""On the CPU it is Triton's interpreter that runs."""
+DEVICE = "cpu" if os.environ["TRITON_INTERPRET"] == "1" else "cuda"
+"""On the CPU it is Triton's interpreter that runs; `make gpu-check` asks for the GPU."""
 
 UNIT = ROUNDOFF | ({torch.bfloat16: 2.0**-7} if DEVICE == "cpu" else {})
 """The interpreter cuts float32 to bfloat16 where a GPU rounds: twice the error."""
