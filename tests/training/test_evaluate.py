@@ -52,10 +52,10 @@ def test_weather_of_another_generator_is_taken_away(restorer: Restorer) -> None:
 
 
 def test_clean_photographs_stay(restorer: Restorer) -> None:
-    found = leave_alone(restorer)["photographs"]
-    left_alone = {name for name, row in found.items() if row["route"] == CLEAN}
-    assert left_alone >= {"astronaut", "camera", "coffee", "rocket"}  # chelsea: see the card
-    assert all(found[name]["psnr"] >= 60 for name in left_alone)
+    found = leave_alone(restorer)
+    assert set(found["photographs"]) == set(HELD_OUT_PHOTOS)
+    assert found["routed_clean"] == 1
+    assert found["least_psnr"] >= 60
 
 
 def test_pieces_are_routed_to_their_class(restorer: Restorer) -> None:
