@@ -45,14 +45,14 @@ def test_where_the_bundle_comes_from(
     monkeypatch.delenv("LORAIR_BUNDLE")
     monkeypatch.chdir(picture_file.parent)
     shipped = lorair_run("infer", picture_file)
-    assert (shipped.code, "default model" in shipped.error) == (0, True)
+    assert (shipped.code, "default model" in shipped.err) == (0, True)
     named = lorair_run("infer", picture_file, "--bundle", "lorair-bundle")
     assert named.code == 2
     assert "no bundle at lorair-bundle" in named.error
     (picture_file.parent / "lorair-bundle").symlink_to(tiny_bundle)
     found = lorair_run("infer", picture_file)
-    assert (found.code, "default model" in found.error) == (0, False)
-    assert "default model" in lorair_run("infer", picture_file, "-b", "default").error
+    assert (found.code, "default model" in found.err) == (0, False)
+    assert "default model" in lorair_run("infer", picture_file, "-b", "default").err
 
 
 def test_strength(
