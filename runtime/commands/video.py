@@ -74,12 +74,13 @@ def video(
 ) -> None:
     """Restore a video, and copy its sound, subtitles, times and metadata."""
     from lorair.runtime.restorer import Restorer
+    from lorair.runtime.system.machine import default_jobs
 
     kept = source.suffix.lower() if source.suffix.lower() in (".mkv", ".webm") else ".mp4"
     target = output or source.with_name(f"{source.stem}.restored{kept}")
     encoding = VideoEncoding.for_file(target, codec, crf, _pairs(options or []))
     check(source, target, encoding)
-    restorer = Restorer.open(bundle, backend, threads)
+    restorer = Restorer.open(bundle, backend, threads, default_jobs(threads))
     guide = RouteGuide(restorer.route, every, ease, cut)
     if not as_json:
         console.note(shared.backend_note(restorer))

@@ -1,7 +1,7 @@
 """Video: frames in, restored frames out; sound, subtitles, times and metadata as they were.
 
-PyAV reads and writes, each in a thread of its own, a few frames ahead of and behind the one
-that is being restored. The result appears under its name when it is whole.
+PyAV reads and writes, each in a thread of its own, a few frames ahead of and behind those that
+are being restored. The result appears under its name when it is whole.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -33,7 +33,7 @@ _HD = 720
 
 _COPIED = ("audio", "subtitle")
 
-_AHEAD: Final = 3
+_AHEAD: Final = 2
 """Frames and packets that may lie between two stages: enough, and little memory."""
 
 
@@ -59,7 +59,7 @@ def restore_video(
     """Restore a video frame by frame.
 
     Args:
-        restorer: for the frames.
+        restorer: for the frames, `jobs` at once.
         source: anything that FFmpeg reads.
         target: ending in one of `formats.CONTAINERS`.
         guide: which says each frame's route.
@@ -87,17 +87,20 @@ def restore_video(
         writer = _Writer(av, found, made, first, encoding)
         items = _read(av, found, writer.copied, source)
 
-        def restored(decoded: Iterator[Any]) -> Iterator[Any]:
+        def routed(decoded: Iterator[Any]) -> Iterator[Any]:
             for one, pixels in takewhile(bool, decoded):
-                if pixels is None:
-                    yield one, None
-                else:
-                    route = guide.follow(pixels)
-                    yield one, restorer.restore(pixels, route, strength=strength).image
+                yield one, pixels, None if pixels is None else guide.follow(pixels)
+
+        def restore(item: tuple[Any, Any, Any]) -> tuple[Any, Any]:
+            one, pixels, route = item
+            if pixels is None:
+                return one, None
+            return one, restorer.restore(pixels, route, strength=strength).image
 
         with (
-            closing(_in_a_thread(lambda _: next(items, None), repeat(None))) as decoded,
-            closing(_in_a_thread(writer.write, restored(decoded))) as written,
+            closing(_in_threads(lambda _: next(items, None), repeat(None))) as decoded,
+            closing(_in_threads(restore, routed(decoded), restorer.jobs)) as restored,
+            closing(_in_threads(writer.write, restored)) as written,
         ):
             for is_frame in written:
                 if is_frame:
@@ -107,8 +110,10 @@ def restore_video(
     return Summary(frames, tuple(guide.changes), guide.asked, tuple(writer.notes))
 
 
-def _in_a_thread(work: Callable[[Any], Any], items: Iterable[Any]) -> Generator[Any, None, None]:
-    return in_order(work, items, 1, _AHEAD, Event())
+def _in_threads(
+    work: Callable[[Any], Any], items: Iterable[Any], jobs: int = 1
+) -> Generator[Any, None, None]:
+    return in_order(work, items, jobs, jobs + _AHEAD, Event())
 
 
 def check(source: Path, target: Path, encoding: VideoEncoding) -> None:

@@ -32,6 +32,8 @@ ROUTE = Route(
 class Same:
     """A restorer that changes nothing, and one that inverts."""
 
+    jobs = 1
+
     def __init__(self, change: Any = lambda image: image) -> None:
         self.change, self.shapes = change, set[tuple[int, ...]]()
 
@@ -197,7 +199,7 @@ def test_frames_are_decoded_and_encoded_while_another_is_restored(
     """And the file is, to the bit, what one after the other gives."""
     clip = make_clip(tmp_path / "clip.mp4", 8, sound=False)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_in_a_thread", map)
+        patch.setattr(module, "_in_threads", lambda work, items, *_: map(work, items))
         patch.setattr(module, "closing", nullcontext)
         restore(clip, tmp_path / "wanted.mp4")
 
