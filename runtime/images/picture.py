@@ -121,7 +121,7 @@ def check_size(width: int, height: int, max_pixels: float, name: str) -> None:
         raise PictureError(
             f"cannot restore {name}",
             wanted=f"at most {max_pixels / 1e6:g} megapixels",
-            found=f"{width}x{height}, {pixels / 1e6:.0f} megapixels",
+            found=f"{width}x{height}, {pixels / 1e6:.6g} megapixels",
             hint="raise the limit with --max-pixels if the file can be trusted",
         )
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cuda_driver import OUT_OF_MEMORY, Driver, write_kernels
-from driver_walk import Walks, open_sessions, pixels_of
+from driver_walk import Walks, pixels_of
 from made_time import MadeTime, Things
 from PIL import Image
 
@@ -118,16 +118,6 @@ def test_200_pictures_take_what_the_slowest_stage_takes(
     else:
         assert time.end >= PICTURES * (NETWORK + 2 * COPY)
     assert max(used) == used[PICTURES // 2], "memory grows with the pictures"
-
-
-@pytest.fixture(scope="module")
-def sessions(tiny_bundle: Path) -> dict[str, Any]:
-    return open_sessions(tiny_bundle)
-
-
-@pytest.fixture
-def made(driver: Driver, tiny_bundle: Path, sessions: Any, tmp_path: Path) -> Walks:
-    return Walks(driver, Gpu(), tmp_path, Bundle.open(tiny_bundle), sessions)
 
 
 def test_pictures_by_way_of_slots_are_the_cpu_s(made: Walks) -> None:

@@ -28,8 +28,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_driver import OUT_OF_MEMORY, OUT_OF_RESOURCES, Driver, SessionBranch, write_kernels
-from driver_walk import OnTheCpu, Walks, open_sessions
+from cuda_driver import OUT_OF_MEMORY, OUT_OF_RESOURCES, SessionBranch, write_kernels
+from driver_walk import OnTheCpu, Walks
 
 from lorair import Restorer, Route
 from lorair.runtime.backends.gpu import GpuBackend
@@ -38,16 +38,6 @@ from lorair.runtime.errors import InternalError, LorairError, OutOfMemoryError
 from lorair.runtime.gpu.cuda import Gpu, Memory
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(scope="module")
-def sessions(tiny_bundle: Path) -> dict[str, Any]:
-    return open_sessions(tiny_bundle)
-
-
-@pytest.fixture
-def made(driver: Driver, tiny_bundle: Path, sessions: Any, tmp_path: Path) -> Walks:
-    return Walks(driver, Gpu(), tmp_path, Bundle.open(tiny_bundle), sessions)
 
 
 @pytest.fixture
