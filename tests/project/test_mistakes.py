@@ -46,8 +46,8 @@ MISTAKES = {
     "lorair-run infer folder":
         "nothing to restore in folder: wanted pictures, found none; check the path and --glob",
     "lorair-run infer photo.jpg --max-pixels 1000":
-        "cannot restore photo.jpg: wanted at most 0.001 megapixels, found 48x32, 0.001536 megapixels; "
-        "raise the limit with --max-pixels if the file can be trusted",
+        "cannot restore photo.jpg: wanted at most 0.001 megapixels, found 48x32, "
+        "0.001536 megapixels; raise the limit with --max-pixels if the file can be trusted",
     # The result.
     "lorair-run infer photo.jpg -o photo.jpg":
         "cannot restore photo.jpg: wanted an output of its own, and never an input, found "
