@@ -205,4 +205,5 @@ def test_a_bundle_of_one_expert(lorair_export: Command, tmp_path: Path) -> None:
         _, prior, _ = router(torch.from_numpy(views))
         gates = torch.tensor([0.0, 1.0, 0.0])
         wanted = net.restore(torch.from_numpy(planes(image)), prior, gates)[0].permute(1, 2, 0)
+    np.testing.assert_allclose(restored.route.prior, prior[0], atol=1e-5)
     np.testing.assert_allclose(restored.image, wanted.clamp(0, 1), atol=1e-5)
