@@ -18,8 +18,7 @@ from lorair.exporter.checkpoint.synth import draw_pair, write_pair
 from lorair.exporter.merge import experts_of, merge
 from lorair.exporter.model.config import TINY
 from lorair.runtime.bundle.manifest import Bundle
-from lorair.runtime.images import to_uint8
-from lorair.runtime.pixels import make_views
+from lorair.runtime.pixels import as_uint8, make_views
 from lorair.runtime.routing.gates import parse_gates
 
 SIZES = ((48, 64), (37, 91), (16, 16))
@@ -200,7 +199,7 @@ def test_a_bundle_of_one_expert(lorair_export: Command, tmp_path: Path) -> None:
     restored = one.restore(image)
     assert restored.route.gates.tolist() == [1.0]
     router, net = pair.modules()
-    views = make_views(to_uint8(image), router.side)
+    views = make_views(as_uint8(image), router.side)
     with torch.inference_mode():
         _, prior, _ = router(torch.from_numpy(views))
         gates = torch.tensor([0.0, 1.0, 0.0])
