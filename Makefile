@@ -47,8 +47,9 @@ contracts: tree  ## import-linter: who may import whom
 	cd .typecheck && PYTHONPATH=. ../$(BIN)/lint-imports --no-logo --config ../pyproject.toml
 
 # A worker that died would get the test that killed it again, and its next place would too.
+# Hundreds of child processes would each compile the packages again where nothing is kept.
 unit: $(VENV)/dev  ## pytest, a worker a core; ORDER=random: and SEED=N repeats one
-	$(BIN)/pytest -n auto --dist loadfile --max-worker-restart 0 $(SHUFFLE)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n auto --dist loadfile --max-worker-restart 0 $(SHUFFLE)
 
 kernels: $(VENV)/dev  ## compile every kernel for every GPU, as the tests do with a few: ten minutes
 	LORAIR_KERNELS=all $(BIN)/pytest tests/kernels/test_aot.py

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import own_cores  # noqa: F401  (before what starts threads)
@@ -52,9 +53,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Bundles are built of graphs that are exported once; pytest-xdist's workers share them."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
+    folder = exports.shared_folder(tmp_path_factory)
     with pytest.MonkeyPatch.context() as patch:
         (folder / "exports").mkdir(exist_ok=True)
         for name in ("export_restorer", "export_router"):
@@ -79,9 +78,8 @@ def tiny_files(tiny_pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> tup
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A float32 bundle of `tiny_pair`. Copy it before changing it."""
-    path = tmp_path_factory.mktemp("fp32") / "bundle"
-    build_bundle(tiny_pair, Source(kind="synthetic", detail="tiny, seed 1"), path)
-    return path
+    source = Source(kind="synthetic", detail="tiny, seed 1")
+    return exports.shared(tmp_path_factory, "fp32/bundle", partial(build_bundle, tiny_pair, source))
 
 
 @pytest.fixture
@@ -93,10 +91,9 @@ def bundle(tiny_bundle: Path, tmp_path: Path) -> Bundle:
 @pytest.fixture(scope="session")
 def tiny_bundle_fp16(tiny_pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A float16 bundle of `tiny_pair`."""
-    path = tmp_path_factory.mktemp("fp16") / "bundle"
     source = Source(kind="synthetic", detail="tiny, seed 1")
-    build_bundle(tiny_pair, source, path, precision="fp16")
-    return path
+    build = partial(build_bundle, tiny_pair, source, precision="fp16")
+    return exports.shared(tmp_path_factory, "fp16/bundle", build)
 
 
 @pytest.fixture(scope="session")

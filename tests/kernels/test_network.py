@@ -47,8 +47,9 @@ def run(net: nn.Module, image: np.ndarray, prior: np.ndarray, gates: np.ndarray)
 @pytest.mark.usefixtures("few_programs")
 def test_kernels_equal_the_unfused_network() -> None:
     """Of two levels: the interpreter runs a program a channel of every block."""
-    config = replace(TINY.restoration, enc_blk_nums=(1,), dec_blk_nums=(1,))
-    net = draw_pair(replace(TINY, restoration=config), seed=1).modules()[1]
+    config = replace(TINY.restoration, enc_blk_nums=(1,), dec_blk_nums=(1,), prior=64)
+    router = replace(TINY.router, projection=128)
+    net = draw_pair(replace(TINY, restoration=config, router=router), seed=1).modules()[1]
     rng = np.random.default_rng(1)
     image = rng.random((1, 3, config.stride, 2 * config.stride), np.float32)
     prior = rng.normal(size=(1, config.prior)).astype(np.float32)

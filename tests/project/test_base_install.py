@@ -50,8 +50,18 @@ def preamble() -> str:
     return _HIDE.format(hidden=hidden)
 
 
-def run(preamble: str, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    code = f"{preamble}\nsys.argv = {['lorair', *arguments]!r}\nfrom {module} import main\nmain()"
+def run(preamble: str, module: str, *lines: list[str]) -> subprocess.CompletedProcess[str]:
+    """Command lines, one after the other in a process, until one fails."""
+    code = f"""{preamble}
+from {module} import main
+for line in {lines!r}:
+    sys.argv = ["lorair", *line]
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            raise
+"""
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
@@ -67,15 +77,18 @@ def run(preamble: str, module: str, *arguments: str) -> subprocess.CompletedProc
     ],
 )
 def test_help_works(module: str, commands: list[str], preamble: str) -> None:
-    done = run(preamble, module, "--help")
+    done = run(preamble, module, ["--help"], *([command, "--help"] for command in commands))
     assert done.returncode == 0, done.stderr
-    for command in commands:
-        assert command in done.stdout
-        assert run(preamble, module, command, "--help").returncode == 0
+    overview, *helps = re.split(r"Usage: ", done.stdout)[1:]
+    assert len(helps) == len(commands)
+    for command, text in zip(commands, helps, strict=True):
+        assert command in overview
+        assert command in text.partition("\n")[0]
 
 
 def test_a_bundle_can_be_inspected(tiny_bundle: Path, preamble: str) -> None:
-    done = run(preamble, "lorair.exporter.commands.main", "inspect", str(tiny_bundle), "--verify")
+    line = ["inspect", str(tiny_bundle), "--verify"]
+    done = run(preamble, "lorair.exporter.commands.main", line)
     assert done.returncode == 0, done.stderr
     assert "snow, rain, raindrop" in done.stdout
 
@@ -101,7 +114,7 @@ def test_a_missing_extra_is_named(
     preamble: str,
 ) -> None:
     filled = [a.format(picture=picture_file, bundle=tiny_bundle) for a in arguments]
-    done = run(preamble, module, *filled)
+    done = run(preamble, module, filled)
     assert done.returncode == 2
     assert re.search(rf"pip install \S.*{re.escape(extra)}'", done.stderr)
     assert "Traceback" not in done.stderr

@@ -297,7 +297,9 @@ def _values(variant: Any, raw: bytes) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _interpret(variant: Any, values: dict[str, Any]) -> None:
     import torch
+    from interpreter import patch_once
 
+    patch_once()
     grid = values.pop("grid")
     tensors = {
         name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value

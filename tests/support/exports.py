@@ -1,15 +1,17 @@
 """Each network is exported once a test run: who asks again gets a copy of the files.
 
 An export takes 4 to 8 seconds of CPU whatever the network's size, and most tests that build a
-bundle are about something else.
+bundle are about something else. What all tests only read is made once as well.
 """
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from filelock import FileLock
 from torch import nn
@@ -32,6 +34,22 @@ def kept(export: Export, folder: Path) -> Export:
             shutil.copy(file, path.parent)
 
     return exported
+
+
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """A temporary folder that is the run's, not a worker's."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+def shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """What `make` writes to the path that it is given, by the first worker that asks."""
+    path = shared_folder(factory) / "shared" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path.parent}.lock"):
+        if not path.exists():
+            make(path)
+    return path
 
 
 def _digest(name: str, module: nn.Module, config: Any) -> str:

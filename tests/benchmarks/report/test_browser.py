@@ -6,21 +6,9 @@ from typing import Any
 
 import pytest
 from browser import PATIENCE, launched, needs_chromium
-from report_files import write_all
-
-from lorair.benchmarks.report.build import make, read_sources
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = needs_chromium
-
-
-@pytest.fixture(scope="module")
-def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("page")
-    made = make(read_sources(write_all(folder)), "Made", None, with_plots=False)
-    path = folder / "report.html"
-    path.write_text(made.html, "utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")

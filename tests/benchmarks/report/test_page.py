@@ -31,9 +31,8 @@ COMMITTED = [
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Page:
-    sources = read_sources(write_all(tmp_path_factory.mktemp("made")))
-    return Page(make(sources, HOSTILE, None, with_plots=False).html)
+def made(page_file: Path) -> Page:
+    return Page(page_file.read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from processes import is_alive
 
-from lorair.benchmarks.timing.runner import TORCH_EAGER, LocalRunner, ProcessRunner, Spec
+from lorair.benchmarks.timing.runner import LocalRunner, ProcessRunner, Spec
 from lorair.runtime.errors import BackendError, InternalError, PictureError
 
 
@@ -42,7 +42,7 @@ def test_errors_come_through(tiny_bundle: Path, tmp_path: Path) -> None:
 
 
 def test_a_killed_child_is_an_error(tiny_bundle: Path, picture_file: Path) -> None:
-    with ProcessRunner(Spec(tiny_bundle, TORCH_EAGER)) as runner:
+    with ProcessRunner(Spec(tiny_bundle, "onnxruntime")) as runner:
         assert runner._process.pid is not None
         os.kill(runner._process.pid, signal.SIGKILL)
         with pytest.raises(InternalError, match="ended while it was timed: found exit code -9"):

@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import save_file
 
 from lorair.exporter.checkpoint.checkpoint import Pair, infer_restoration, infer_router, load_pair
+from lorair.exporter.checkpoint.options_file import check_options
 from lorair.exporter.checkpoint.synth import random_pair
 from lorair.exporter.model.config import SETTING1, TINY
 from lorair.runtime.errors import CheckpointError, ConfigError
@@ -288,11 +289,15 @@ def test_yaml_that_contradicts_the_tensors(
         *("network_g: width", "network_g: {width: 16}\nnetwork_clip: 3", "[" * 100_000),
     ],
 )
-def test_yaml_that_is_none(text: str, tiny_files: Files, tmp_path: Path) -> None:
+def test_yaml_that_is_none(text: str, tmp_path: Path) -> None:
     (tmp_path / "o.yml").write_text(text)
-    for name in ("o.yml", "missing.yml"):
-        with pytest.raises(ConfigError, match=name):
-            load_pair(*tiny_files, yaml_path=tmp_path / name)
+    with pytest.raises(ConfigError, match=r"o\.yml"):
+        check_options(tmp_path / "o.yml", TINY.restoration, TINY.router)
+
+
+def test_yaml_that_is_missing(tiny_files: Files, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"missing\.yml"):
+        load_pair(*tiny_files, yaml_path=tmp_path / "missing.yml")
 
 
 def test_yaml_bomb(tiny_files: Files, tmp_path: Path) -> None:

@@ -7,11 +7,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fastapi")
-import schemathesis
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
-from schemathesis.config import SchemathesisConfig
-from schemathesis.specs.openapi.checks import positive_data_acceptance
 from serve_check import mutated, seeds
 
 from lorair import Restorer
@@ -82,6 +79,10 @@ def test_hostile_pictures(
 
 def test_requests_made_up_from_the_schema(client: TestClient) -> None:
     """Every answer is as the schema says; that bytes are a picture no schema can say."""
+    import schemathesis  # two seconds, which every worker would pay at the file's beginning
+    from schemathesis.config import SchemathesisConfig
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
     config = SchemathesisConfig.from_dict({"generation": {"max-examples": 15}})
     schema = schemathesis.openapi.from_asgi("/openapi.json", client.app, config=config)
     for operation in schema.get_all_operations():
