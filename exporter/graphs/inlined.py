@@ -62,10 +62,19 @@ def write_restorer(
     add_facts(model, facts_of(bundle.manifest))
     if batch:
         give_batch(model)
+    _write_whole(model, bundle, output)
+    return model
+
+
+def write_router(bundle: Bundle, output: Path) -> None:
+    """Write a bundle's router as one file, its weights inside."""
+    _write_whole(inlined(bundle.router, "reduce"), bundle, output)
+
+
+def _write_whole(model: onnx.ModelProto, bundle: Bundle, output: Path) -> None:
     load_external_data_for_model(model, str(bundle.path))
     with atomic_file(output) as partial:
         onnx.save(model, partial)
-    return model
 
 
 def give_batch(model: onnx.ModelProto) -> None:

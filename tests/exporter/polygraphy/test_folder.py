@@ -1,0 +1,147 @@
+"""The folder for Polygraphy: its README's commands, run by the real tools on the default model."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from command import Command
+from onnx import numpy_helper
+from PIL import Image
+
+from lorair.exporter.engines import worker as engine_worker
+from lorair.exporter.engines.build import dependencies
+from lorair.exporter.engines.sizes import Sizes
+from lorair.exporter.polygraphy.folder import write
+from lorair.runtime.bundle.manifest import Bundle
+
+for tool in ("polygraphy", "onnx_graphsurgeon", "onnxslim"):
+    pytest.importorskip(tool)
+
+REDUCE = "polygraphy debug reduce"
+RTX = "POLYGRAPHY_USE_TENSORRT_RTX"
+
+Run = Callable[[str], subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def folder(
+    default_bundle: Path, photo: np.ndarray, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Of one small photograph."""
+    place = tmp_path_factory.mktemp("polygraphy")
+    Image.fromarray(photo[:70, :90]).save(place / "photo.png")
+    write(Bundle.open(default_bundle), place / "folder", [place / "photo.png"])
+    return place / "folder"
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Run a line in the folder, for which neither lorair nor PyTorch exists."""
+    bin_folder = tmp_path_factory.mktemp("bin")
+    for name, module in (("polygraphy", "polygraphy.tools"), ("onnxslim", "onnxslim.cli")):
+        start = f"import sys; sys.modules.update(torch=None, lorair=None); sys.argv[0] = '{name}'"
+        code = f"{start}; from {module} import main; sys.exit(main())"
+        (bin_folder / name).write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$@"\n')
+        (bin_folder / name).chmod(0o755)
+    path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
+    # What a line puts before the path stays before the tests' own.
+    packages = os.pathsep.join(p for p in sys.path if p.endswith(("site-packages", "polysite")))
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+
+    def run_line(line: str) -> subprocess.CompletedProcess[str]:
+        rtx = {RTX: "1"} if "--display-as=trt" in line or " convert " in line else {}
+        line = line.replace("PYTHONPATH=rtx", f"PYTHONPATH=rtx{os.pathsep}{packages}")
+        return subprocess.run(
+            ["sh", "-c", line], cwd=folder, env=environment | rtx, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+
+    return run_line
+
+
+def lines(folder: Path) -> list[str]:
+    """The README's commands that need no GPU."""
+    text = (folder / "README.md").read_text("utf-8").partition("## On a GPU")[0]
+    blocks = re.findall(r"^```\n(.*?)^```$", text, re.M | re.S)
+    return [line for block in blocks for line in block.splitlines() if "export" not in line]
+
+
+def change(graph: Path, name: str, to: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Change the one initializer whose name ends so."""
+    model = onnx.load(graph)
+    (tensor,) = (one for one in model.graph.initializer if one.name.endswith(name))
+    tensor.CopyFrom(numpy_helper.from_array(to(numpy_helper.to_array(tensor)), tensor.name))
+    onnx.save(model, graph)
+
+
+def test_every_command_of_the_readme(folder: Path, run: Run) -> None:
+    commands = [line for line in lines(folder) if not line.startswith(REDUCE)]
+    said = {}
+    for line in commands:
+        done = run(line)
+        assert done.returncode == 0, f"{line}: {done.stdout[-2000:]} {done.stderr[-2000:]}"
+        said[line] = done.stdout
+    tools = {" ".join(line.removeprefix("PYTHONPATH=rtx ").split()[:2]) for line in commands}
+    assert tools >= {f"polygraphy {name}" for name in ("inspect", "check", "surgeon", "run")}
+    compared = [text for line, text in said.items() if "--load-outputs" in line]
+    assert len(compared) == 2
+    assert all("Passed: 1/1 iterations" in text for text in compared)
+    assert any("LayerType.CONVOLUTION" in text for text in said.values())
+    onnx.checker.check_model(folder / "router.folded.onnx", full_check=True)
+
+
+def test_a_grey_level_is_what_it_fails_by(folder: Path, run: Run) -> None:
+    save, compare = (line for line in lines(folder) if "run restorer.onnx" in line)
+    assert run(save.replace("outputs/", "other/")).returncode == 0
+    shutil.copy(folder / "restorer.onnx", folder / "other.onnx")
+    compare = compare.replace("outputs/", "other/").replace("restorer.onnx", "other.onnx")
+    for levels, code in ((0.5, 0), (1.5, 1)):
+        change(folder / "other.onnx", "ending.conv.bias", lambda bias, by=levels: bias + by / 255)
+        done = run(compare)
+        assert done.returncode == code, done.stdout[-2000:]
+
+
+def test_reduce_finds_the_product_that_overflows(folder: Path, run: Run) -> None:
+    slim, reduce = (line for line in lines(folder) if "router.static.onnx" in line)
+    assert run(slim).returncode == 0
+    nodes = onnx.load(folder / "router.static.onnx").graph.node
+    (product,) = (node for node in nodes if node.name.endswith("layers.1.mlp.fc1/MatMul"))
+    change(folder / "router.static.onnx", product.input[1], lambda w: np.full_like(w, 3e38))
+    done = run(reduce)
+    assert done.returncode == 0, done.stdout[-2000:]
+    (node,) = onnx.load(folder / "reduced.onnx").graph.node
+    assert node.name == product.name
+
+
+def test_its_engine_is_the_one_that_lorair_builds(
+    folder: Path, run: Run, default_bundle: Path, tmp_path: Path
+) -> None:
+    """Through Polygraphy's loaders, to the byte: the same layers, types, profile and size."""
+    pytest.importorskip("tensorrt_rtx")
+    (convert,) = (line for line in lines(folder) if " convert " in line)
+    assert run(convert).returncode == 0
+    bundle, output = Bundle.open(default_bundle), tmp_path / "router.engine"
+    depends = dependencies(bundle, "tensorrt-rtx", Sizes(), ())[0]
+    graph = folder / "router.onnx"
+    engine_worker.build(
+        engine_worker.Job(depends=depends, graph=graph, model=graph, output=output),
+        lambda *_: None,
+    )
+    assert (folder / "router.engine").read_bytes() == output.read_bytes()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(
+    tmp_path: Path, lorair_export: Command
+) -> None:
+    (tmp_path / "mine").touch()
+    done = lorair_export("polygraphy", "default", "-o", tmp_path)
+    assert done.code == 2
+    assert "wanted a new or empty folder" in done.error
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
