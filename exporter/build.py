@@ -91,6 +91,7 @@ def build_bundle(
         with step("reference pictures in PyTorch"):
             modules = pair.modules()
             references = make_references(modules, photographs)
+        unchanged = modules.restorer.unchanged(config.classes)
         router, net = modules.router, fold(modules.restorer)
         del modules
         if precision == "fp16":
@@ -122,7 +123,7 @@ def build_bundle(
             created_by=f"lorair {lorair_version()}",
             precision=precision,
             router_precision="int8" if router_int8 else None,
-            model=_model_info(config),
+            model=_model_info(config, unchanged),
             files=list_files(folder),
             source=source,
         )
@@ -140,7 +141,7 @@ def build_bundle(
         return Bundle.open(folder).manifest
 
 
-def _model_info(config: ModelConfig) -> ModelInfo:
+def _model_info(config: ModelConfig, unchanged: tuple[str, ...]) -> ModelInfo:
     parts = config.to_dict()
     return ModelInfo(
         classes=config.classes,
@@ -150,6 +151,7 @@ def _model_info(config: ModelConfig) -> ModelInfo:
         stride=config.restoration.stride,
         prior=config.restoration.prior,
         width=config.restoration.width,
+        unchanged=unchanged,
         restoration=parts["restoration"],
         router=parts["router"],
     )
