@@ -9,7 +9,7 @@ PHOTO := examples/rain.jpg
 SHUFFLE := $(if $(ORDER),-p randomly --randomly-dont-reset-seed $(if $(SEED),--randomly-seed=$(SEED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts unit kernels gpu-check gpu-wheels bindings cuda-oldest pycuda webgpu webgpu-check serve-check signal-check scale-check fuzz bench bench-quick default-bundle dist numbers clean
+.PHONY: help demo test lint format types contracts unit kernels gpu-check gpu-wheels bindings cuda-oldest pycuda webgpu webgpu-check tools-check serve-check signal-check scale-check fuzz bench bench-quick default-bundle dist numbers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ webgpu: .build/webgpu/onnxruntime  ## install onnxruntime-webgpu for the tests a
 
 webgpu-check: $(VENV)/dev webgpu  ## any GPU's backend on the software GPU of Chromium: a few minutes
 	$(BIN)/pytest -m webgpu tests/runtime/backends/test_webgpu.py
+
+tools-check: $(VENV)/dev  ## other people's tools on our graphs, each as documented: a minute
+	LORAIR_TOOLS=all $(BIN)/pytest tests/exporter/polygraphy tests/exporter/graphs/test_simplified.py tests/docs/test_onnx_tools.py
 
 signal-check: $(VENV)/dev  ## SIGTERM at 100 random moments of four commands: ten minutes
 	$(BIN)/lorair-export build -o $(BUNDLE)

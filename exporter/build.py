@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lorair.exporter import photos
 from lorair.exporter.checkpoint.checkpoint import Pair
+from lorair.exporter.graphs.metadata import facts, write_facts
 from lorair.exporter.graphs.onnx_export import (
     BOUND_TARGETS,
     export_restorer,
@@ -97,6 +98,7 @@ def build_bundle(
             net.half()
         with step(f"export {RESTORER} ({precision})"):
             export_restorer(net, config.restoration, folder / RESTORER)
+            write_facts(folder / RESTORER, facts(config.classes, precision, source))
             for name, target in BOUND_TARGETS.items():
                 write_bound(folder / RESTORER, folder / restorer_name(name), target)
                 tiled = folder / restorer_name(name, tiled=True)
@@ -104,12 +106,14 @@ def build_bundle(
             # WebGPU takes merged weights only, so its graph for tiles has them as well.
             write_bound(tiled, folder / restorer_name("webgpu", tiled=True), "reduce")
         del net
-        with step(f"export {ROUTER} ({'int8' if router_int8 else precision})"):
+        router_precision = "int8" if router_int8 else precision
+        with step(f"export {ROUTER} ({router_precision})"):
             if precision == "fp16" and not router_int8:
                 router.half()
             export_router(router, config.router, folder / ROUTER)
             if router_int8:
                 quantize_router(folder / ROUTER)
+            write_facts(folder / ROUTER, facts(config.classes, router_precision, source))
         if sms:
             names = ", ".join(f"sm_{sm}" for sm in sms)
             with step(f"compile kernels for {names}"):

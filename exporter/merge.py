@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import onnx
 
 from lorair.exporter.graphs.merged import clamp, merged, name_ends, take_any_size
+from lorair.exporter.graphs.metadata import add_facts, facts, facts_of
 from lorair.runtime.bundle.manifest import RESTORER, Bundle
 from lorair.runtime.errors import OptionError
 from lorair.runtime.pixels import Array
@@ -21,19 +22,20 @@ class Experts:
     """A restorer's general graph, and what has to be known of it.
 
     graph: its weights lie beside it. classes: its experts. stride: sides of pictures are
-    multiples of it.
+    multiples of it. known: for the merged graph's metadata.
     """
 
     graph: Path
     classes: tuple[str, ...]
     stride: int
+    known: dict[str, str]
 
 
 def experts_of(bundle: Bundle) -> Experts:
     """Return a bundle's restorer, all its files checked."""
     bundle.verify()
     model = bundle.manifest.model
-    return Experts(bundle.restorer, model.classes, model.stride)
+    return Experts(bundle.restorer, model.classes, model.stride, facts_of(bundle.manifest))
 
 
 @contextmanager
@@ -65,8 +67,9 @@ def experts_of_checkpoint(
         )
     with TemporaryDirectory() as folder:
         net = fold(net)
-        export_restorer(net.half() if fp16 else net, config, Path(folder) / RESTORER)
-        yield Experts(Path(folder) / RESTORER, classes, config.stride)
+        graph = Path(folder) / RESTORER
+        export_restorer(net.half() if fp16 else net, config, graph)
+        yield Experts(graph, classes, config.stride, facts(classes, "fp16" if fp16 else "fp32"))
 
 
 def merge(
@@ -102,9 +105,8 @@ def merge(
         clamp(model.graph)
     model.producer_name, model.producer_version = "lorair", lorair_version()
     shares = zip(experts.classes, map(float, gates), strict=True)
-    onnx.helper.set_model_props(
-        model, {"gates": ",".join(f"{name}={share:g}" for name, share in shares if share)}
-    )
+    gates_of = ",".join(f"{name}={share:g}" for name, share in shares if share)
+    add_facts(model, {**experts.known, "gates": gates_of})
     with atomic_file(output) as partial:
         onnx.save(model, partial)
     return model

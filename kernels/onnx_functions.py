@@ -207,6 +207,6 @@ _SCALE_AND_ADD = """
     shifted = Add (stretched, channel_shift)
     Y = Add (X, shifted)
 """
-_DEVIATION = f"""epsilon = Constant <value_float = {NORM_EPSILON}> ()
+_DEVIATION = f"""epsilon = Constant <value = float {{{NORM_EPSILON}}}> ()
     above_zero = Add (variance, epsilon)
     deviation = Sqrt (above_zero)"""

@@ -50,6 +50,8 @@ DOMAIN: Final = "lorair"
 DOMAIN_VERSION: Final = 1
 ONNX_OPSET: Final = 20
 """The standard operator set that bodies and graphs use; 20 brings the exact Gelu."""
+ONNX_IR_VERSION: Final = 9
+"""Of the file format: the oldest that knows this operator set, for the oldest readers."""
 
 LORA_MOE_CONV: Final = "LoRAMoEConv"
 NORM_LORA_MOE_CONV: Final = "NormLoRAMoEConv"

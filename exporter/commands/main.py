@@ -6,13 +6,14 @@ from lorair.exporter.commands.graph import graph
 from lorair.exporter.commands.inspect import inspect
 from lorair.exporter.commands.merge import merge
 from lorair.exporter.commands.plugin import plugin
+from lorair.exporter.commands.polygraphy import polygraphy
 from lorair.exporter.commands.synth import synth
 from lorair.exporter.commands.triton import triton
 from lorair.exporter.commands.verify import verify
 from lorair.runtime.system import console
 
 app = console.make_app("Turn LoRA-IR checkpoints into bundles that run without PyTorch.")
-for command in (build, inspect, verify, engine, plugin, graph, merge, triton, synth):
+for command in (build, inspect, verify, engine, plugin, graph, merge, polygraphy, triton, synth):
     app.command()(command)
 
 

@@ -29,8 +29,6 @@ _KINDS: Final[dict[str, ProductKind]] = {
 _TYPES: Final = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
 _GATES: Final = "gates"
 _HEAD: Final = ("de_extractor.", "cls_head/")
-_NODE_OF: Final = "node_of_"
-"""What the parser puts before an output's name to name a node that has none."""
 
 
 def prove(network: Any, branch: Branch, precision: Precision, *, merged: bool = False) -> Proof:
@@ -78,12 +76,11 @@ def _products(network: Any, branch: Branch) -> Iterator[Product]:
         if through:
             on_the_way.update(t.name for t in outputs)
         if layer.type.name in _KINDS:
-            name = layer.name.removeprefix(_NODE_OF)
             if layer.type.name == "PLUGIN_V3":
                 inputs = [t for t in inputs if t.name != _GATES]
-            is_head = branch == "router" and name.startswith(_HEAD)
+            is_head = branch == "router" and layer.name.startswith(_HEAD)
             yield Product(
-                name=name,
+                name=layer.name,
                 kind=_KINDS[layer.type.name],
                 types=tuple(_type(t) for t in (*inputs, *outputs)),
                 role="head" if is_head else "picture" if through else "merging",

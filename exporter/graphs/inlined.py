@@ -12,6 +12,7 @@ import onnx
 from onnx import inliner
 from onnx.external_data_helper import load_external_data_for_model
 
+from lorair.exporter.graphs.metadata import add_facts, facts_of
 from lorair.kernels.onnx_functions import Target, bodies
 from lorair.kernels.spec import DOMAIN, DOMAIN_VERSION, FORMS, LORA_MOE_CONV
 from lorair.runtime.bundle.manifest import Bundle
@@ -41,8 +42,11 @@ def inline(model: onnx.ModelProto, target: Target, *, plugin: bool = False) -> o
         del model.functions[:]
         model.functions.extend(bodies(target, float32=is_float32))
         kept = _keep(model) if plugin else []
+        operators = {out: node.name for node in model.graph.node for out in node.output}
         model = inliner.inline_local_functions(model)
         _release(model, kept)
+        _name_bodies(model, operators)
+        _type_constants(model)
     _drop_absent_inputs(model)
     return model
 
@@ -55,12 +59,22 @@ def write_restorer(
     plugin: as for `inlined`. batch: whether it takes several pictures at once.
     """
     model = inlined(bundle.restorer, "reduce", plugin=plugin)
+    add_facts(model, facts_of(bundle.manifest))
     if batch:
         give_batch(model)
+    _write_whole(model, bundle, output)
+    return model
+
+
+def write_router(bundle: Bundle, output: Path) -> None:
+    """Write a bundle's router as one file, its weights inside."""
+    _write_whole(inlined(bundle.router, "reduce"), bundle, output)
+
+
+def _write_whole(model: onnx.ModelProto, bundle: Bundle, output: Path) -> None:
     load_external_data_for_model(model, str(bundle.path))
     with atomic_file(output) as partial:
         onnx.save(model, partial)
-    return model
 
 
 def give_batch(model: onnx.ModelProto) -> None:
@@ -101,6 +115,31 @@ def has_kernel(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> b
     if node.domain != DOMAIN or len(node.input) != len(FORMS[node.op_type].inputs):
         return False
     return node.op_type != LORA_MOE_CONV or shapes[node.input[1]][2:] == (1, 1)
+
+
+def _name_bodies(model: onnx.ModelProto, operators: Mapping[str, str]) -> None:
+    """Name the nodes of a body after its operator, `intro/LoRAMoEConv`, and what they compute.
+
+    Args:
+        model: just inlined; a body's values end in the number of their call (`kernel__7`).
+        operators: the name of the node that computed a value before, by the value.
+    """
+    operator = ""
+    for node in reversed(model.graph.node):  # a body's last node computes its operator's result
+        value = node.output[0]
+        operator = operators.get(value, operator)
+        node.name = node.name or (
+            value if value in operators else f"{operator}/{value.rpartition('__')[0]}"
+        )
+
+
+def _type_constants(model: onnx.ModelProto) -> None:
+    """Write a body's `scale` as a tensor: a plain number without a type is float64 to onnxslim."""
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "value_float":
+                number = onnx.helper.make_tensor("", onnx.TensorProto.FLOAT, [], [attribute.f])
+                attribute.CopyFrom(onnx.helper.make_attribute("value", number))
 
 
 def _drop_absent_inputs(model: onnx.ModelProto) -> None:

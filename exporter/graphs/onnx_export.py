@@ -32,7 +32,7 @@ from lorair.exporter.model import RestorationNet, Router
 from lorair.exporter.model.config import RestorationConfig, RouterConfig
 from lorair.exporter.model.router import VIEWS
 from lorair.kernels.onnx_functions import Target, bodies
-from lorair.kernels.spec import ONNX_OPSET
+from lorair.kernels.spec import ONNX_IR_VERSION, ONNX_OPSET
 
 BOUND_TARGETS: Final[dict[str, Target]] = {"onnxruntime": "cpu", "openvino": "reduce"}
 """Runtimes that get a restorer of their own, and the bodies they like best."""
@@ -160,6 +160,7 @@ def _name_by_module(model: ir.Model) -> None:
     model.metadata_props.clear()
     model.graph.metadata_props.clear()
     model.graph.name = "lorair"
+    model.ir_version = ONNX_IR_VERSION
     model.producer_name = "lorair"
     model.producer_version = None
 

@@ -59,6 +59,8 @@ def expose_means(graph: onnx.GraphProto, width: int, *, is_float32: bool) -> Non
     results = [f"tiles/pooled{i}" for i in range(len(pools))]
     nodes.append(helper.make_node("Concat", results, ["pooled"], axis=1))
     _rewire(nodes, {node.output[1]: f"tiles/mean{i}" for i, node in enumerate(pools)})
+    for node in nodes:
+        node.name = node.name or node.output[0]
     del graph.node[:]
     graph.node.extend(nodes)
     _add_inputs_and_output(graph, sum(channels))

@@ -30,6 +30,8 @@ BRANCHES: Final[tuple[Branch, ...]] = ("router", "restorer")
 _TOLERANCES: Final = {"fp32": 1e-4, "fp16": 1e-2, "lower": 1e-1}
 """Of an inner value's relative error, by arithmetic; docs/verify.md says what is usual."""
 
+_BY_POLYGRAPHY: Final = "Polygraphy shows TensorRT's: lorair-export polygraphy"
+
 MakeReferences = Callable[[Sequence[Path]], list[Reference]]
 
 
@@ -151,7 +153,8 @@ class _Verification:
             return verdict
         for name, backend in ((kind.name, side.backend), (self._plan.against, reference.backend)):
             if not isinstance(backend, RunsGraphs):
-                return replace(verdict, notes=(f"{name} cannot show a graph's inner values",))
+                note = f"{name} cannot show a graph's inner values here; {_BY_POLYGRAPHY}"
+                return replace(verdict, notes=(note,))
         wanted, compared = _to_search(references, pictures, limits)
         return replace(verdict, searches=self._search(kind, (side, reference), wanted, compared))
 

@@ -4,15 +4,20 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
 from lorair.exporter.checkpoint.checkpoint import Pair
+from lorair.exporter.graphs.metadata import facts, write_facts
 from lorair.exporter.graphs.onnx_export import export_router
 from lorair.kernels import spec
+from lorair.runtime.bundle.manifest import Bundle, Source
+from lorair.runtime.system.console import lorair_version
 
 
 @pytest.fixture(params=["tiny_bundle", "tiny_bundle_fp16"])
@@ -25,12 +30,59 @@ def graph(path: Path) -> onnx.ModelProto:
     return onnx.load(path, load_external_data=False)
 
 
+def test_graphs_pass_the_checker(bundle: Path) -> None:
+    graphs = list(bundle.glob("*.onnx"))
+    assert len(graphs) == 7
+    for path in graphs:
+        onnx.checker.check_model(str(path), full_check=True)
+
+
+def test_graphs_are_no_newer_than_they_need(bundle: Path) -> None:
+    """Gelu came with operator set 20, which format 9 is the first to know."""
+    for path in bundle.glob("*.onnx"):
+        model = graph(path)
+        standard = [opset for opset in model.opset_import if not opset.domain]
+        assert [opset.version for opset in standard] == [20], path
+        assert model.ir_version == onnx.helper.find_min_ir_version_for(standard) == 9, path
+        assert "Gelu" in {node.op_type for node in model.graph.node}, path
+    assert onnx.defs.get_schema("Gelu").since_version == 20
+
+
+def test_graphs_say_what_they_are(bundle: Path) -> None:
+    """Of made-up weights nobody knows a licence."""
+    precision = Bundle.open(bundle).manifest.precision
+    said = {"version": lorair_version(), "classes": "snow,rain,raindrop", "precision": precision}
+    for path in bundle.glob("*.onnx"):
+        model = graph(path)
+        assert {prop.key: prop.value for prop in model.metadata_props} == said, path
+        assert model.producer_name == "lorair"
+    session = onnxruntime.InferenceSession(bundle / "router.onnx")
+    assert session.get_modelmeta().custom_metadata_map == said
+
+
 @pytest.mark.parametrize(
-    "name",
-    ["router.onnx", "restorer.onnx", "restorer.onnxruntime.onnx", "restorer.openvino.onnx"],
+    ("kind", "detail", "license"),
+    [
+        ("default", "the default model", "Apache-2.0"),
+        ("hub", "shallowdream204/LoRA-IR at 0123", "Apache-2.0"),
+        ("hub", "somebody/else at 0123", None),
+        ("files", "local files", None),
+    ],
 )
-def test_graphs_pass_the_checker(bundle: Path, name: str) -> None:
-    onnx.checker.check_model(str(bundle / name), full_check=True)
+def test_a_license_that_is_known(kind: Any, detail: str, license: str | None) -> None:
+    known = facts(("a",), "fp32", Source(kind=kind, detail=detail))
+    assert known.get("license") == license
+
+
+def test_every_node_is_named_after_its_module(bundle: Path, tiny_pair: Pair) -> None:
+    """Those of a body after the operator that it computes."""
+    modules = {name for module in tiny_pair.modules() for name, _ in module.named_modules()}
+    for path in bundle.glob("*.onnx"):
+        nodes = [node.name for node in graph(path).graph.node]
+        assert len(set(nodes)) == len(nodes), path
+        scopes = {name.partition("/")[0] for name in nodes if "/" in name} - {"tiles"}
+        assert scopes <= modules, path
+        assert len([name for name in nodes if "/" not in name]) < 40, path
 
 
 @pytest.mark.parametrize("name", ["router.onnx", "restorer.onnx"])
@@ -142,4 +194,5 @@ def test_half_precision_is_in_the_types(tiny_bundle_fp16: Path) -> None:
 def test_export_is_reproducible(tiny_pair: Pair, tiny_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "router.onnx"
     export_router(tiny_pair.modules()[0], tiny_pair.config.router, path)
+    write_facts(path, facts(tiny_pair.config.classes, "fp32"))
     assert path.read_bytes() == (tiny_bundle / path.name).read_bytes()

@@ -1,0 +1,1 @@
+"""A folder for Polygraphy, which `folder.py` writes; the other modules are copied into it."""
