@@ -130,7 +130,7 @@ def build(
     if as_json:
         console.print_json(manifest.model_dump(mode="json"))
     else:
-        _print_built(output, manifest)
+        print_built(output, manifest)
         print_engines(built, manifest.model.classes)
 
 
@@ -231,7 +231,8 @@ def _sms(text: str) -> tuple[int, ...]:
     return sms
 
 
-def _print_built(output: Path, manifest: "Manifest") -> None:
+def print_built(output: Path, manifest: "Manifest") -> None:
+    """Print what is in a new bundle, and how it was verified."""
     certificate: Any = manifest.certificate
     size = sum(info.size for info in manifest.files.values()) / 1e6
     lines = {
