@@ -9,11 +9,12 @@ from lorair.exporter.commands.merge import merge
 from lorair.exporter.commands.plugin import plugin
 from lorair.exporter.commands.synth import synth
 from lorair.exporter.commands.triton import triton
+from lorair.exporter.commands.upload import upload
 from lorair.exporter.commands.verify import verify
 from lorair.runtime.system import console
 
 app = console.make_app("Turn LoRA-IR checkpoints into bundles that run without PyTorch.")
-for command in (build, inspect, verify, engine, plugin, graph, merge, triton, synth):
+for command in (build, inspect, verify, engine, plugin, graph, merge, triton, upload, synth):
     app.command()(command)
 experts = console.make_group(app, "expert", "Add an expert to a bundle, take one away, list them.")
 experts.command("add")(add_expert)

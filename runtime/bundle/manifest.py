@@ -83,10 +83,15 @@ class Weights(_Part):
 
 
 class Source(_Part):
-    """Where the weights came from; `detail` says it in one sentence."""
+    """Where the weights came from; `detail` says it in one sentence.
+
+    repo, revision: of weights from the hub, its repository and the commit.
+    """
 
     kind: Literal["files", "hub", "synthetic", "default"]
     detail: str
+    repo: str | None = None
+    revision: str | None = None
     ir: Weights | None = None
     router: Weights | None = None
 
