@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lorair.runtime.bundle.files import CARD, MANIFEST
 from lorair.runtime.bundle.manifest import Bundle, Source
-from lorair.runtime.errors import OutputError
+from lorair.runtime.errors import LorairError, OutputError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -24,13 +24,13 @@ def upload(bundle: Bundle, repo: str, *, private: bool = False) -> str:
         OutputError: the hub refuses, or the repository holds other things.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
 
     bundle.verify()
     try:
         return _commit(HfApi(), bundle, repo, private=private)
-    # The hub's own errors and a lost connection are OSErrors, of whatever HTTP library.
-    except (OSError, HFValidationError) as error:
+    except LorairError:
+        raise
+    except Exception as error:  # a lost connection is one of its HTTP library, which has changed
         raise _refused(repo, " ".join(str(error).split())[:200]) from error
 
 

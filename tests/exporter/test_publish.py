@@ -80,7 +80,7 @@ def test_weights_of_the_hub_are_named(tiny_bundle: Path) -> None:
     assert (said["base_model"], said["license"]) == ("shallowdream204/LoRA-IR", "apache-2.0")
 
 
-def test_refusals(hub: Hub, lorair_export: Command, tmp_path: Path) -> None:
+def test_refusals(hub: Hub, lorair_export: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     command = ("upload", "default", "--to-hub", REPO)
     hub.repositories[REPO] = {"setting1_ir.pth": b"theirs"}
     done = lorair_export(*command)
@@ -92,7 +92,10 @@ def test_refusals(hub: Hub, lorair_export: Command, tmp_path: Path) -> None:
     done = lorair_export(*command)
     assert done.code == 2
     assert "403" in done.error
-    assert lorair_export("upload", "default", "--to-hub", "a/b/c").code == 2
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    done = lorair_export(*command)
+    assert done.code == 2
+    assert f"cannot upload to the hub's {REPO}" in done.error
 
 
 def test_weights_are_pinned_to_a_commit(

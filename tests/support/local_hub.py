@@ -53,7 +53,8 @@ class _Handler(BaseHTTPRequestHandler):
                 {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files
             ]
             return self._json({"files": modes})
-        assert rest.startswith("commit/"), self.path
+        if not rest.startswith("commit/"):
+            return self._json({"error": "no such path"}, 400)
         for line in body.splitlines():
             self._apply(self.hub.repositories[repo], json.loads(line))
         commit = self.hub.commit(repo)
