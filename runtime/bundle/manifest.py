@@ -225,8 +225,9 @@ class Bundle:
         return self.path / name if name in self.manifest.files else None
 
     def content(self, graph: Path) -> str:
-        """What a restorer's graph and its weights hold, for caches: their hashes."""
-        hashes = (self.manifest.files[name].sha256 for name in (graph.name, f"{RESTORER}.data"))
+        """What a graph and its weights hold, for caches: their hashes."""
+        weights = f"{ROUTER if graph.name == ROUTER else RESTORER}.data"
+        hashes = (self.manifest.files[name].sha256 for name in (graph.name, weights))
         return " ".join(hashes)
 
     @property
