@@ -18,7 +18,7 @@ from lorair.runtime.backends.onnxruntime import (
     import_onnxruntime,
 )
 from lorair.runtime.bundle.manifest import Bundle
-from lorair.runtime.errors import BackendError
+from lorair.runtime.errors import BackendError, BundleError
 from lorair.runtime.pixels import Array
 from lorair.runtime.system import cache as graph_cache
 from lorair.runtime.system.extras import require
@@ -102,13 +102,21 @@ class RtxBackend(OnnxRuntimeBackend):
         bound = None if gates is None else gates.tobytes().hex()
         name = graph_cache.entry_name(NAME, *versions, gpu, self._bundle.content(path), bound)
         entry = graph_cache.fetch(name, lambda folder: self._compile(path, gates, folder))
-        if entry is not None and (entry / _CONTEXT).is_file():
-            return SessionGraph(self._open(entry / _CONTEXT, self._options(), None, _open_session))
+        if entry is not None:
+            try:
+                kept = self._open(entry / _CONTEXT, self._options(), None, _open_session)
+                return SessionGraph(kept)
+            except BundleError:  # of another driver, or none was written
+                graph_cache.forget(entry)
         return SessionGraph(self._open(path, self._options(), gates, _open_session))
 
     def _compile(self, path: Path, gates: Array | None, folder: Path) -> None:
         options = self._options()
-        for key, value in (("enable", "1"), ("file_path", str(folder / _CONTEXT))):
+        for key, value in {
+            "enable": "1",
+            "file_path": str(folder / _CONTEXT),
+            "model_external_initializers_file_name": f"{_CONTEXT}.data",  # of what the CPU gets
+        }.items():
             options.add_session_config_entry(f"ep.context_{key}", value)
         self._open(path, options, gates, _open_session)
 

@@ -1,6 +1,7 @@
 """ONNX Runtime's provider for TensorRT for RTX, played by the CPU's: its package wants a driver."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -27,11 +28,19 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Opened:
     sessions: Opened = []
 
     def open_session(graph: Path, options: Any) -> Any:
-        place = None
-        if options.has_session_config_entry(CONTEXT):
+        place: str | None = None
+        with suppress(Exception):  # there is no way to ask whether there is one
             place = options.get_session_config_entry(CONTEXT)
+        if place is not None:
             assert options.get_session_config_entry("ep.context_enable") == "1"
             options.optimized_model_filepath = place
+            name = "ep.context_model_external_initializers_file_name"
+            data = options.get_session_config_entry(name)
+            options.add_session_config_entry(
+                "session.optimized_model_external_initializers_file_name", data
+            )
+            level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+            options.graph_optimization_level = level
         sessions.append((graph.name, place and Path(place).name))
         providers = ["CPUExecutionProvider"]
         return onnxruntime.InferenceSession(graph, options, providers=providers)
@@ -52,11 +61,11 @@ def open_restorer(bundle: Path) -> Restorer:
     return Restorer(opened, onnxruntime_rtx.open_backend(onnxruntime_rtx.NAME, opened, None, 1))
 
 
-def test_compiled_graphs_are_kept(opened: Opened, tiny_bundle: Path, photo: np.ndarray) -> None:
+def test_compiled_graphs_are_kept(opened: Opened, default_bundle: Path, photo: np.ndarray) -> None:
     picture = photo[:50, :70]
-    cpu = Restorer.open(tiny_bundle, "onnxruntime")
+    cpu = Restorer.open(default_bundle, "onnxruntime")
     wanted = cpu.restore(picture)
-    found = open_restorer(tiny_bundle).restore(picture)
+    found = open_restorer(default_bundle).restore(picture)
     assert np.abs(found.image.astype(int) - wanted.image).max() <= 1
     np.testing.assert_allclose(found.route.prior, wanted.route.prior, atol=1e-5)
     graphs = ["router.onnx", "restorer.openvino.onnx"]
@@ -64,36 +73,47 @@ def test_compiled_graphs_are_kept(opened: Opened, tiny_bundle: Path, photo: np.n
         step for g in graphs for step in ((g, "context.onnx"), ("context.onnx", None))
     ]
     opened.clear()
-    again = open_restorer(tiny_bundle)
+    again = open_restorer(default_bundle)
     np.testing.assert_array_equal(again.restore(picture).image, found.image)
     assert opened == [("context.onnx", None)] * 2, "nothing is compiled again"
     opened.clear()
-    mixture = wanted.route.with_gates(np.float32([0.5, 0.5, 0]))
+    mixture = wanted.route.with_gates(np.float32([0.5, 0.5, 0, 0]))
     mixed = again.restore(picture, mixture).image.astype(int)
     assert np.abs(mixed - cpu.restore(picture, mixture).image).max() <= 1
     assert opened[0] == ("restorer.openvino.onnx", "context.onnx"), "other gates, another graph"
 
 
+def test_a_damaged_one_is_made_again(
+    opened: Opened, default_bundle: Path, photo: np.ndarray, tmp_path: Path
+) -> None:
+    picture = photo[:32, :32]
+    wanted = open_restorer(default_bundle).restore(picture).image
+    for kept in (tmp_path / "cache").rglob("context.onnx"):
+        kept.write_bytes(b"of another driver")
+    np.testing.assert_array_equal(open_restorer(default_bundle).restore(picture).image, wanted)
+    assert not list((tmp_path / "cache").rglob("context.onnx"))
+
+
 def test_without_a_cache_it_runs_as_well(
-    opened: Opened, tiny_bundle: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    opened: Opened, default_bundle: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORAIR_CACHE", "off")
-    restorer = open_restorer(tiny_bundle)
+    restorer = open_restorer(default_bundle)
     restored = restorer.restore(photo[:150, :300], tile=128)
     assert restored.tile == 128
     assert {name for name, _ in opened} == {"router.onnx", "restorer.webgpu.tiled.onnx"}
     assert "TensorRT for RTX by its plugin 0.5.0" in restorer.backend.description
 
 
-def test_what_is_missing_is_named(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_is_named(default_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = onnxruntime_rtx.NAME
     if BACKENDS[name].version is None:
         with pytest.raises(DependencyError, match="onnxruntime_ep_nv_tensorrt_rtx"):
-            Restorer.open(tiny_bundle, name)
+            Restorer.open(default_bundle, name)
     monkeypatch.setattr(onnxruntime_rtx, "require", lambda *_: None)
     monkeypatch.setattr(onnxruntime_rtx, "_devices", tuple)
     with pytest.raises(BackendError, match="found ONNX Runtime lists no RTX GPU"):
-        Restorer.open(tiny_bundle, name)
+        Restorer.open(default_bundle, name)
 
     def fails() -> None:
         raise RuntimeError("libcuda.so.1: cannot open shared object file\nmore")
@@ -101,6 +121,6 @@ def test_what_is_missing_is_named(tiny_bundle: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(onnxruntime_rtx, "_devices", fails)
     lacking = "the plugin does not load: libcuda.so.1: cannot open shared object file"
     assert onnxruntime_rtx.lacks(name) == lacking
-    bundle = Bundle.open(tiny_bundle)
+    bundle = Bundle.open(default_bundle)
     int8 = bundle.manifest.model_copy(update={"router_precision": "int8"})
     assert "is for CPUs" in str(onnxruntime_rtx.unfit(name, Bundle(bundle.path, int8)))
