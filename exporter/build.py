@@ -128,6 +128,7 @@ def write_bundle(
     check_output(output)
     with atomic_folder(output) as folder:
         (router, net), references = prepare()
+        unchanged = net.unchanged(config.classes)
         if precision == "fp16":
             net.half()
         with step(f"export {RESTORER} ({precision})"):
@@ -154,7 +155,7 @@ def write_bundle(
             created_by=f"lorair {lorair_version()}",
             precision=precision,
             router_precision="int8" if router_int8 else None,
-            model=_model_info(config, ranks),
+            model=_model_info(config, unchanged, ranks),
             files=list_files(folder),
             source=source,
         )
@@ -172,7 +173,7 @@ def write_bundle(
         return Bundle.open(folder).manifest
 
 
-def _model_info(config: ModelConfig, ranks: Sequence[int]) -> ModelInfo:
+def _model_info(config: ModelConfig, unchanged: tuple[str, ...], ranks: Sequence[int]) -> ModelInfo:
     parts = config.to_dict()
     if any(rank != config.restoration.r for rank in ranks):
         parts["restoration"]["ranks"] = list(ranks)
@@ -184,6 +185,7 @@ def _model_info(config: ModelConfig, ranks: Sequence[int]) -> ModelInfo:
         stride=config.restoration.stride,
         prior=config.restoration.prior,
         width=config.restoration.width,
+        unchanged=unchanged,
         restoration=parts["restoration"],
         router=parts["router"],
     )

@@ -50,8 +50,8 @@ class Restored:
     image: (H, W, 3), the input's dtype and size.
     route: under which it was restored.
     seconds: time of each stage: load (of graphs, once), views and router (absent if the
-        route was given), prepare, restorer, finish; in tiles, which is those three; on a
-        GPU walk, which is all of them.
+        route was given), prepare, restorer, finish (absent if the network was not needed); in
+        tiles, which is those three; on a GPU walk, which is all of them.
     tile: side of the tiles in pixels; None if it was restored at once.
     """
 
@@ -74,6 +74,8 @@ class Restorer:
         self.bundle = bundle
         self.backend = backend
         self.jobs = jobs
+        self.unchanged = bundle.manifest.model.unchanged
+        """Classes for which the network is not run; empty to run it all the same."""
         self.skipped = skipped
         """Why `auto` passed over the backends that the bundle was made for; None if the
         backend was asked for by its name."""
@@ -148,46 +150,56 @@ class Restorer:
         """
         image = _checked(image)
         check_strength(strength)
-        if strength == 0:
-            seconds: dict[str, float] = {}
-            return Restored(image.copy(), route or self._route(image, seconds), seconds)
+        seconds: dict[str, float] = {}
+        if route is None and (strength == 0 or not self._walks(image)):
+            route = self._route(image, seconds)
+        if route is not None and (strength == 0 or self._is_unchanged(route)):
+            return Restored(image.copy(), route, seconds)
         model = self.bundle.manifest.model
         size = image.shape[0], image.shape[1]
         side = first_tile(tile, size, model, self.backend, self.jobs)
         while True:
             try:
                 if side is None:
-                    done = self._at_once(image, route)
+                    done = self._at_once(image, route, seconds)
                 else:
-                    done = self._in_tiles(image, route, side, progress)
+                    done = self._in_tiles(image, route, seconds, side, progress)
                 return replace(done, image=blend(image, done.image, strength))
             except OutOfMemoryError as error:
                 if tile == "off":
                     raise
                 side = smaller_tile(side, size, error)
 
+    def _walks(self, image: Pixels) -> bool:
+        """Whether the backend routes and restores the picture in one go."""
+        return self.backend.walk is not None and image.dtype == np.uint8
+
+    def _is_unchanged(self, route: Route) -> bool:
+        return route.top in self.unchanged and np.count_nonzero(route.gates) == 1
+
     def _in_tiles(
-        self, image: Pixels, route: Route | None, side: int, progress: Progress | None
+        self,
+        image: Pixels,
+        route: Route | None,
+        seconds: dict[str, float],
+        side: int,
+        progress: Progress | None,
     ) -> Restored:
-        seconds: dict[str, float] = {}
-        if route is None:
-            route = self._route(image, seconds)
+        route = route or self._route(image, seconds)
         manifest = self.bundle.manifest
         with _timed(seconds, "tiles"):
             picture = TiledPicture(self.backend, manifest.model, image, route, side)
             out = picture.restore(manifest.precision, progress)
         return Restored(out, route, seconds, side)
 
-    def _at_once(self, image: Pixels, route: Route | None) -> Restored:
-        seconds: dict[str, float] = {}
-        if self.backend.walk is not None and image.dtype == np.uint8:
+    def _at_once(self, image: Pixels, route: Route | None, seconds: dict[str, float]) -> Restored:
+        if self.backend.walk is not None and self._walks(image):
             with _timed(seconds, "walk"):
                 walked = self.backend.walk.restore(np.asarray(image, np.uint8), route)
             pixels = self._finite(walked).pixels
             assert pixels is not None
             return Restored(pixels, walked.route, seconds)
-        if route is None:
-            route = self._route(image, seconds)
+        route = route or self._route(image, seconds)
         with _timed(seconds, "load"):
             self.backend.load_restorer(route.gates)
         with _timed(seconds, "prepare"):

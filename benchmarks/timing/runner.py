@@ -90,6 +90,7 @@ class LocalRunner(Runner):
 
     def __init__(self, restorer: Restorer, *, reuse_route: bool = False) -> None:
         self.name, self.description = restorer.backend.name, restorer.backend.description
+        restorer.unchanged = ()  # the network is what is timed
         self.restorer, self.reuse_route = restorer, reuse_route
         self._route: Route | None = None
 

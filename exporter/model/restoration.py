@@ -5,12 +5,13 @@ Modules and parameters are named as in the released checkpoints. Channels are wr
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn, zeros
 
-from lorair.exporter.model.config import RestorationConfig
+from lorair.exporter.model.config import LORA_SCALE, RestorationConfig
 from lorair.exporter.model.lora_moe import LoRAMoEConv2d
-from lorair.kernels.torch_reference import channel_norm, global_mean, simple_gate
+from lorair.kernels.torch_reference import channel_norm, global_mean, merge_experts, simple_gate
 
 ConvFactory = Callable[..., LoRAMoEConv2d]
 
@@ -174,6 +175,22 @@ class RestorationNet(nn.Module):
             x = up(x, gates) + skip
             x = decoder(x, gates)
         return self.ending(x, gates).float() + image
+
+    @torch.no_grad()
+    def unchanged(self, classes: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the classes whose expert cancels the last convolution, to the bit.
+
+        Under such an expert alone the output is the input.
+        """
+        last = self.ending
+        if last.conv.bias is not None and last.conv.bias.any():
+            return ()
+        experts = last.lora_A_list, last.lora_B_list
+        merged = [
+            merge_experts(last.conv.weight, *experts, gates, LORA_SCALE)
+            for gates in torch.eye(len(classes))
+        ]
+        return tuple(name for name, weight in zip(classes, merged, strict=True) if not weight.any())
 
     def restore(self, image: Tensor, prior: Tensor, gates: Tensor) -> Tensor:
         """Restore a picture of any size: zero-padded right and bottom, cropped back."""

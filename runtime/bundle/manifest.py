@@ -51,6 +51,8 @@ class ModelInfo(_Part):
     clip_side: side of a router's view in pixels. stride: height and width of the
     restorer's input are multiples of it. prior: length of the degradation prior.
     width: the restorer's channels at full resolution, by which its memory grows.
+    unchanged: classes whose expert alone makes the network give back its input, to the bit, so
+    that it need not run.
     restoration, router: the branches' full configurations, for people.
     """
 
@@ -61,6 +63,7 @@ class ModelInfo(_Part):
     stride: Side
     prior: Length
     width: Length = 64
+    unchanged: tuple[ClassName, ...] = ()
     restoration: dict[str, Any] = Field(default_factory=dict)
     router: dict[str, Any] = Field(default_factory=dict)
 

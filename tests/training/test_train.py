@@ -73,6 +73,9 @@ def test_weather_has_experts_and_clean_pictures_stay_to_the_bit(
     with torch.inference_mode():
         restored = net.restore(picture, prior, torch.eye(4)[-1])
     torch.testing.assert_close(restored, picture, rtol=0, atol=0)
+    assert net.unchanged(trained.config.classes) == trained.config.classes[-1:]
+    net.ending.conv.bias.data[0] = 1e-6
+    assert net.unchanged(trained.config.classes) == ()
 
 
 def test_a_finished_training_is_not_repeated(trained: Pair, work: Path) -> None:

@@ -40,7 +40,7 @@ def rewrite(bundle: Path, **changes: Any) -> None:
 KEYS = {
     "": "schema_version created_by precision router_precision model files source certificate "
     "digest",
-    "model": "classes experts top_k clip_side stride prior width restoration router",
+    "model": "classes experts top_k clip_side stride prior width unchanged restoration router",
     "source": "kind detail ir router",
     "certificate": "reference backend max_error psnr_db route_changes limits pictures routes",
 }

@@ -1,5 +1,6 @@
 import json
 import shutil
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lorair.runtime import images
 from lorair.runtime.bundle.files import list_files
 from lorair.runtime.bundle.manifest import Bundle, write_manifest
 from lorair.runtime.decoding import pool
+from lorair.runtime.system import console
 
 STAGES = {"decode", "views", "router", "restorer", "encode"}
 
@@ -35,6 +37,18 @@ def test_infer_writes_beside_the_input(
     for shown in (str(target), "90x70", wanted.route.summary(), *STAGES):
         assert shown in result.out
     assert files(picture_file.parent) == {"picture.png", "picture.restored.png"}
+
+
+def test_a_folders_bar_moves_with_the_tiles_of_its_pictures(
+    infer: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares: list[float] = []
+    monkeypatch.setattr(console, "counter", lambda total: nullcontext(shares.append))
+    for name, side in (("a.png", 200), ("b.png", 40), ("c.png", 200)):
+        Image.new("RGB", (side, side), "gray").save(tmp_path / name)
+    assert infer(tmp_path, "--tile", 128, "--jobs", 2).code == 0
+    of_one = 2 * 9  # passes, tiles
+    assert sorted(shares) == pytest.approx([0.0] * 2 + [1 / of_one] * 2 * of_one + [1.0])
 
 
 def test_where_the_bundle_comes_from(
