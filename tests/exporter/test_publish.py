@@ -88,7 +88,7 @@ def test_refusals(hub: Hub, lorair_export: Command, monkeypatch: pytest.MonkeyPa
     assert f"cannot upload to the hub's {REPO}: wanted a new repository" in done.error
     assert "found other things in it (setting1_ir.pth)" in done.error
     assert hub.repositories[REPO] == {"setting1_ir.pth": b"theirs"}
-    hub.refused = 403
+    hub.refused, hub.repositories[REPO] = 403, {}
     done = lorair_export(*command)
     assert done.code == 2
     assert "403" in done.error

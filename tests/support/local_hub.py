@@ -78,15 +78,15 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._json({"error": "none"}, 404, {"X-Error-Code": "EntryNotFound"})
             etag = hashlib.sha1(files[name], usedforsecurity=False).hexdigest()
             return self._send(files[name], 200, {"ETag": f'"{etag}"'})
-        assert rest.startswith("revision/"), self.path
+        assert not rest or rest.startswith("revision/"), self.path
         names = [{"rfilename": name} for name in files]
         return self._json({"id": repo, "sha": self.hub.commit(repo), "siblings": names})
 
     def _repo(self) -> tuple[str, str]:
-        owner, name, rest = (
-            self.path.partition("?")[0].removeprefix("/api/models").lstrip("/").split("/", 2)
-        )
-        return f"{owner}/{name}", rest
+        """The repository that a path names, and what comes behind."""
+        path = self.path.partition("?")[0].removeprefix("/api/models").lstrip("/")
+        owner, name, *rest = path.split("/", 2)
+        return f"{owner}/{name}", "".join(rest)
 
     @staticmethod
     def _apply(files: Files, line: dict[str, Any]) -> None:
