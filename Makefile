@@ -9,7 +9,7 @@ PHOTO := examples/rain.jpg
 SHUFFLE := $(if $(ORDER),-p randomly --randomly-dont-reset-seed $(if $(SEED),--randomly-seed=$(SEED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts unit kernels gpu-check gpu-wheels bindings cuda-oldest pycuda webgpu webgpu-check tools-check serve-check signal-check scale-check fuzz bench bench-quick default-bundle dist numbers clean
+.PHONY: help demo test lint format types contracts unit kernels gpu-check gpu-wheels bindings cuda-oldest pycuda webgpu webgpu-check triton triton-check tools-check serve-check signal-check scale-check fuzz bench bench-quick default-bundle dist numbers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,11 @@ webgpu-check: $(VENV)/dev webgpu  ## any GPU's backend on the software GPU of Ch
 tools-check: $(VENV)/dev  ## other people's tools on our graphs, each as documented: a minute
 	LORAIR_TOOLS=all $(BIN)/pytest tests/exporter/polygraphy tests/exporter/graphs/test_simplified.py tests/docs/test_onnx_tools.py
 
+triton: .build/triton/lib/pytriton  ## fetch NVIDIA's Triton Inference Server for the tests alone
+
+triton-check: $(VENV)/dev triton  ## the model repository on the real Triton server: a minute
+	$(BIN)/pytest -m triton tests/exporter/triton_server/test_server.py
+
 signal-check: $(VENV)/dev  ## SIGTERM at 100 random moments of four commands: ten minutes
 	$(BIN)/lorair-export build -o $(BUNDLE)
 	$(BIN)/python tests/support/signal_check.py $(BUNDLE)
@@ -122,6 +127,14 @@ clean:  ## remove everything that make made
 .build/webgpu/onnxruntime: constraints.txt | $(VENV)/bin/python
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade \
 	  --target $(@D) -c constraints.txt onnxruntime-webgpu
+	@touch $@
+
+# The Python backend's process wants NumPy 1. The server has no other backend.
+.build/triton/lib/pytriton: | $(VENV)/bin/python
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade \
+	  --target $(@D) nvidia-pytriton==0.7.0 'numpy<2'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade \
+	  --target .build/triton/client geventhttpclient gevent zope.event zope.interface brotli
 	@touch $@
 
 .build/bindings/11.4.0.106: | $(VENV)/bin/python

@@ -1,10 +1,10 @@
 """Checkpoint to bundle: export both branches, verify them, write the folder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lorair.exporter import photos
-from lorair.exporter.checkpoint.checkpoint import Pair
+from lorair.exporter.checkpoint.checkpoint import Modules, Pair
 from lorair.exporter.graphs.metadata import facts, write_facts
 from lorair.exporter.graphs.onnx_export import (
     BOUND_TARGETS,
@@ -18,7 +18,7 @@ from lorair.exporter.model.config import ModelConfig
 from lorair.exporter.model.fold import fold
 from lorair.exporter.verify import ROUTE_CHECKS
 from lorair.exporter.verify.certificate import certify, check_routes, make_references
-from lorair.exporter.verify.compare import Limits
+from lorair.exporter.verify.compare import Limits, Reference
 from lorair.exporter.verify.probes import probes
 from lorair.kernels.aot import compile_kernels
 from lorair.runtime.backends import select
@@ -84,16 +84,52 @@ def build_bundle(
         OutputError: `output` cannot be written.
         VerificationError: the exported network is not within the limits.
     """
-    check_output(output)
-    config = pair.config
-    with atomic_folder(output) as folder:
-        photographs = photographs or photos.paths()
+    photographs = photographs or photos.paths()
+
+    def prepare() -> tuple[Modules, list[Reference]]:
         with step("reference pictures in PyTorch"):
             modules = pair.modules()
             references = make_references(modules, photographs)
-        unchanged = modules.restorer.unchanged(config.classes)
-        router, net = modules.router, fold(modules.restorer)
-        del modules
+        return Modules(modules.router, fold(modules.restorer)), references
+
+    return write_bundle(
+        pair.config,
+        prepare,
+        source,
+        output,
+        precision=precision,
+        router_int8=router_int8,
+        route_checks=route_checks,
+        sms=sms,
+        limits=limits,
+        photographs=photographs,
+    )
+
+
+def write_bundle(
+    config: ModelConfig,
+    prepare: Callable[[], tuple[Modules, list[Reference]]],
+    source: Source,
+    output: Path,
+    *,
+    precision: Precision,
+    router_int8: bool,
+    route_checks: int,
+    sms: Sequence[int],
+    limits: Limits | None,
+    photographs: Sequence[Path],
+    ranks: Sequence[int] = (),
+) -> Manifest:
+    """Export, verify and write what `prepare` returns: as `build_bundle`, which has the rest.
+
+    `prepare` returns modules in float32, the restorer folded, which may be changed, and what
+    PyTorch makes of the photographs. `ranks` are the experts', where some were padded to the
+    configuration's.
+    """
+    check_output(output)
+    with atomic_folder(output) as folder:
+        (router, net), references = prepare()
+        unchanged = net.unchanged(config.classes)
         if precision == "fp16":
             net.half()
         with step(f"export {RESTORER} ({precision})"):
@@ -123,7 +159,7 @@ def build_bundle(
             created_by=f"lorair {lorair_version()}",
             precision=precision,
             router_precision="int8" if router_int8 else None,
-            model=_model_info(config, unchanged),
+            model=_model_info(config, unchanged, ranks),
             files=list_files(folder),
             source=source,
         )
@@ -141,8 +177,10 @@ def build_bundle(
         return Bundle.open(folder).manifest
 
 
-def _model_info(config: ModelConfig, unchanged: tuple[str, ...]) -> ModelInfo:
+def _model_info(config: ModelConfig, unchanged: tuple[str, ...], ranks: Sequence[int]) -> ModelInfo:
     parts = config.to_dict()
+    if any(rank != config.restoration.r for rank in ranks):
+        parts["restoration"]["ranks"] = list(ranks)
     return ModelInfo(
         classes=config.classes,
         experts=config.restoration.num_experts,

@@ -11,7 +11,6 @@ import onnx
 from lorair.exporter.graphs.merged import clamp, merged, name_ends, take_any_size
 from lorair.exporter.graphs.metadata import add_facts, facts, facts_of
 from lorair.runtime.bundle.manifest import RESTORER, Bundle
-from lorair.runtime.errors import OptionError
 from lorair.runtime.pixels import Array
 from lorair.runtime.system.atomic import atomic_file
 from lorair.runtime.system.console import lorair_version
@@ -53,18 +52,12 @@ def experts_of_checkpoint(
         CheckpointError: it is missing, damaged, unsafe or not this network's.
         OptionError: another number of classes than experts.
     """
-    from lorair.exporter.checkpoint.checkpoint import load_restorer
+    from lorair.exporter.checkpoint.checkpoint import class_names, load_restorer
     from lorair.exporter.graphs.onnx_export import export_restorer
-    from lorair.exporter.model.config import SETTING1, default_classes
     from lorair.exporter.model.fold import fold
 
     config, net = load_restorer(path)
-    is_setting1 = config == SETTING1.restoration
-    classes = classes or default_classes(config.num_experts, setting1=is_setting1)
-    if len(classes) != config.num_experts:
-        raise OptionError(
-            "--classes", wanted=f"{config.num_experts} names", found=", ".join(classes)
-        )
+    classes = class_names(config, classes)
     with TemporaryDirectory() as folder:
         net = fold(net)
         graph = Path(folder) / RESTORER

@@ -95,7 +95,9 @@ def _release_style(module: nn.Module) -> None:
 
 def _config(model: ModelInfo) -> ModelConfig:
     lists: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in model.restoration.items()
+        k: tuple(v) if isinstance(v, list) else v
+        for k, v in model.restoration.items()
+        if k != "ranks"
     }
     return ModelConfig(
         RestorationConfig(**lists), RouterConfig(**model.router), model.top_k, model.classes

@@ -102,9 +102,7 @@ def load_pair(
     """
     given = read_tensors(ir_path)
     restoration, ir = _checked_restorer(given, ir_path)
-    router_tensors: StateDict = read_tensors(router_path)
-    router = infer_router(router_tensors, router_path)
-    check_tensors(Router, router_tensors, router_path, router, 1)
+    router, router_tensors = load_router(router_path)
     if yaml_path is not None:
         yaml_top_k = check_options(yaml_path, restoration, router)
         top_k = yaml_top_k if top_k is None else top_k
@@ -118,6 +116,18 @@ def load_pair(
     return Pair(ModelConfig(restoration, router, top_k, classes), ir, router_tensors)
 
 
+def load_router(path: Path) -> tuple[RouterConfig, StateDict]:
+    """Read and check the router alone, in the types it is stored in.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, unsafe or not this network's.
+    """
+    tensors = read_tensors(path)
+    config = infer_router(tensors, path)
+    check_tensors(Router, tensors, path, config, 1)
+    return config, tensors
+
+
 def load_restorer(path: Path) -> tuple[RestorationConfig, RestorationNet]:
     """Read and check the restoration network alone, in float32.
 
@@ -126,6 +136,19 @@ def load_restorer(path: Path) -> tuple[RestorationConfig, RestorationNet]:
     """
     config, tensors = _checked_restorer(read_tensors(path), path)
     return config, _filled(RestorationNet, tensors, config)
+
+
+def class_names(config: RestorationConfig, given: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    """Return a name for each expert of a restorer alone: those given, or the usual ones.
+
+    Raises:
+        OptionError: another number of names than experts.
+    """
+    is_setting1 = config == SETTING1.restoration
+    names = given or default_classes(config.num_experts, setting1=is_setting1)
+    if len(names) != config.num_experts:
+        raise OptionError("--classes", wanted=f"{config.num_experts} names", found=", ".join(names))
+    return names
 
 
 def _checked_restorer(given: StateDict, path: Path) -> tuple[RestorationConfig, StateDict]:

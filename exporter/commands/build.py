@@ -88,6 +88,10 @@ def build(
             "pictures without a wait.",
         ),
     ] = False,
+    to_hub: Annotated[
+        str | None,
+        typer.Option(metavar="REPO", help="Put it into a repository of the hub's, as `upload`."),
+    ] = None,
     as_json: console.JsonOption = False,
 ) -> None:
     """Build a bundle: export both branches, verify them against PyTorch, write the folder.
@@ -97,6 +101,7 @@ def build(
     require("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "yaml")
     from lorair.exporter.build import build_bundle, check_output
     from lorair.exporter.commands.inspect import print_engines
+    from lorair.exporter.commands.upload import publish
     from lorair.exporter.engines.build import build_engines
     from lorair.exporter.verify.compare import Limits
     from lorair.runtime.backends import AUTO
@@ -127,10 +132,12 @@ def build(
     if warm:
         with console.progress("compile") as progress:
             fill_cache(output, AUTO, None, progress)
+    if to_hub is not None:
+        publish(Bundle.open(output), to_hub)
     if as_json:
         console.print_json(manifest.model_dump(mode="json"))
     else:
-        _print_built(output, manifest)
+        print_built(output, manifest)
         print_engines(built, manifest.model.classes)
 
 
@@ -159,12 +166,13 @@ def load_weights(
     names = options.names_in(classes)
     _check_sources(ir, router, repo, {"--config": config, "--top-k": top_k, "--classes": classes})
     kind: Literal["files", "hub", "default"] = "files"
-    detail = "local files"
+    detail, commit = "local files", None
     if repo is not None:
         with console.step(f"download from {repo}"):
             ir, router = download_pair(repo, revision)
         # The hub's cache keeps each commit's files in a folder of that name.
-        kind, detail = "hub", f"{repo} at {ir.parent.name}"
+        kind, commit = "hub", ir.parent.name
+        detail = f"{repo} at {commit}"
     elif ir is None or router is None:
         text = "no weights given: using the default model, small and trained on made pictures"
         console.note(text)
@@ -175,7 +183,9 @@ def load_weights(
     with console.step("read and check the weights"):
         pair = load_pair(ir, router, top_k=top_k, yaml_path=config, classes=names)
         files = [Weights(name=path.name, sha256=sha256(path)) for path in (ir, router)]
-        return pair, Source(kind=kind, detail=detail, ir=files[0], router=files[1])
+        return pair, Source(
+            kind=kind, detail=detail, repo=repo, revision=commit, ir=files[0], router=files[1]
+        )
 
 
 def _check_sources(
@@ -231,7 +241,8 @@ def _sms(text: str) -> tuple[int, ...]:
     return sms
 
 
-def _print_built(output: Path, manifest: "Manifest") -> None:
+def print_built(output: Path, manifest: "Manifest") -> None:
+    """Print what is in a new bundle, and how it was verified."""
     certificate: Any = manifest.certificate
     size = sum(info.size for info in manifest.files.values()) / 1e6
     lines = {

@@ -9,18 +9,21 @@ import onnx
 from lorair.runtime.bundle.manifest import Manifest, Source
 from lorair.runtime.system.console import lorair_version
 
-_RELEASED: Final = "shallowdream204/LoRA-IR "
-"""How a source of the hub's released weights begins."""
+_RELEASED: Final = "shallowdream204/LoRA-IR"
+"""The hub's repository of the released weights."""
+
+
+def license_of(source: Source) -> str | None:
+    """Return the license of a bundle's weights; None where nobody knows it: of local files, say."""
+    is_known = source.kind == "default" or source.repo == _RELEASED
+    return "Apache-2.0" if is_known and not source.added else None
 
 
 def facts(classes: Sequence[str], precision: str, source: Source | None = None) -> dict[str, str]:
-    """Return what is to be known of a network: version, classes, precision, the weights' license.
-
-    The license is left out where nobody knows it: of local files, say.
-    """
+    """Return what is to be known of a network; its license only if it is."""
     known = {"version": lorair_version(), "classes": ",".join(classes), "precision": precision}
-    if source and (source.kind == "default" or source.detail.startswith(_RELEASED)):
-        known["license"] = "Apache-2.0"
+    if source and (license := license_of(source)):
+        known["license"] = license
     return known
 
 

@@ -25,12 +25,24 @@ _TABLE: Final = (
         distributions=("onnxruntime-gpu",),
     ),
     BackendKind(
+        "onnxruntime-rtx",
+        "onnxruntime_ep_nv_tensorrt_rtx",
+        "onnxruntime-rtx",
+        "onnxruntime_rtx",
+        distributions=(
+            "onnxruntime-ep-nv-tensorrt-rtx-cu13",
+            "onnxruntime-ep-nv-tensorrt-rtx-cu12",
+        ),
+    ),
+    BackendKind(
         "webgpu",
         "onnxruntime",
         "webgpu",
         "webgpu",
         distributions=("onnxruntime-ep-webgpu", "onnxruntime-webgpu"),
     ),
+    BackendKind("openvino-gpu", "openvino", "openvino", "openvino", precisions=_HALF),
+    BackendKind("openvino-npu", "openvino", "openvino", "openvino", precisions=_HALF),
     BackendKind("openvino-bf16", "openvino", "openvino", "openvino", precisions=_HALF),
     BackendKind("openvino", "openvino", "openvino", "openvino"),
     BackendKind(

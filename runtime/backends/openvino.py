@@ -1,15 +1,15 @@
-"""OpenVINO on the CPU: the fastest restorer there, in float32 or in bfloat16.
+"""OpenVINO on the CPU, the fastest restorer there, and on Intel's GPUs and NPUs.
 
-The router runs on ONNX Runtime where that is installed: it is the faster of the two there
-(docs/decisions.md has the times).
+The router runs on ONNX Runtime where that is installed: it is the faster of the two on the CPU
+(docs/decisions.md has the times). A GPU runs it itself, in float32.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -24,10 +24,17 @@ from lorair.runtime.system import cache as graph_cache
 from lorair.runtime.system.extras import require
 from lorair.runtime.system.machine import describe_threads, is_installed
 
-_DEVICE = "CPU"
 _BLOB = "compiled.blob"
 _GATES = "gates"
 _BF16 = "openvino-bf16"
+
+KINDS: dict[str, tuple[str, str]] = {
+    "openvino": ("CPU", "f32"),
+    _BF16: ("CPU", "bf16"),
+    "openvino-gpu": ("GPU", "f16"),
+    "openvino-npu": ("NPU", "f16"),
+}
+"""Of each backend's name the library's device, and the precision of the restorer's arithmetic."""
 
 
 @cache
@@ -35,19 +42,34 @@ def has_bfloat16() -> bool:
     """Whether the processor computes in bfloat16 (AVX512-BF16 or AMX)."""
     import openvino
 
-    return "BF16" in openvino.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def open_backend(name: str, bundle: Bundle, threads: int | None, jobs: int) -> "OpenVINOBackend":
-    """Open a bundle on the CPU; the name says in which precision."""
-    return OpenVINOBackend(bundle, threads, "bf16" if name == _BF16 else "f32", jobs)
+    """Open a bundle on the device and in the precision that the name says."""
+    require("run a bundle with OpenVINO", "openvino", "openvino")
+    return OpenVINOBackend(name, bundle, threads, jobs)
 
 
 def lacks(name: str) -> str | None:
-    """Return what the processor lacks; None if nothing."""
-    if name != _BF16 or has_bfloat16():
-        return None
-    return "the processor has no bfloat16 arithmetic"
+    """Return what the machine lacks; None if nothing."""
+    if name == _BF16 and not has_bfloat16():
+        return "the processor has no bfloat16 arithmetic"
+    device, there = KINDS[name][0], _devices()
+    is_there = any(found.partition(".")[0] == device for found in there)
+    return None if is_there else f"no {device} among OpenVINO's devices ({', '.join(there)})"
+
+
+@cache
+def _devices() -> tuple[str, ...]:
+    import openvino
+
+    return tuple(openvino.Core().available_devices)
+
+
+def is_faster(name: str) -> bool:
+    """Whether `auto` may take it untimed: on the CPU, whose times are known."""
+    return KINDS[name][0] == "CPU"
 
 
 def unfit(name: str, bundle: Bundle) -> str | None:
@@ -73,13 +95,7 @@ class _Graph:
 
     def shapes(self, wanted: Shapes) -> Shapes:
         """Sizes of its inputs and outputs; OpenVINO keeps no names of free ones."""
-        found: Shapes = {}
-        for port in (*self.compiled.inputs, *self.compiled.outputs):
-            sizes = [d.get_length() if d.is_static else None for d in port.partial_shape]
-            for name in port.names & wanted.keys():
-                free = iter(d for d in wanted[name] if isinstance(d, str))
-                found[name] = [next(free, "?") if d is None else d for d in sizes]
-        return found
+        return _shapes(self.compiled, wanted)
 
     @contextmanager
     def _request(self) -> Iterator[Any]:
@@ -90,44 +106,70 @@ class _Graph:
             self._requests.put(request)
 
 
+class _GraphEachSize:
+    """A graph that is compiled for each size of its inputs, the last ones kept: an NPU's."""
+
+    def __init__(self, model: Any, compile: Callable[[Any], _Graph]) -> None:
+        def compiled(*sizes: tuple[str, tuple[int, ...]]) -> _Graph:
+            fixed = model.clone()
+            fixed.reshape(dict(sizes))
+            return compile(fixed)
+
+        self._model, self._compiled = model, lru_cache(maxsize=4)(compiled)
+
+    def run(self, inputs: dict[str, Any]) -> list[Array]:
+        """Inputs by name -> outputs in order."""
+        return self._compiled(*((name, value.shape) for name, value in inputs.items())).run(inputs)
+
+    def shapes(self, wanted: Shapes) -> Shapes:
+        """Sizes of its inputs and outputs."""
+        return _shapes(self._model, wanted)
+
+
+def _shapes(model: Any, wanted: Shapes) -> Shapes:
+    found: Shapes = {}
+    for port in (*model.inputs, *model.outputs):
+        sizes = [d.get_length() if d.is_static else None for d in port.partial_shape]
+        for name in port.names & wanted.keys():
+            free = iter(d for d in wanted[name] if isinstance(d, str))
+            found[name] = [next(free, "?") if d is None else d for d in sizes]
+    return found
+
+
 class OpenVINOBackend(HostBackend):
-    """Runs a bundle with OpenVINO's CPU plugin.
+    """Runs a bundle with OpenVINO.
 
     Args:
+        name: of the backend, by which device and precision are chosen.
         bundle: with the restorer in OpenVINO's form, as `lorair-export build` writes it.
-        threads: None for one a core.
-        precision: of the restorer's arithmetic; bf16 only where the processor has it.
+        threads: of the CPU; None for one a core.
         jobs: pictures at once, from threads of the caller's, which share the CPU's.
     """
 
     library = "openvino"
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        threads: int | None,
-        precision: Literal["f32", "bf16"] = "f32",
-        jobs: int = 1,
-    ) -> None:
-        require("run a bundle with OpenVINO", "openvino", "openvino")
+    def __init__(self, name: str, bundle: Bundle, threads: int | None, jobs: int = 1) -> None:
         import openvino
 
         self._library, self._core = openvino, openvino.Core()
-        self.precision = precision
-        self.name = self.library if precision == "f32" else _BF16
+        self.name = name
+        self._device, self.precision = KINDS[name]
         self._graph = _restorer_of(bundle, self.name)
         super().__init__(bundle, self._graph, threads, jobs)
-        has_onnxruntime = is_installed("onnxruntime")
-        self._router_backend = (
-            OnnxRuntimeBackend(bundle, threads, jobs) if has_onnxruntime else None
-        )
+        if self._device == "NPU":  # the part of a tile that is pooled is of any size
+            self.shares_means = False
+        # Products in int8 are the CPU's.
+        is_here = self._device == "GPU" and bundle.manifest.router_precision is None
+        is_other = is_installed("onnxruntime") and not is_here
+        self._router_device = self._device if is_here else "CPU"
+        self._router_backend = OnnxRuntimeBackend(bundle, threads, jobs) if is_other else None
 
     @property
     def description(self) -> str:
         """Libraries, versions, device and threads."""
         version = self._library.__version__.split("-")[0]
         threads = describe_threads(self.threads, self.jobs)
-        text = f"openvino {version} {self.precision}, CPU, {threads}"
+        text = f"openvino {version} {self.precision}, {self._device}, {threads}"
         if self._router_backend is None:
             return text
         library = self._router_backend.description.split(",")[0]
@@ -150,20 +192,25 @@ class OpenVINOBackend(HostBackend):
         """Load a graph that has inner values as outputs; see `RunsGraphs`."""
         if branch == "router" and self._router_backend is not None:
             return self._router_backend.open_graph(branch, graph)
-        precision = self.precision if branch == "restorer" else "f32"
-        opened = _Graph(self._compile(self._read(graph), precision), jobs=1)
-        return self._run_inner(branch, opened)
+        model = self._read(graph)
+        is_restorer = branch == "restorer"
+        compiled = self._compile(model) if is_restorer else self._compile_router(model)
+        return self._run_inner(branch, _Graph(compiled, jobs=1))
 
     def _general_graph(self) -> Path:
         return self._graph
 
-    def _load(self, part: Part, path: Path, gates: Array | None = None) -> _Graph:
+    def _load(self, part: Part, path: Path, gates: Array | None = None) -> _Graph | _GraphEachSize:
+        if part == "router":
+            return _Graph(self._compile_router(self._read(path)), self.jobs)
+        if self._device == "NPU":
+            return _GraphEachSize(
+                self._bind(gates), lambda fixed: _Graph(self._compile(fixed), self.jobs)
+            )
         if part == "restorer":
-            compiled = self._cached(gates) or self._compile(self._bind(gates), self.precision)
+            compiled = self._cached(gates) or self._compile(self._bind(gates))
         else:
-            # The router in float32 whatever the restorer's precision: it decides the route.
-            precision = "f32" if part == "router" else self.precision
-            compiled = self._compile(self._read(path), precision)
+            compiled = self._compile(self._read(path))
         return _Graph(compiled, self.jobs)
 
     def _read(self, graph: Path) -> Any:
@@ -186,7 +233,7 @@ class OpenVINOBackend(HostBackend):
         made: list[Any] = []
 
         def make(folder: Path) -> None:
-            made.append(self._compile(self._bind(gates), self.precision))
+            made.append(self._compile(self._bind(gates)))
             (folder / _BLOB).write_bytes(made[0].export_model().getvalue())
 
         entry = graph_cache.fetch(name, make)
@@ -200,7 +247,8 @@ class OpenVINOBackend(HostBackend):
 
     def _import(self, blob: Path) -> Any:
         # Read, not mapped: a shared tensor does not keep its memory alive.
-        return self._core.import_model(blob.read_bytes(), _DEVICE, self._config(self.precision))
+        config = self._config(self._device, self.precision)
+        return self._core.import_model(blob.read_bytes(), self._device, config)
 
     def _bind(self, gates: Array | None) -> Any:
         """The restorer with these gates as a constant, or with None as an input."""
@@ -221,9 +269,16 @@ class OpenVINOBackend(HostBackend):
         model.validate_nodes_and_infer_types()
         return model
 
-    def _compile(self, model: Any, precision: str) -> Any:
+    def _compile_router(self, model: Any) -> Any:
+        """In float32 whatever the restorer's precision: it decides the route."""
+        return self._compile_on(self._router_device, model, "f32")
+
+    def _compile(self, model: Any) -> Any:
+        return self._compile_on(self._device, model, self.precision)
+
+    def _compile_on(self, device: str, model: Any, precision: str) -> Any:
         try:
-            return self._core.compile_model(model, _DEVICE, self._config(precision))
+            return self._core.compile_model(model, device, self._config(device, precision))
         except RuntimeError as error:
             raise InternalError(
                 f"openvino cannot compile a graph of {self._bundle.path}",
@@ -231,24 +286,23 @@ class OpenVINOBackend(HostBackend):
                 hint="try --backend onnxruntime",
             ) from error
 
-    def _config(self, precision: str) -> dict[str, Any]:
-        config = {
+    def _config(self, device: str, precision: str) -> dict[str, Any]:
+        config: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": self.threads * self.jobs,
             "INFERENCE_PRECISION_HINT": precision,
         }
+        if device == "CPU":
+            config["INFERENCE_NUM_THREADS"] = self.threads * self.jobs
         # A stream is a picture in work; the hint alone would make one.
-        return config if self.jobs == 1 else {**config, "NUM_STREAMS": self.jobs}
+        return config if self.jobs == 1 or device == "NPU" else {**config, "NUM_STREAMS": self.jobs}
 
 
 def _restorer_of(bundle: Bundle, name: str) -> Path:
-    """The restorer's graph; raises BackendError if it, or the processor, cannot do it."""
-    if lacks(name) is not None:
+    """The restorer's graph; raises BackendError if it, or the machine, cannot do it."""
+    lacking = lacks(name)
+    if lacking is not None:
         raise BackendError(
-            f"cannot use the backend {name}",
-            wanted="a processor with bfloat16 arithmetic (AVX512-BF16 or AMX)",
-            found="one without",
-            hint="use --backend openvino",
+            f"cannot use the backend {name}", found=lacking, hint="use --backend openvino"
         )
     graph = bundle.restorer_for("openvino")
     if graph is None:

@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lorair.runtime.errors import BundleError
 
 MANIFEST: Final = "manifest.json"
+CARD: Final = "README.md"
+"""The model card, which people may change: it need not be listed, and nothing loads it."""
+
 ENGINES: Final = "engines"
 """The folder of engines, which are added later; `engines` checks them by their own records."""
 
@@ -60,7 +63,8 @@ def list_files(folder: Path) -> dict[str, FileInfo]:
     return {
         name: FileInfo(sha256=sha256(folder / name), size=(folder / name).stat().st_size)
         for name in files
-        if name != MANIFEST and not any(part.startswith(".") for part in name.split("/"))
+        if name not in (MANIFEST, CARD)
+        and not any(part.startswith(".") for part in name.split("/"))
     }
 
 
@@ -157,7 +161,7 @@ def _check_entries(folder: Path, listed: Mapping[str, FileInfo]) -> None:
             if (
                 name not in listed
                 and name not in parents
-                and name not in (MANIFEST, ENGINES, PLUGINS)
+                and name not in (MANIFEST, CARD, ENGINES, PLUGINS)
             ):
                 raise damaged(folder, "only files that the manifest lists", name)
 

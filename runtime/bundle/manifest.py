@@ -86,12 +86,19 @@ class Weights(_Part):
 
 
 class Source(_Part):
-    """Where the weights came from; `detail` says it in one sentence."""
+    """Where the weights came from; `detail` says it in one sentence.
+
+    repo, revision: of weights from the hub, its repository and the commit.
+    added: experts that came later, from other files.
+    """
 
     kind: Literal["files", "hub", "synthetic", "default"]
     detail: str
+    repo: str | None = None
+    revision: str | None = None
     ir: Weights | None = None
     router: Weights | None = None
+    added: tuple[ClassName, ...] = ()
 
 
 class PictureParity(_Part):
@@ -223,8 +230,9 @@ class Bundle:
         return self.path / name if name in self.manifest.files else None
 
     def content(self, graph: Path) -> str:
-        """What a restorer's graph and its weights hold, for caches: their hashes."""
-        hashes = (self.manifest.files[name].sha256 for name in (graph.name, f"{RESTORER}.data"))
+        """What a graph and its weights hold, for caches: their hashes."""
+        weights = f"{ROUTER if graph.name == ROUTER else RESTORER}.data"
+        hashes = (self.manifest.files[name].sha256 for name in (graph.name, weights))
         return " ".join(hashes)
 
     @property

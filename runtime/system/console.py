@@ -74,6 +74,13 @@ def make_app(text: str) -> typer.Typer:
     return app
 
 
+def make_group(app: typer.Typer, name: str, text: str) -> typer.Typer:
+    """Add a command to an application that has commands of its own."""
+    group = _App(help=text, no_args_is_help=True)
+    app.add_typer(group, name=name)
+    return group
+
+
 def run(app: typer.Typer) -> None:
     """Run the application; turn its errors into one line on stderr and an exit code."""
     _settings["debug"] = False

@@ -109,8 +109,11 @@ MISTAKES = {
         f"no bundle at {{ir}}: wanted a folder with manifest.json, found a file; {OUR_OWN}",
     "lorair-run infer photo.jpg --backend cuda":
         "no backend 'cuda': wanted auto or one of tensorrt-rtx, tensorrt, onnxruntime-cuda, "
-        "webgpu, openvino-bf16, openvino, onnxruntime, found cuda; leave --backend out for the "
-        "best one installed",
+        "onnxruntime-rtx, webgpu, openvino-gpu, openvino-npu, openvino-bf16, openvino, "
+        "onnxruntime, found cuda; leave --backend out for the best one installed",
+    "lorair-run infer photo.jpg --backend openvino-gpu":
+        "cannot use the backend openvino-gpu: found no GPU among OpenVINO's devices "
+        "(CPU); use --backend openvino",
     "lorair-run warm nowhere": NO_BUNDLE,
     # Video and server.
     "lorair-run video photo.jpg":

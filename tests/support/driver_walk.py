@@ -5,6 +5,7 @@ Also in a process of its own, with other packages before those of the tests:
 """
 
 import os
+import runpy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from lorair.runtime.gpu.walk import GpuWalk
 from lorair.runtime.pixels import from_planes, make_views, to_planes
 
 PLENTY = 1 << 30
+EXAMPLE = Path(__file__).parents[2] / "examples" / "pycuda_camera.py"
 
 
 class Walks:
@@ -119,17 +121,12 @@ def pixels_of(height: int, width: int) -> np.ndarray:
 
 
 def walk_in_pycuda(walks: Walks, stream: Any) -> None:
-    """From a GPUArray to another, after work of PyCUDA's own in the stream."""
-    from pycuda import driver, gpuarray
-
-    walk = walks.walk()
-    for size in ((41, 60), (33, 49), (41, 60), (48, 64)):
-        pixels = driver.pagelocked_empty((*size, 3), np.uint8)
-        pixels[...] = pixels_of(*size)
-        source, target = (gpuarray.empty(pixels.shape, np.uint8) for _ in range(2))
-        source.set_async(pixels, stream)
-        walk.restore_on_device(source, target)
-        np.testing.assert_array_equal(target.get(), walks.wanted(pixels)[0])
+    """From a GPUArray to another, after work of PyCUDA's own: the example's loop."""
+    camera = runpy.run_path(str(EXAMPLE))
+    frames = [pixels_of(*size) for size in ((41, 60), (33, 49), (33, 49), (41, 60), (48, 64))]
+    restored = camera["restore_frames"](walks.walk().restore_on_device, frames, stream)
+    for frame, found in zip(frames, restored, strict=True):
+        np.testing.assert_array_equal(found, walks.wanted(frame)[0])
 
 
 def main(bundle: str, folder: str, kind: str = "") -> None:

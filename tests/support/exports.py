@@ -57,6 +57,7 @@ def _digest(name: str, module: nn.Module, config: Any) -> str:
     found = hashlib.sha256(f"{name} {config} {module}".encode())
     for part in module.modules():
         settings = {key: value for key, value in vars(part).items() if isinstance(value, plain)}
+        settings.pop("training")  # an export is of the network in evaluation mode
         found.update(str(settings).encode())
     for key, tensor in module.state_dict().items():
         found.update(f"{key} {tensor.dtype} {tensor.shape}".encode())

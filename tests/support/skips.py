@@ -12,6 +12,7 @@ ALLOWED = (
     "the package tensorrt is not installed",  # both are for a GPU only
     "the package onnxruntime-gpu is not installed",
     "the package onnxruntime-ep-webgpu is not installed",  # tests/runtime/backends/test_webgpu.py
+    "the package onnxruntime-ep-nv-tensorrt-rtx-cu13 is not installed",
     "golden cases",
     "root may write everywhere",
     "this processor has no bfloat16",

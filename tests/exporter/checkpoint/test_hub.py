@@ -40,6 +40,7 @@ def test_build_from_the_hub(lorair_export: Command, tmp_path: Path) -> None:
     source = json.loads(done.out)["source"]
     assert source["kind"] == "hub"
     assert source["detail"] == f"{REPO} at {COMMIT}"
+    assert (source["repo"], source["revision"]) == (REPO, COMMIT), "not v1, which may move"
     assert source["ir"]["name"] == "setting1_ir.pth"
 
 

@@ -6,20 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino as openvino_library
 import pytest
 import torch
 from processes import LIMIT
 
 from lorair import Restorer, Route
 from lorair.exporter.checkpoint.checkpoint import Pair
-from lorair.runtime.backends import BACKENDS, choose
+from lorair.runtime.backends import BACKENDS, choose, openvino
 from lorair.runtime.backends.graphs import BoundGraphs
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.commands import options
 from lorair.runtime.errors import BackendError, DependencyError
 from lorair.runtime.pixels import make_views, to_planes
 
-GPUS = {"tensorrt-rtx", "tensorrt", "onnxruntime-cuda", "webgpu"}
+GPUS = {"tensorrt-rtx", "tensorrt", "onnxruntime-cuda", "onnxruntime-rtx", "webgpu"}
 EXACT = [kind.name for kind in BACKENDS.values() if "fp32" in kind.precisions]
 
 GATES = {"one": [0.0, 1.0, 0.0], "another": [0.0, 0.0, 1.0], "mixture": [0.5, 0.2, 0.3]}
@@ -79,7 +80,7 @@ def test_openvino_routes_without_onnxruntime(
 def test_bfloat16_is_close_where_the_processor_has_it(tiny_bundle: Path, crop: np.ndarray) -> None:
     kind = BACKENDS["openvino-bf16"]
     if kind.missing() is not None:
-        with pytest.raises(BackendError, match="wanted a processor with bfloat16 arithmetic"):
+        with pytest.raises(BackendError, match="the processor has no bfloat16 arithmetic"):
             Restorer.open(tiny_bundle, kind.name)
         pytest.skip("this processor has no bfloat16 arithmetic")
     exact = Restorer.open(tiny_bundle, "openvino").restore(crop)
@@ -88,6 +89,47 @@ def test_bfloat16_is_close_where_the_processor_has_it(tiny_bundle: Path, crop: n
     # Weights that are drawn, not trained, amplify more than a trained network does.
     assert 10 * np.log10(255**2 / error) > 40
     assert "bf16" in Restorer.open(tiny_bundle, kind.name).backend.description
+
+
+@pytest.mark.parametrize("name", ["openvino-gpu", "openvino-npu"])
+def test_openvino_s_devices_are_named(name: str, tiny_bundle: Path) -> None:
+    device = name.removeprefix("openvino-").upper()
+    if BACKENDS[name].missing() is None:
+        pytest.skip("there is a GPU")
+    with pytest.raises(BackendError, match=rf"no {device} among OpenVINO's devices \(CPU\)"):
+        Restorer.open(tiny_bundle, name)
+    assert not BACKENDS[name].is_faster(), "auto takes it only if `tune` has timed it"
+
+
+@pytest.mark.parametrize("name", ["openvino-gpu", "openvino-npu"])
+def test_another_device_restores_the_same(
+    name: str, tiny_bundle: Path, crop: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CPU's plugin plays the device; an NPU's graphs have one size each."""
+    asked: list[tuple[str, str, dict[str, Any], bool]] = []
+    real = openvino_library.Core.compile_model
+
+    def compile_model(core: Any, model: Any, device: str, config: dict[str, Any]) -> Any:
+        asked.append((device, config["INFERENCE_PRECISION_HINT"], config, model.is_dynamic()))
+        return real(core, model, "CPU", {**config, "INFERENCE_PRECISION_HINT": "f32"})
+
+    device = name.removeprefix("openvino-").upper()
+    monkeypatch.setattr(openvino_library.Core, "compile_model", compile_model)
+    monkeypatch.setattr(openvino, "_devices", lambda: ("CPU", device))
+    restorer = Restorer.open(tiny_bundle, name)
+    wanted = Restorer.open(tiny_bundle, "onnxruntime")
+    for picture in (crop, crop[:40], crop):
+        route = wanted.route(picture)
+        found = restorer.restore(picture).image.astype(int)
+        assert np.abs(found - wanted.restore(picture, route).image).max() <= 1
+    tiled, whole = (restorer.restore(crop, tile=t).image.astype(int) for t in (128, "off"))
+    assert np.abs(tiled - whole).mean() < (2 if device == "GPU" else 8)
+    assert {one[0] for one in asked} == {device}
+    assert not any("INFERENCE_NUM_THREADS" in one[2] for one in asked)
+    precisions = {"f16", "f32"} if device == "GPU" else {"f16"}
+    assert {one[1] for one in asked} == precisions, "only the router is in float32"
+    assert any(one[3] for one in asked) == (device == "GPU")
+    assert f"f16, {device}" in restorer.backend.description
 
 
 def test_fp16_bundles_run_everywhere(tiny_bundle_fp16: Path, crop: np.ndarray) -> None:

@@ -41,7 +41,7 @@ KEYS = {
     "": "schema_version created_by precision router_precision model files source certificate "
     "digest",
     "model": "classes experts top_k clip_side stride prior width unchanged restoration router",
-    "source": "kind detail ir router",
+    "source": "kind detail repo revision ir router added",
     "certificate": "reference backend max_error psnr_db route_changes limits pictures routes",
 }
 FILES = (
