@@ -177,7 +177,9 @@ def write_bundle(
         return Bundle.open(folder).manifest
 
 
-def _model_info(config: ModelConfig, unchanged: tuple[str, ...], ranks: Sequence[int]) -> ModelInfo:
+def _model_info(
+    config: ModelConfig, unchanged: tuple[str, ...] = (), ranks: Sequence[int] = ()
+) -> ModelInfo:
     parts = config.to_dict()
     if any(rank != config.restoration.r for rank in ranks):
         parts["restoration"]["ranks"] = list(ranks)

@@ -99,7 +99,8 @@ def test_the_default_models_clean_pictures_come_out_without_a_run(default_bundle
         eight = np.asarray(file)[:96, :96]
     for image in (eight, eight.astype(np.uint16) * 257 + 1):
         same = restorer.restore(image, restorer.route(image).with_gates(np.eye(4)[3]))
-        restorer.unchanged, run = (), restorer.restore(image, same.route)
+        restorer.unchanged = ()
+        run = restorer.restore(image, same.route)
         assert "restorer" in run.seconds
         np.testing.assert_array_equal(run.image, same.image)
         restorer.unchanged = ("clean",)

@@ -48,6 +48,6 @@ class Stub(PlainTiles):
 
 
 def restorer_of(stub: Stub) -> Restorer:
-    model = SimpleNamespace(stride=16, width=16, clip_side=56)
+    model = SimpleNamespace(stride=16, width=16, clip_side=56, unchanged=())
     manifest: Any = SimpleNamespace(manifest=SimpleNamespace(model=model, precision="fp32"))
     return Restorer(manifest, stub)

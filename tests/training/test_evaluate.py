@@ -26,7 +26,7 @@ def numbers(restorer: Restorer) -> dict[str, Any]:
     return restore(restorer, (pair for pair in pairs(1, PHOTOS[:1]) if pair[0] != CLEAN))
 
 
-@pytest.mark.parametrize(("kind", "least"), [("snow", 5.0), ("rain", 5.0), ("raindrop", 1.0)])
+@pytest.mark.parametrize(("kind", "least"), [("snow", 5.0), ("rain", 4.5), ("raindrop", 1.0)])
 def test_weather_is_taken_away(numbers: dict[str, Any], kind: str, least: float) -> None:
     """By its own expert: half of the pictures with drops are routed clean, see the card."""
     found = numbers[kind]
@@ -47,7 +47,7 @@ def test_weather_of_another_generator_is_taken_away(restorer: Restorer) -> None:
         restorer,
         (p for p in pairs(1, PHOTOS[:1], generator(Path(weather.__file__))) if p[0] != CLEAN),
     )
-    for kind, least in (("snow", 4.0), ("rain", 5.0), ("raindrop", 0.5)):
+    for kind, least in (("snow", 4.0), ("rain", 4.5), ("raindrop", 0.5)):
         assert found[kind]["by_expert"][kind] - found[kind]["psnr"][0] >= least
 
 

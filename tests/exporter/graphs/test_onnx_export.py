@@ -61,16 +61,19 @@ def test_graphs_say_what_they_are(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "detail", "license"),
+    ("kind", "repo", "added", "license"),
     [
-        ("default", "the default model", "Apache-2.0"),
-        ("hub", "shallowdream204/LoRA-IR at 0123", "Apache-2.0"),
-        ("hub", "somebody/else at 0123", None),
-        ("files", "local files", None),
+        ("default", None, (), "Apache-2.0"),
+        ("default", None, ("haze",), None),
+        ("hub", "shallowdream204/LoRA-IR", (), "Apache-2.0"),
+        ("hub", "somebody/else", (), None),
+        ("files", None, (), None),
     ],
 )
-def test_a_license_that_is_known(kind: Any, detail: str, license: str | None) -> None:
-    known = facts(("a",), "fp32", Source(kind=kind, detail=detail))
+def test_a_license_that_is_known(
+    kind: Any, repo: str | None, added: tuple[str, ...], license: str | None
+) -> None:
+    known = facts(("a",), "fp32", Source(kind=kind, detail="", repo=repo, added=added))
     assert known.get("license") == license
 
 
