@@ -39,6 +39,8 @@ from lorair.runtime.system.console import step
 _A: Final = ".lora_A_list"
 _B: Final = ".lora_B_list"
 
+_OTHER_NAMES: Final = "--classes gives the file's experts other names"
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -200,13 +202,14 @@ def _read_expert(
             "--take",
             wanted=f"a name that is not taken ({', '.join(parts.config.classes)})",
             found=name,
-            hint="--classes gives the file's experts other names",
+            hint=_OTHER_NAMES,
         )
     config, net = load_restorer(path)
     names = class_names(config, classes or ((name,) if config.num_experts == 1 else None))
     if name not in names:
-        hint = "--classes gives the file's experts other names"
-        raise OptionError("--take", wanted=f"one of {', '.join(names)}", found=name, hint=hint)
+        raise OptionError(
+            "--take", wanted=f"one of {', '.join(names)}", found=name, hint=_OTHER_NAMES
+        )
     own = parts.config.restoration
     _check_alike(path, own, replace(config, r=own.r, num_experts=own.num_experts))
     tensors = fold(net).state_dict()

@@ -37,7 +37,7 @@ from lorair.runtime.tiles import Progress, Tile, TiledPicture, first_tile, small
 
 if TYPE_CHECKING:
     from lorair.runtime.files import RestoredFile
-    from lorair.runtime.gpu.walk import Walked
+    from lorair.runtime.gpu.walk import GpuWalk, Walked
 
 MAX_THREADS = 1024
 """More than any machine has; ONNX Runtime would start as many as it is told."""
@@ -151,7 +151,7 @@ class Restorer:
         image = _checked(image)
         check_strength(strength)
         seconds: dict[str, float] = {}
-        if route is None and (strength == 0 or not self._walks(image)):
+        if route is None and (strength == 0 or self._walk(image) is None):
             route = self._route(image, seconds)
         if route is not None and (strength == 0 or self._is_unchanged(route)):
             return Restored(image.copy(), route, seconds)
@@ -170,9 +170,9 @@ class Restorer:
                     raise
                 side = smaller_tile(side, size, error)
 
-    def _walks(self, image: Pixels) -> bool:
-        """Whether the backend routes and restores the picture in one go."""
-        return self.backend.walk is not None and image.dtype == np.uint8
+    def _walk(self, image: Pixels) -> "GpuWalk | None":
+        """What routes and restores the picture in one go; None if nothing does."""
+        return self.backend.walk if image.dtype == np.uint8 else None
 
     def _is_unchanged(self, route: Route) -> bool:
         return route.top in self.unchanged and np.count_nonzero(route.gates) == 1
@@ -193,9 +193,10 @@ class Restorer:
         return Restored(out, route, seconds, side)
 
     def _at_once(self, image: Pixels, route: Route | None, seconds: dict[str, float]) -> Restored:
-        if self.backend.walk is not None and self._walks(image):
+        walk = self._walk(image)
+        if walk is not None:
             with _timed(seconds, "walk"):
-                walked = self.backend.walk.restore(np.asarray(image, np.uint8), route)
+                walked = walk.restore(np.asarray(image, np.uint8), route)
             pixels = self._finite(walked).pixels
             assert pixels is not None
             return Restored(pixels, walked.route, seconds)

@@ -118,7 +118,7 @@ FULL: Final = Recipe(
         Round(steps=600, batch=16, rate=2e-4, grey=0.12, window=0.5),
         Round(steps=700, batch=16, rate=4e-4, grey=0.12),
     ),
-    doubt=1.0,
+    doubt=1.5,
     restorer=Stage(steps=4300, batch=6, rate=8e-4),
     turns=(2, 0, 1),
     judged=32,

@@ -90,7 +90,9 @@ def build(
     ] = False,
     to_hub: Annotated[
         str | None,
-        typer.Option(metavar="REPO", help="Put it into a repository of the hub's, as `upload`."),
+        typer.Option(
+            metavar="REPO", help="Also upload the bundle to this repository, as `upload` does."
+        ),
     ] = None,
     as_json: console.JsonOption = False,
 ) -> None:

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from lorair.runtime.bundle.manifest import Manifest
 
 _Bundle = Annotated[
-    Path, typer.Argument(metavar="BUNDLE", parser=bundle_folder, help="Bundle of the experts.")
+    Path, typer.Argument(metavar="BUNDLE", parser=bundle_folder, help="Bundle to read or change.")
 ]
 _Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Folder of the new bundle.", show_default="the old one's"),
+    typer.Option(
+        "--output", "-o", help="Folder of the new bundle.", show_default="the bundle is replaced"
+    ),
 ]
 
 
@@ -62,7 +64,7 @@ def remove_expert(
 
 
 def list_experts(path: _Bundle, as_json: console.JsonOption = False) -> None:
-    """List a bundle's experts with their ranks, and the sha256 of what is shared and their own."""
+    """List a bundle's experts with rank and sha256, and the sha256 of the shared weights."""
     _require()
     from lorair.exporter.experts import digests, read_parts
 

@@ -3,11 +3,10 @@
 from lorair.exporter.commands.build import build
 from lorair.exporter.commands.engine import engine
 from lorair.exporter.commands.expert import add_expert, list_experts, remove_expert
-from lorair.exporter.commands.graph import graph
+from lorair.exporter.commands.graph import graph, polygraphy
 from lorair.exporter.commands.inspect import inspect
 from lorair.exporter.commands.merge import merge
 from lorair.exporter.commands.plugin import plugin
-from lorair.exporter.commands.polygraphy import polygraphy
 from lorair.exporter.commands.synth import synth
 from lorair.exporter.commands.triton import triton
 from lorair.exporter.commands.upload import upload

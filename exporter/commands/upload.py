@@ -16,7 +16,7 @@ def upload(
         Path, typer.Argument(metavar="BUNDLE", parser=bundle_folder, help="Bundle to upload.")
     ],
     to_hub: Annotated[
-        str, typer.Option(metavar="REPO", help="Repository of the hub's, as owner/name.")
+        str, typer.Option(metavar="REPO", help="Repository on the hub, as owner/name.")
     ],
     private: Annotated[
         bool, typer.Option("--private", help="Make a new repository private.")

@@ -90,6 +90,11 @@ def parts(is_driver: bool) -> list[Part]:
         missing = None if shutil.which("compute-sanitizer") else "compute-sanitizer is not there"
         return on_gpu() or missing
 
+    def tensorrt() -> str | None:
+        names = ("tensorrt", "polygraphy", "onnx_graphsurgeon", "onnxslim")
+        absent = [name for name in names if find_spec(name) is None]
+        return on_gpu() or (f"not installed: {', '.join(absent)}" if absent else None)
+
     times = (sys.executable, str(ROOT / "tests" / "support" / "gpu_times.py"))
     on_driver = ("--driver",) if is_driver else ()
     interpreted, kernels, gpu = is_driver, "tests/kernels", "tests/runtime/gpu"
@@ -110,6 +115,7 @@ def parts(is_driver: bool) -> list[Part]:
              environment={"TRITON_INTERPRET": "0"}),
         checks("backends", 120, f"{gpu}/test_cuda.py", "-m", "gpu", "-k", "whole_walk",
               lacks=on_gpu),
+        checks("Polygraphy", 120, "tests/exporter/polygraphy", "-k", "for_a_gpu", lacks=tensorrt),
         checks("interpreter", 240, f"{kernels}/triton", interpreted=True),
         checks("sanitizer", 120, f"{kernels}/test_compiled.py", "-k", "cubin and fp16",
               lacks=sanitizer, before=SANITIZER),

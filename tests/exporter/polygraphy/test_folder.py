@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,9 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run_line
 
 
-def lines(folder: Path) -> list[str]:
-    """The README's commands that need no GPU."""
-    text = (folder / "README.md").read_text("utf-8").partition("## On a GPU")[0]
+def lines(folder: Path, *, on_gpu: bool = False) -> list[str]:
+    """The README's commands that need no GPU, or those that do."""
+    text = (folder / "README.md").read_text("utf-8").partition("## On a GPU")[2 * on_gpu]
     blocks = re.findall(r"^```\n(.*?)^```$", text, re.M | re.S)
     return [line for block in blocks for line in block.splitlines() if "export" not in line]
 
@@ -98,6 +99,18 @@ def test_every_command_of_the_readme(folder: Path, said: dict[str, str]) -> None
     assert len(compared) == 2
     assert all("Passed: 1/1 iterations" in text for text in compared)
     onnx.checker.check_model(folder / "router.folded.onnx", full_check=True)
+
+
+def test_every_command_for_a_gpu(folder: Path, said: dict[str, str], run: Run) -> None:
+    """TensorRT against what ONNX Runtime said; it has not run yet."""
+    if find_spec("tensorrt") is None:
+        pytest.skip("the package tensorrt is not installed")
+    commands = lines(folder, on_gpu=True)
+    assert len(commands) == 2
+    for line in commands:
+        done = run(line)
+        assert done.returncode == 0, f"{line}: {done.stdout[-2000:]} {done.stderr[-2000:]}"
+        assert "Passed: 1/1 iterations" in done.stdout
 
 
 def test_a_grey_level_is_what_it_fails_by(folder: Path, run: Run, said: dict[str, str]) -> None:

@@ -168,14 +168,13 @@ def test_several_pictures_a_list_and_one_zip(page: Any, address: str, tmp_path: 
     pillow_heif = pytest.importorskip("pillow_heif")
     with Image.open(EXAMPLE) as image:
         crop = image.crop((100, 100, 196, 164))
-        other = image.crop((90, 110, 186, 174)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     deep = np.asarray(crop).astype(np.uint16) * 257
     images.write(tmp_path / "deep.tiff", images.Picture(deep))
     crop.save(tmp_path / "rain.png")
     pillow_heif.from_pillow(crop).save(tmp_path / "phone.heic", quality=-1)
     (tmp_path / "notes.txt").write_text("no picture at all")
     (tmp_path / "2").mkdir()
-    other.save(tmp_path / "2" / "rain.png")
+    crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "2" / "rain.png")
     files = [tmp_path / name for name in ("deep.tiff", "rain.png", "phone.heic", "notes.txt")]
     page.is_refused = True
     page.set_input_files("#file", [*files, tmp_path / "2" / "rain.png"])
