@@ -10,6 +10,7 @@ import contextlib
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import atheris
@@ -27,20 +28,20 @@ _MAX_SEED, _MAX_PIXELS, _MAX_WRITTEN = 2**15, 40_000_000, 100_000
 
 def seed(corpus: Path) -> None:
     """Put the hostile files that are short enough into a corpus."""
-    corpus.mkdir(parents=True, exist_ok=True)
     for name, make in hostile.FILES.items():
         content = make()
         if len(content) <= _MAX_SEED:
             (corpus / name).write_bytes(content)
 
 
-def main() -> None:
+def fuzz(seed: Callable[[Path], None]) -> None:
     """Seed the corpus that the command names, and fuzz until libFuzzer ends."""
     warnings.simplefilter("ignore")
     # No mutation hits a chunk's checksum.
     PngImagePlugin.ChunkStream.crc = PngImagePlugin.ChunkStream.crc_skip  # type: ignore[method-assign]
     for argument in sys.argv[1:]:
         if not argument.startswith("-") and not Path(argument).is_file():
+            Path(argument).mkdir(parents=True, exist_ok=True)
             seed(Path(argument))
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "in"), Path(folder, "out")
@@ -65,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    fuzz(seed)
