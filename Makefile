@@ -69,8 +69,9 @@ webgpu: .build/webgpu/onnxruntime  ## install onnxruntime-webgpu for the tests a
 webgpu-check: $(VENV)/dev webgpu  ## any GPU's backend on the software GPU of Chromium: a few minutes
 	$(BIN)/pytest -m webgpu tests/runtime/backends/test_webgpu.py
 
-tools-check: $(VENV)/dev  ## other people's tools on our graphs, each as documented: a minute
-	LORAIR_TOOLS=all $(BIN)/pytest tests/exporter/polygraphy tests/exporter/graphs/test_simplified.py tests/docs/test_onnx_tools.py
+tools-check: $(VENV)/dev  ## other people's tools on our graphs, each as documented, and experts of the default model: two minutes
+	LORAIR_TOOLS=all $(BIN)/pytest -m '' tests/exporter/polygraphy tests/exporter/test_experts.py \
+	  tests/exporter/graphs/test_simplified.py tests/docs/test_onnx_tools.py
 
 triton: .build/triton/lib/pytriton  ## fetch NVIDIA's Triton Inference Server for the tests alone
 

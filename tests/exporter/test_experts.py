@@ -91,6 +91,7 @@ def restored(bundle: Path, gates: np.ndarray, image: Tensor, prior: Tensor) -> n
     return result
 
 
+@pytest.mark.tools
 def test_the_default_model_gets_an_expert_of_a_higher_rank_and_loses_it(
     lorair_export: Command, tmp_path: Path
 ) -> None:
