@@ -25,7 +25,7 @@ def made(driver: Driver, tiny_bundle: Path, sessions: Any, tmp_path: Path) -> Wa
 
 @pytest.fixture
 def no_garbage() -> Iterator[None]:
-    """For tests that count calls: what earlier tests dropped waits for its stream when collected."""
+    """For tests that count calls: what earlier tests dropped makes some when collected."""
     gc.disable()
     yield
     gc.enable()

@@ -91,6 +91,13 @@ def test_refused(values: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyP
         (tmp_path / "cut.heic").write_bytes(path.read_bytes()[:length])
         with pytest.raises(PictureError, match=r"cut\.heic"):
             read(tmp_path / "cut.heic")
+    large = np.zeros((512, 512, 3), np.uint8)
+    lies = bytearray(heif(tmp_path / "a.heic", "RGB", large).read_bytes())
+    size = lies.index(b"ispe") + 8
+    lies[size : size + 8] = bytes([0, 0, 0, 64] * 2)
+    (tmp_path / "lies.heic").write_bytes(lies)
+    with pytest.raises(PictureError, match=r"512x512 exceeds"):
+        read(tmp_path / "lies.heic")
     monkeypatch.setattr(heic, "PACKAGE", "no_such_package")
     with pytest.raises(DependencyError, match=r"cannot read .*a\.heic.*\[heic\]'"):
         read(path)
