@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from lorair.runtime.bundle.files import ENGINES, Sha256, Size, read_small, regular_size
+from lorair.runtime.bundle.files import ENGINES, Part, Sha256, Size, read_small, regular_size
 from lorair.runtime.bundle.kernels import Sm
 from lorair.runtime.bundle.manifest import RESTORER, ROUTER, Bundle, Precision, content_digest
 from lorair.runtime.errors import BundleError
@@ -32,11 +32,7 @@ GRAPHS: Final[dict[Branch, str]] = {"router": ROUTER, "restorer": RESTORER}
 _Shape = Annotated[tuple[Annotated[int, Field(ge=1, lt=2**31)], ...], Field(max_length=8)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Range(_Part):
+class Range(Part):
     """An input's shapes: the least and the largest that run, and the one tuned for."""
 
     min: _Shape
@@ -44,7 +40,7 @@ class Range(_Part):
     max: _Shape
 
 
-class Depends(_Part):
+class Depends(Part):
     """All that an engine depends on; its name is a digest of this.
 
     graph, weights: sha256 of the bundle's files. bodies: sha256 of the operators' bodies
@@ -107,7 +103,7 @@ class Depends(_Part):
             yield f"{name} {' to '.join(dict.fromkeys(ends))}"
 
 
-class Product(_Part):
+class Product(Part):
     """A convolution, matrix product or fused operator of the network that an engine was built from.
 
     role: `picture` if the picture runs through it; `merging` if it only merges experts;
@@ -120,7 +116,7 @@ class Product(_Part):
     role: Literal["picture", "merging", "head"]
 
 
-class Proof(_Part):
+class Proof(Part):
     """The types that the network prescribes; a strongly typed engine computes in them."""
 
     source: str
@@ -134,7 +130,7 @@ class Proof(_Part):
         return ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
 
 
-class EngineRecord(_Part):
+class EngineRecord(Part):
     """`NAME.json`.
 
     sha256, size: of the engine. seconds, peak_memory: of its build; memory in bytes.

@@ -38,10 +38,17 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
 
 
-class FileInfo(BaseModel):
-    """A file's content: sha256 in hexadecimal, size in bytes."""
+class Part(BaseModel):
+    """A part of what is kept as JSON: readers ignore keys they do not know.
+
+    So a minor addition breaks nobody.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class FileInfo(Part):
+    """A file's content: sha256 in hexadecimal, size in bytes."""
 
     sha256: Sha256
     size: Size

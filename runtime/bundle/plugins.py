@@ -8,19 +8,23 @@ only one whose content is the record's is loaded. Nothing here needs TensorRT.
 import json
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from lorair.runtime.bundle.files import PLUGINS, Sha256, Size, read_small, regular_size, sha256
+from lorair.runtime.bundle.files import (
+    PLUGINS,
+    Part,
+    Sha256,
+    Size,
+    read_small,
+    regular_size,
+    sha256,
+)
 from lorair.runtime.bundle.kernels import Sm
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import BundleError
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class PluginDepends(_Part):
+class PluginDepends(Part):
     """All that a library depends on.
 
     kernels: sha256 of the index of its kernels. source: of what was compiled. headers: the
@@ -33,7 +37,7 @@ class PluginDepends(_Part):
     sms: tuple[Sm, ...]
 
 
-class PluginRecord(_Part):
+class PluginRecord(Part):
     """`liblorair-trtN.json`. sha256, size: of the library."""
 
     created_by: str
