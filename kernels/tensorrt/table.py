@@ -10,14 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lorair.kernels.launches import DTYPES, DType, Launch, Way, plan, suits, ways, workspace
-from lorair.kernels.spec import (
-    DOMAIN,
-    DOMAIN_VERSION,
-    FORMS,
-    GATES,
-    LORA_MOE_CONV,
-    output_shapes,
-)
+from lorair.kernels.spec import DOMAIN, DOMAIN_VERSION, FORMS, GATES, LORA_MOE_CONV, output_shapes
 from lorair.kernels.tiles import ALIGNMENT, MAX_PIXELS
 from lorair.runtime.bundle.kernels import Compiled
 from lorair.runtime.errors import BundleError

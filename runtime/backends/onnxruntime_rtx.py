@@ -12,11 +12,7 @@ from typing import Any, Final
 
 from lorair.runtime.backends.graphs import GraphEach, Graphs
 from lorair.runtime.backends.host import LoadedGraph, Part
-from lorair.runtime.backends.onnxruntime import (
-    OnnxRuntimeBackend,
-    SessionGraph,
-    import_onnxruntime,
-)
+from lorair.runtime.backends.onnxruntime import OnnxRuntimeBackend, SessionGraph, import_onnxruntime
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import BackendError, BundleError
 from lorair.runtime.pixels import Array

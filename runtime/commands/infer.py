@@ -106,11 +106,7 @@ def infer(
     alone = len(planned.tasks) == 1 and not is_folder
     with decoders or nullcontext(), options.Interruptible() as ended:
         _run(run, restorer, guidance, in_full=not is_folder, quiet=as_json)
-    about = {
-        "bundle": str(bundle),
-        "backend": restorer.backend.description,
-        "jobs": restorer.jobs,
-    }
+    about = {"bundle": str(bundle), "backend": restorer.backend.description, "jobs": restorer.jobs}
     options.conclude(
         run, about, start, report, planned.left_out,
         as_json=as_json, code=ended.code, alone=alone and not ended.code,
