@@ -40,12 +40,7 @@ def infer(
     bundle: options.BundleOption = options.DEFAULT_BUNDLE,
     backend: options.BackendOption = "auto",
     threads: options.ThreadsOption = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            help="How many pictures to work on at once. Default: one a CPU thread, at most 4."
-        ),
-    ] = None,
+    jobs: options.JobsOption = None,
     recursive: options.RecursiveOption = False,
     pattern: options.GlobOption = None,
     skip_existing: options.SkipOption = None,
