@@ -8,7 +8,6 @@ engine without one was not finished. Nothing here needs TensorRT.
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from lorair.runtime.bundle.files import ENGINES, Part, Sha256, Size, read_small, regular_size
+from lorair.runtime.bundle.files import ENGINES, Part, Sha256, Size, read_json, regular_size
 from lorair.runtime.bundle.kernels import Sm
 from lorair.runtime.bundle.manifest import RESTORER, ROUTER, Bundle, Precision, content_digest
 from lorair.runtime.errors import BundleError
@@ -156,8 +155,7 @@ class Engine:
     def read(self) -> bytes:
         """The engine, its content checked.
 
-        Raises:
-            BundleError: it is damaged or not this bundle's.
+        Raises BundleError: it is damaged or not this bundle's.
         """
         if self.record is None:
             raise self.error or _unusable(self.path, "a record", "none")
@@ -195,7 +193,7 @@ def _engine(bundle: Bundle, path: Path) -> Engine:
 
 def _read_record(path: Path) -> EngineRecord:
     try:
-        return EngineRecord.model_validate(json.loads(read_small(path.with_suffix(".json"))))
+        return EngineRecord.model_validate(read_json(path.with_suffix(".json")))
     except FileNotFoundError:
         raise _unusable(path, "a record beside it", "none, so it was never finished") from None
     except (ValidationError, ValueError, OSError, RecursionError) as error:

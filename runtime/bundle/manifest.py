@@ -24,7 +24,7 @@ from lorair.runtime.bundle.files import (
     check_no_link,
     damaged,
     first_problem,
-    read_small,
+    read_json,
 )
 from lorair.runtime.errors import BundleError
 
@@ -273,7 +273,7 @@ def _read_manifest(folder: Path) -> Manifest:
         raise damaged(folder, MANIFEST, "none")
     check_no_link(folder, MANIFEST)
     try:
-        content = json.loads(read_small(folder / MANIFEST))
+        content = read_json(folder / MANIFEST)
     except (ValueError, OSError, RecursionError) as error:
         raise damaged(folder, f"JSON in {MANIFEST}", str(error)) from error
     version = content.get("schema_version") if isinstance(content, dict) else None
