@@ -95,8 +95,7 @@ def find_pairs(
 
     A target of the same name is preferred to the one that the naming rule gives.
 
-    Raises:
-        OptionError: there are no pictures, or some have no target.
+    Raises OptionError: there are no pictures, or some have no target.
     """
     sources = pictures_in(inputs, "--input", hint=None)
     clean = {path.stem: path for path in pictures_in(targets, "--target", hint=None)}

@@ -60,8 +60,7 @@ def pictures_in(
 ) -> list[Path]:
     """Return the pictures in a folder, by name; for an option, whose hint follows its error.
 
-    Raises:
-        OptionError: there are none.
+    Raises OptionError: there are none.
     """
     pictures = []
     if folder.is_dir():

@@ -18,8 +18,7 @@ BuiltPlugin = Built[PluginRecord]
 def kernels_of(bundle: Bundle) -> str:
     """Return the sha256 of the index of a bundle's kernels, which holds all they depend on.
 
-    Raises:
-        BundleError: it has none.
+    Raises BundleError: it has none.
     """
     index = bundle.manifest.files.get(f"{KERNELS}/{INDEX}")
     if index is None:

@@ -70,8 +70,7 @@ def write_table(kernels: Sequence[Compiled], kernel_set: str) -> tuple[str, list
 
     kernels: of an index. kernel_set: what names it, its sha256.
 
-    Raises:
-        BundleError: kernels of an operator are missing.
+    Raises BundleError: kernels of an operator are missing.
     """
     by_name: dict[str, list[Compiled]] = {}
     for kernel in sorted(kernels, key=lambda k: (k.name, k.preference), reverse=True):

@@ -58,11 +58,7 @@ def router_identity(bundle: Bundle) -> str:
 
 
 def save(path: Path, route: Route, bundle: Bundle, picture: str) -> None:
-    """Write a route, atomically.
-
-    Raises:
-        OutputError: the place cannot be written.
-    """
+    """Write a route, atomically. Raises OutputError: the place cannot be written."""
     saved = SavedRoute(
         created_by=f"lorair {lorair_version()}",
         router=router_identity(bundle),
@@ -78,8 +74,7 @@ def save(path: Path, route: Route, bundle: Bundle, picture: str) -> None:
 def load(path: Path, bundle: Bundle) -> Route:
     """Read a route for this bundle.
 
-    Raises:
-        RouteError: missing, damaged, of a newer version, or another router's.
+    Raises RouteError: missing, damaged, of a newer version, or another router's.
     """
     saved = _parse(path)
     model = bundle.manifest.model
