@@ -18,12 +18,7 @@ from torch import Tensor
 from lorair.exporter import photos
 from lorair.exporter.build import write_bundle
 from lorair.exporter.checkpoint.bundled import modules_of, read_networks
-from lorair.exporter.checkpoint.checkpoint import (
-    Modules,
-    class_names,
-    load_restorer,
-    load_router,
-)
+from lorair.exporter.checkpoint.checkpoint import Modules, class_names, load_restorer, load_router
 from lorair.exporter.checkpoint.pretrained import StateDict
 from lorair.exporter.model.config import ModelConfig, RouterConfig
 from lorair.exporter.model.fold import fold

@@ -8,19 +8,7 @@ fragments: merge the experts, normalise, convolve.
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from lorair.kernels.spec import (
-    DOMAIN,
-    FORMS,
-    LORA_MOE_CONV,
-    LORA_MOE_CONV_ADD,
-    LORA_MOE_DEPTHWISE_GATE,
-    NORM_EPSILON,
-    NORM_LORA_MOE_CONV,
-    NORM_LORA_MOE_CONV_GATE,
-    NORM_SCALE_ADD,
-    ONNX_OPSET,
-    SCALE_LORA_MOE_CONV_ADD,
-)
+from lorair.kernels import spec
 
 Target = Literal["cpu", "reduce"]
 
@@ -59,13 +47,13 @@ class _Writer:
         scaled = "scaled = Mul (X, channel_scale)", "convolved = Conv (scaled, kernel, bias)"
         normed = merge, self._shift(), norm
         parts: dict[str, tuple[str, ...]] = {
-            LORA_MOE_CONV: (merge, _ANY_CONV),
-            NORM_LORA_MOE_CONV: (*normed, "Y = Conv (normed, kernel, shift)"),
-            NORM_LORA_MOE_CONV_GATE: (*normed, self._gated_conv()),
-            LORA_MOE_DEPTHWISE_GATE: (merge, self._depthwise()),
-            LORA_MOE_CONV_ADD: (merge, convolved, add),
-            SCALE_LORA_MOE_CONV_ADD: (merge, *scaled, add),
-            NORM_SCALE_ADD: (norm, _SCALE_AND_ADD),
+            spec.LORA_MOE_CONV: (merge, _ANY_CONV),
+            spec.NORM_LORA_MOE_CONV: (*normed, "Y = Conv (normed, kernel, shift)"),
+            spec.NORM_LORA_MOE_CONV_GATE: (*normed, self._gated_conv()),
+            spec.LORA_MOE_DEPTHWISE_GATE: (merge, self._depthwise()),
+            spec.LORA_MOE_CONV_ADD: (merge, convolved, add),
+            spec.SCALE_LORA_MOE_CONV_ADD: (merge, *scaled, add),
+            spec.NORM_SCALE_ADD: (norm, _SCALE_AND_ADD),
         }
         return [_function(name, lines) for name, lines in parts.items()]
 
@@ -179,13 +167,14 @@ class _Writer:
 
 def _function(name: str, parts: tuple[str, ...]) -> str:
     """The whole text of an operator's body, whose inputs and outputs are those of its form."""
-    # LORA_MOE_CONV's form is that of its 1x1 kernel, which takes no bias.
-    inputs = [*FORMS[name].inputs, *(["bias"] if name == LORA_MOE_CONV else [])]
+    # spec.LORA_MOE_CONV's form is that of its 1x1 kernel, which takes no bias.
+    inputs = [*spec.FORMS[name].inputs, *(["bias"] if name == spec.LORA_MOE_CONV else [])]
     takes, makes = (
-        ", ".join(_NAMES.get(one, one) for one in names) for names in (inputs, FORMS[name].outputs)
+        ", ".join(_NAMES.get(one, one) for one in names)
+        for names in (inputs, spec.FORMS[name].outputs)
     )
     attributes = _ATTRIBUTES.get(name, "scale")
-    header = f'<domain: "{DOMAIN}", opset_import: ["" : {ONNX_OPSET}]>'
+    header = f'<domain: "{spec.DOMAIN}", opset_import: ["" : {spec.ONNX_OPSET}]>'
     bracketed = f"<{attributes}>" if attributes else ""
     lines = "\n".join(parts)
     return f"{header}\n{name} {bracketed} ({takes}) => ({makes})\n{{\n{lines}\n}}\n"
@@ -193,9 +182,9 @@ def _function(name: str, parts: tuple[str, ...]) -> str:
 
 _NAMES = {"x": "X", "y": "Y"}
 _ATTRIBUTES = {
-    LORA_MOE_CONV: "strides, pads, group, scale",
-    LORA_MOE_DEPTHWISE_GATE: "group, scale",
-    NORM_SCALE_ADD: "",
+    spec.LORA_MOE_CONV: "strides, pads, group, scale",
+    spec.LORA_MOE_DEPTHWISE_GATE: "group, scale",
+    spec.NORM_SCALE_ADD: "",
 }
 """Of the operators that have others than the scale alone."""
 
@@ -207,6 +196,6 @@ _SCALE_AND_ADD = """
     shifted = Add (stretched, channel_shift)
     Y = Add (X, shifted)
 """
-_DEVIATION = f"""epsilon = Constant <value = float {{{NORM_EPSILON}}}> ()
+_DEVIATION = f"""epsilon = Constant <value = float {{{spec.NORM_EPSILON}}}> ()
     above_zero = Add (variance, epsilon)
     deviation = Sqrt (above_zero)"""

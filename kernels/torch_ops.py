@@ -29,20 +29,8 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from lorair.kernels import spec
 from lorair.kernels import torch_reference as reference
-from lorair.kernels.spec import (
-    DOMAIN,
-    DOMAIN_VERSION,
-    FORMS,
-    LORA_MOE_CONV,
-    LORA_MOE_CONV_ADD,
-    LORA_MOE_DEPTHWISE_GATE,
-    NORM_LORA_MOE_CONV,
-    NORM_LORA_MOE_CONV_GATE,
-    NORM_SCALE_ADD,
-    SCALE_LORA_MOE_CONV_ADD,
-    output_shapes,
-)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -81,10 +69,12 @@ def lora_moe_conv(
         inputs = (x, weight, lora_A, lora_B, gates) + (() if bias is None else (bias,))
         window = {"strides": [stride, stride], "pads": [padding] * 4}
         attributes = {**window, "group": groups, "scale": scale}
-        return _node(LORA_MOE_CONV, inputs, attributes, [_conv_shape(x, weight, stride, padding)])
+        return _node(
+            spec.LORA_MOE_CONV, inputs, attributes, [_conv_shape(x, weight, stride, padding)]
+        )
     if weight.shape[1:] == (x.shape[1], 1, 1) and _by_triton(x) and not torch.is_grad_enabled():
         inputs = (x, weight, lora_A, lora_B, gates)
-        return _launch(LORA_MOE_CONV, inputs, {"scale": scale}, bias)
+        return _launch(spec.LORA_MOE_CONV, inputs, {"scale": scale}, bias)
     geometry = {"stride": stride, "padding": padding, "groups": groups}
     return reference.lora_moe_conv(x, weight, lora_A, lora_B, gates, bias, **geometry, scale=scale)
 
@@ -107,24 +97,24 @@ Shape = tuple[int, ...]
 
 
 def _norm_conv_call(*inputs: Tensor, scale: float, gate: bool = False) -> Call:
-    operator = NORM_LORA_MOE_CONV_GATE if gate else NORM_LORA_MOE_CONV
+    operator = spec.NORM_LORA_MOE_CONV_GATE if gate else spec.NORM_LORA_MOE_CONV
     return operator, inputs, {"scale": scale}
 
 
 def _depthwise_gate_call(*inputs: Tensor, scale: float) -> Call:
-    return LORA_MOE_DEPTHWISE_GATE, inputs, {"group": inputs[0].shape[1], "scale": scale}
+    return spec.LORA_MOE_DEPTHWISE_GATE, inputs, {"group": inputs[0].shape[1], "scale": scale}
 
 
 def _conv_add_call(*inputs: Any, scale: float, channel_scale: Tensor | None = None) -> Call:
     # PyTorch hands the eighth input over in its place, callers by its name.
     x, *rest, factors = (*inputs, channel_scale)[:8]
     if factors is None:
-        return LORA_MOE_CONV_ADD, (x, *rest), {"scale": scale}
-    return SCALE_LORA_MOE_CONV_ADD, (x, factors, *rest), {"scale": scale}
+        return spec.LORA_MOE_CONV_ADD, (x, *rest), {"scale": scale}
+    return spec.SCALE_LORA_MOE_CONV_ADD, (x, factors, *rest), {"scale": scale}
 
 
 def _norm_scale_add_call(*inputs: Tensor) -> Call:
-    return NORM_SCALE_ADD, inputs, {}
+    return spec.NORM_SCALE_ADD, inputs, {}
 
 
 def _operator(expression: Callable[P, R], call: Callable[..., Call]) -> Callable[P, R]:
@@ -139,7 +129,9 @@ def _operator(expression: Callable[P, R], call: Callable[..., Call]) -> Callable
             return _launch(*call(*inputs, **rest))
         return expression(*inputs, **rest)
 
-    operator = torch.library.custom_op(f"{DOMAIN}::{expression.__name__}", run, mutates_args=())
+    operator = torch.library.custom_op(
+        f"{spec.DOMAIN}::{expression.__name__}", run, mutates_args=()
+    )
 
     @operator.register_fake
     def _(*inputs: Any, **rest: Any) -> Any:
@@ -160,7 +152,7 @@ def _launch(
 ) -> Any:
     from lorair.kernels.triton.run import run
 
-    tensors = dict(zip(FORMS[operator].inputs, inputs, strict=True))
+    tensors = dict(zip(spec.FORMS[operator].inputs, inputs, strict=True))
     more = {} if bias is None else {"bias": bias}
     return _results(run(operator, {**tensors, **more}, attributes.get("scale", 0.0)))
 
@@ -170,7 +162,7 @@ def _results(tensors: Sequence[Tensor]) -> Any:
 
 
 def _shapes(operator: str, inputs: Sequence[Tensor]) -> list[Shape]:
-    return output_shapes(operator, [t.shape for t in inputs], lambda side: side // 2, 1)
+    return spec.output_shapes(operator, [t.shape for t in inputs], lambda side: side // 2, 1)
 
 
 def _conv_shape(x: Tensor, weight: Tensor, stride: int, padding: int) -> Shape:
@@ -190,12 +182,12 @@ def _node(
     """The results of one ONNX node; their shapes, if not given, are those of the kernel."""
     shapes = _shapes(operator, inputs) if shapes is None else shapes
     made = torch.onnx.ops.symbolic_multi_out(
-        f"{DOMAIN}::{operator}",
+        f"{spec.DOMAIN}::{operator}",
         inputs,
         attributes,
         dtypes=[inputs[0].dtype] * len(shapes),
         shapes=shapes,
-        version=DOMAIN_VERSION,
+        version=spec.DOMAIN_VERSION,
     )
     return _results(made)
 

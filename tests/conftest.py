@@ -23,7 +23,7 @@ from workers import pytest_sessionfinish, pytest_testnodedown  # noqa: F401
 from lorair.exporter import build, photos
 from lorair.exporter.build import build_bundle
 from lorair.exporter.checkpoint.checkpoint import Pair
-from lorair.exporter.checkpoint.synth import random_pair, write_pair
+from lorair.exporter.checkpoint.synth import draw_pair, preset, write_pair
 from lorair.exporter.graphs import onnx_export
 from lorair.runtime.bundle import SHIPPED_BUNDLE
 from lorair.runtime.bundle.manifest import Bundle, Source
@@ -66,7 +66,7 @@ def _exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_pair() -> Pair:
     """Random weights, every tensor non-zero."""
-    return random_pair("tiny", seed=1)
+    return draw_pair(preset("tiny"), seed=1)
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,9 @@ from lorair.benchmarks.commands.options import (
     DEFAULT_SIZES,
     ReportOption,
     SizesOption,
-    ThreadsOption,
     parse_sizes,
 )
-from lorair.runtime.commands.options import named_bundle
+from lorair.runtime.commands.options import ThreadsOption, named_bundle
 from lorair.runtime.errors import OptionError, VerificationError
 from lorair.runtime.system import console
 from lorair.runtime.system.extras import require

@@ -12,15 +12,10 @@ from lorair.benchmarks.commands.tiles import tiles
 from lorair.runtime.system import console
 
 app = console.make_app("Measure how fast bundles are and how well they restore.")
-app.command()(latency)
-app.command()(quality)
-app.command()(compare)
-app.command()(report)
-app.command()(throughput)
-app.command()(tiles)
-app.command()(experts)
-app.command()(commands)
-app.command()(kernels)
+for command in (
+    latency, quality, compare, report, throughput, tiles, experts, commands, kernels
+):  # fmt: skip
+    app.command()(command)
 
 
 def main() -> None:

@@ -19,7 +19,6 @@ SizesOption = Annotated[
     list[str], typer.Option("--size", metavar="HxW", help="Size of the picture. Repeatable.")
 ]
 RoundsOption = Annotated[int, typer.Option(min=1, help="Number of timed rounds.")]
-ThreadsOption = Annotated[int | None, typer.Option(help="Number of CPU threads.")]
 
 
 DEFAULT_SIZES: Final = ["256x256", "512x512"]

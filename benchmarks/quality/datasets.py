@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from lorair.benchmarks.schema.quality import Published
-from lorair.runtime import images
+from lorair.exporter.commands.options import pictures_in
 from lorair.runtime.errors import OptionError
 
 PAIRED: Final = (("input", "target"), ("input", "gt"), ("synthetic", "gt"), ("data", "gt"),
@@ -95,11 +95,10 @@ def find_pairs(
 
     A target of the same name is preferred to the one that the naming rule gives.
 
-    Raises:
-        OptionError: there are no pictures, or some have no target.
+    Raises OptionError: there are no pictures, or some have no target.
     """
-    sources = _pictures(inputs, "--input")
-    clean = {path.stem: path for path in _pictures(targets, "--target")}
+    sources = pictures_in(inputs, "--input", hint=None)
+    clean = {path.stem: path for path in pictures_in(targets, "--target", hint=None)}
     pairs, alone = [], []
     for path in sources:
         target = clean.get(path.stem)
@@ -128,16 +127,3 @@ def _unmatched(
         found=f"none for {names}{more}",
         hint=hint,
     )
-
-
-def _pictures(folder: Path, option: str) -> list[Path]:
-    found = []
-    if folder.is_dir():
-        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in images.WRITABLE)
-    if not found:
-        raise OptionError(
-            option,
-            wanted=f"a folder with pictures ({', '.join(images.WRITABLE)})",
-            found=f"none in {folder}",
-        )
-    return found

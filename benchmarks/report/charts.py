@@ -10,17 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from lorair.benchmarks.report import draw
 from lorair.benchmarks.report.content import Plot
-from lorair.benchmarks.report.draw import (
-    LIGHT,
-    SERIES,
-    canvas,
-    dot,
-    hide_y,
-    log_axis,
-    place_legend,
-    short,
-)
 from lorair.benchmarks.schema.statistics import Estimate
 from lorair.benchmarks.tables.cells import by_column, number, rounded
 from lorair.runtime.system.table import Cell
@@ -100,23 +91,23 @@ class Curve:
 
 def strips(name: str, title: str, unit: Unit, rows: Sequence[Strip], detail: str = "") -> Plot:
     """Plot every sample of each row, with its median and interval. detail: follows the unit."""
-    figure, axes = canvas(title, 118 + 44 * len(rows), unit.name + detail)
+    figure, axes = draw.canvas(title, 118 + 44 * len(rows), unit.name + detail)
     for y, row in _places(rows):
         _samples(axes, y, replace(row, values=unit.all(row.values)))
         median, *ends = unit.all([row.median, row.low, row.high])
-        axes.plot(ends, [y - 0.3] * 2, color=LIGHT["ink"], lw=3.5, solid_capstyle="butt")
-        axes.plot([median] * 2, [y - 0.4, y - 0.2], color=LIGHT["ink"], lw=1.5)
+        axes.plot(ends, [y - 0.3] * 2, color=draw.LIGHT["ink"], lw=3.5, solid_capstyle="butt")
+        axes.plot([median] * 2, [y - 0.4, y - 0.2], color=draw.LIGHT["ink"], lw=1.5)
         _name(axes, y, row.name, rounded(median))
     _rows_axis(axes, len(rows), [v for row in rows for v in unit.all(row.values)])
     handles = {
-        "sample": dot("o", LIGHT["blue"], ms=4.5),
-        "median, 95 % interval": Line2D([], [], color=LIGHT["ink"], lw=3.5),
+        "sample": draw.dot("o", draw.LIGHT["blue"], ms=4.5),
+        "median, 95 % interval": Line2D([], [], color=draw.LIGHT["ink"], lw=3.5),
     }
     if any(row.outliers for row in rows):
-        handles["outlier"] = dot("D", LIGHT["vermillion"], ms=4.5)
+        handles["outlier"] = draw.dot("D", draw.LIGHT["vermillion"], ms=4.5)
     if any(row.warmup for row in rows):
-        handles["warm-up"] = dot("o", LIGHT["blue"], "none", ms=4.5)
-    place_legend(figure, list(handles.values()), list(handles))
+        handles["warm-up"] = draw.dot("o", draw.LIGHT["blue"], "none", ms=4.5)
+    draw.place_legend(figure, list(handles.values()), list(handles))
     cells = {r.name: {str(i + 1): _sample(r, i, unit) for i in range(len(r.values))} for r in rows}
     marks = "; w: warm-up, o: outlier" if any(r.warmup or r.outliers for r in rows) else ""
     alt = f"{title}. Medians: {'; '.join(f'{r.name} {unit.words(r.median)}' for r in rows)}."
@@ -128,7 +119,7 @@ def _samples(axes: Axes, y: float, row: Strip) -> None:
         # The golden ratio spreads neighbours; a random jitter would change from page to page.
         offset = i * 0.618 % 1 * 0.22 - 0.13
         outlier, warm = i in row.outliers, i < row.warmup
-        color = LIGHT["vermillion" if outlier else "blue"]
+        color = draw.LIGHT["vermillion" if outlier else "blue"]
         axes.plot(value, y + offset, marker="D" if outlier else "o", ms=4.5 if outlier else 4,
                   mfc="none" if warm else color, mec=color, mew=1, alpha=0.8, ls="")  # fmt: skip
 
@@ -144,7 +135,7 @@ def stacked(
 ) -> Plot:
     """Plot a bar of parts for each row; parts that are small everywhere are drawn together."""
     parts = _large(rows)
-    figure, axes = canvas(title, 118 + 44 * len(rows), unit.name + detail)
+    figure, axes = draw.canvas(title, 118 + 44 * len(rows), unit.name + detail)
     for y, (row, values) in _places(list(rows.items())):
         left = 0.0
         for part, color in parts.items():
@@ -156,7 +147,7 @@ def stacked(
         _name(axes, y, row, rounded(left))
     _rows_axis(axes, len(rows), [])
     handles = [Patch(color=color) for color in parts.values()]
-    place_legend(figure, handles, [short(part) for part in parts])
+    draw.place_legend(figure, handles, [draw.short(part) for part in parts])
     sums = "; ".join(f"{n} {unit.words(sum(values.values()))}" for n, values in rows.items())
     cells = {n: {k: unit.cell(v) for k, v in values.items()} for n, values in rows.items()}
     table = by_column(f"{title}, {unit.name}{detail}", "part", cells)
@@ -170,13 +161,13 @@ def _large(rows: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
         part for part in names
         if any(v.get(part, 0.0) > 0.04 * sum(v.values()) for v in rows.values())
     ]  # fmt: skip
-    taken = {LIGHT[STAGES[part]] for part in large if part in STAGES}
-    free = iter([color for color, _ in SERIES if color not in taken])
+    taken = {draw.LIGHT[STAGES[part]] for part in large if part in STAGES}
+    free = iter([color for color, _ in draw.SERIES if color not in taken])
     colors = {
-        part: LIGHT[STAGES[part]] if part in STAGES else next(free, LIGHT["muted"])
+        part: draw.LIGHT[STAGES[part]] if part in STAGES else next(free, draw.LIGHT["muted"])
         for part in large
     }
-    return colors | ({"others": LIGHT["grey"]} if len(large) < len(names) else {})
+    return colors | ({"others": draw.LIGHT["grey"]} if len(large) < len(names) else {})
 
 
 def lines(
@@ -205,21 +196,23 @@ def lines(
 def _curves(
     title: str, xlabel: str, ylabel: str, curves: Sequence[Curve], log: tuple[bool, bool]
 ) -> Figure:
-    figure, axes = canvas(title, 250 + 16 * (-(-len(curves) // 2)), xlabel, ylabel)
+    figure, axes = draw.canvas(title, 250 + 16 * (-(-len(curves) // 2)), xlabel, ylabel)
     for i, one in enumerate(curves):
-        color, marker = SERIES[i % len(SERIES)]
-        axes.plot(one.x, one.y, color=color, marker=marker, ms=5.5, lw=1.8, label=short(one.name))
+        color, marker = draw.SERIES[i % len(draw.SERIES)]
+        axes.plot(
+            one.x, one.y, color=color, marker=marker, ms=5.5, lw=1.8, label=draw.short(one.name)
+        )
         if one.low:
             axes.vlines(one.x, one.low, one.high, color=color, lw=1.2)
     ys = [y for one in curves for y in (*one.y, *one.low, *one.high)]
     _measured_axis(axes, sorted({x for one in curves for x in one.x}), log[0])
     if log[1] and min(ys, default=0) > 0:
-        log_axis(axes, "y", min(ys), max(ys))
+        draw.log_axis(axes, "y", min(ys), max(ys))
     else:
         axes.set_ylim(0, max(ys, default=1.0) * 1.08 or 1.0)
         axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.grid(True)
-    place_legend(figure, *axes.get_legend_handles_labels(), columns=2)
+    draw.place_legend(figure, *axes.get_legend_handles_labels(), columns=2)
     return figure
 
 
@@ -232,7 +225,7 @@ def _measured_axis(axes: Axes, xs: Sequence[float], log: bool) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
     elif log:
-        log_axis(axes, "x", xs[0], xs[-1])
+        draw.log_axis(axes, "x", xs[0], xs[-1])
     if len(xs) == 1:
         axes.set_xlim(xs[0] * 0.5, xs[0] * 1.5)
 
@@ -245,16 +238,16 @@ def _places(rows: Sequence[Any]) -> list[tuple[int, Any]]:
 def _name(axes: Axes, y: float, name: str, value: str) -> None:
     """Above a row, where there is more room than beside it."""
     place = axes.get_yaxis_transform()
-    axes.text(0, y + 0.2, short(name), transform=place, va="bottom")
-    axes.text(1, y + 0.2, value, transform=place, va="bottom", ha="right", color=LIGHT["ink"])
+    axes.text(0, y + 0.2, draw.short(name), transform=place, va="bottom")
+    axes.text(1, y + 0.2, value, transform=place, va="bottom", ha="right", color=draw.LIGHT["ink"])
 
 
 def _rows_axis(axes: Axes, count: int, values: Sequence[float]) -> None:
     axes.set_ylim(-0.55, count - 0.35)
-    hide_y(axes)
+    draw.hide_y(axes)
     low, high = (min(values), max(values)) if values else (0.0, 0.0)
     if low > 0 and high / low > _LOG_FROM:
-        log_axis(axes, "x", low, high)
+        draw.log_axis(axes, "x", low, high)
     else:
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5))

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from lorair.benchmarks.schema.latency import Interval
-from lorair.benchmarks.schema.parts import Bytes, Part, Result, Row, Samples, Seconds, Sized
+from lorair.benchmarks.schema.parts import Bytes, Result, Row, Samples, Seconds, Sized
+from lorair.runtime.bundle.files import Part
 
 
 class ThroughputRun(Part):

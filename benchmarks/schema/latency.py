@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lorair.benchmarks.schema.parts import Bytes, Count, Part, Result, Samples, Seconds, Sized
+from lorair.benchmarks.schema.parts import Bytes, Count, Result, Samples, Seconds, Sized
+from lorair.runtime.bundle.files import Part
 
 
 class Interval(Part):

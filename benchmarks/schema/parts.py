@@ -2,7 +2,9 @@
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from lorair.runtime.bundle.files import Part
 
 SCHEMA_VERSION: Final = 2
 
@@ -13,13 +15,6 @@ Bytes = Annotated[int, Field(ge=0)]
 Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
 Value = bool | int | float | str | None
 Row = dict[str, Value]
-
-
-class Part(BaseModel):
-    """A part of a result."""
-
-    # Readers ignore keys they do not know, so that a minor addition breaks nobody.
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Gpu(Part):

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from lorair.benchmarks.schema.parts import Base64, Count, Part, Result, Seconds
+from lorair.benchmarks.schema.parts import Base64, Count, Result, Seconds
+from lorair.runtime.bundle.files import Part
 
 
 class Scores(Part):

@@ -57,10 +57,8 @@ def summarize_all(stages: Mapping[str, Sequence[float]], warmup: int = 0) -> dic
     }
 
 
-def median_interval(
-    samples: Sequence[float] | Array, confidence: float = CONFIDENCE
-) -> tuple[float, float]:
-    """Return the interval of the median by a percentile bootstrap with a fixed seed.
+def median_interval(samples: Sequence[float] | Array) -> tuple[float, float]:
+    """Return the 95 % interval of the median by a percentile bootstrap with a fixed seed.
 
     Of fewer than six samples the interval is all of them: so few cannot enclose the median
     with 95 %, whatever is done to them (2 · 0.5**n is above 5 %).
@@ -70,7 +68,7 @@ def median_interval(
         return float(values.min()), float(values.max())
     positions = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
     medians = np.median(values[positions], axis=1)
-    tail = (1 - confidence) / 2 * 100
+    tail = (1 - CONFIDENCE) / 2 * 100
     low, high = np.percentile(medians, [tail, 100 - tail])
     return float(low), float(high)
 

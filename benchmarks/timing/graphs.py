@@ -5,12 +5,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from lorair.exporter.graphs.inlined import GATES, inlined
-from lorair.exporter.graphs.merged import give
+from lorair.exporter.graphs.inlined import GATES, give_batch, inlined
+from lorair.exporter.graphs.merged import fold, give
 from lorair.kernels.onnx_functions import Target
-from lorair.runtime.backends.onnxruntime import import_onnxruntime
 from lorair.runtime.bundle.manifest import RESTORER
-from lorair.runtime.errors import InternalError
 from lorair.runtime.pixels import Array
 
 TARGETS: Final[dict[str, Target]] = {
@@ -35,9 +33,16 @@ def write_gates(bundle: Path, backend: str, experts: int, path: Path) -> None:
     model = inlined(bundle / RESTORER, TARGETS[backend])
     onnx.load_external_data_for_model(model, str(bundle))
     _keep_experts(model.graph, experts)
-    onnx.save(
-        model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024
-    )
+    _save(model, path)
+
+
+def _save(model: Any, path: Path) -> None:
+    """Write a graph, and its weights into `PATH.data`; onnx would add to those that are there."""
+    import onnx
+
+    data = path.with_name(f"{path.name}.data")
+    data.unlink(missing_ok=True)
+    onnx.save(model, path, save_as_external_data=True, location=data.name, size_threshold=1024)
 
 
 def _keep_experts(graph: Any, experts: int) -> None:
@@ -56,30 +61,14 @@ def write_merged(graph: Path, gates: Array, path: Path) -> None:
     """Write the network that is left when the experts of a route are merged: standard ONNX.
 
     graph: of `write_gates`. gates: (E), the route. path: in the same folder; the weights are in
-    `PATH.data`. Raises InternalError if ONNX Runtime cannot fold the graph.
+    `PATH.data`.
     """
     import onnx
 
-    library = import_onnxruntime()
-    options = library.SessionOptions()
-    options.log_severity_level = 4
-    # Basic: constants are folded, and nothing becomes a runtime's own operator.
-    options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(path)
-    for key, value in (("file_name", f"{path.name}.data"), ("min_size_in_bytes", "1024")):
-        options.add_session_config_entry(
-            f"session.optimized_model_external_initializers_{key}", value
-        )
-    bound = path.with_name(f"bound.{path.name}")
-    model = onnx.load(graph, load_external_data=False)
+    model = onnx.load(graph)
     give(model.graph, GATES, gates)
-    onnx.save(model, bound)
-    try:
-        library.InferenceSession(bound, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions share no base class but this
-        raise InternalError(f"cannot merge the experts of {graph}", found=str(error)) from error
-    finally:
-        bound.unlink()
+    fold(model)
+    _save(model, path)
 
 
 def write_batch(bundle: Path, backend: str, batch: int, gates: Array | None, path: Path) -> None:
@@ -91,10 +80,7 @@ def write_batch(bundle: Path, backend: str, batch: int, gates: Array | None, pat
     import onnx
 
     model = inlined(bundle / RESTORER, TARGETS[backend])
-    for value in (*model.graph.input, *model.graph.output):
-        if value.name != GATES:
-            value.type.tensor_type.shape.dim[0].dim_value = batch
-    del model.graph.value_info[:]
+    give_batch(model, batch)
     if gates is not None:
         give(model.graph, GATES, gates)
     onnx.save(model, path)

@@ -26,8 +26,7 @@ def read_networks(bundle: Bundle) -> tuple[ModelConfig, StateDict, StateDict]:
 
     They are float32, their values those of the bundle: rounded to its precision.
 
-    Raises:
-        BundleError: its files are damaged, or of another version.
+    Raises BundleError: its files are damaged, or of another version.
     """
     bundle.verify()
     model = bundle.manifest.model

@@ -58,8 +58,7 @@ class Pair:
     def only(self, expert: str) -> "Pair":
         """Return the pair that is left for one expert: every picture gets it.
 
-        Raises:
-            OptionError: there is no such class.
+        Raises OptionError: there is no such class.
         """
         config = self.config
         if expert not in config.classes:
@@ -119,8 +118,7 @@ def load_pair(
 def load_router(path: Path) -> tuple[RouterConfig, StateDict]:
     """Read and check the router alone, in the types it is stored in.
 
-    Raises:
-        CheckpointError: the file is missing, damaged, unsafe or not this network's.
+    Raises CheckpointError: the file is missing, damaged, unsafe or not this network's.
     """
     tensors = read_tensors(path)
     config = infer_router(tensors, path)
@@ -131,8 +129,7 @@ def load_router(path: Path) -> tuple[RouterConfig, StateDict]:
 def load_restorer(path: Path) -> tuple[RestorationConfig, RestorationNet]:
     """Read and check the restoration network alone, in float32.
 
-    Raises:
-        CheckpointError: the file is missing, damaged, unsafe or not this network's.
+    Raises CheckpointError: the file is missing, damaged, unsafe or not this network's.
     """
     config, tensors = _checked_restorer(read_tensors(path), path)
     return config, _filled(RestorationNet, tensors, config)
@@ -141,8 +138,7 @@ def load_restorer(path: Path) -> tuple[RestorationConfig, RestorationNet]:
 def class_names(config: RestorationConfig, given: tuple[str, ...] | None = None) -> tuple[str, ...]:
     """Return a name for each expert of a restorer alone: those given, or the usual ones.
 
-    Raises:
-        OptionError: another number of names than experts.
+    Raises OptionError: another number of names than experts.
     """
     is_setting1 = config == SETTING1.restoration
     names = given or default_classes(config.num_experts, setting1=is_setting1)
@@ -199,8 +195,7 @@ def infer_router(tensors: StateDict, path: Path) -> RouterConfig:
 def check_tensors(kind: type[nn.Module], tensors: StateDict, path: Path, *config: Any) -> None:
     """Names, shapes, types and values against what the configuration implies.
 
-    Raises:
-        CheckpointError: naming the first few that differ.
+    Raises CheckpointError: naming the first few that differ.
     """
     try:
         with torch.device("meta"):

@@ -14,8 +14,7 @@ def download_pair(repo: str, revision: str | None = None) -> tuple[Path, Path]:
 
     `repo` is `owner/name` on the hub; `revision` a branch, tag or commit, None for the newest.
 
-    Raises:
-        CheckpointError: the repository cannot be reached or has no such pair.
+    Raises CheckpointError: the repository cannot be reached or has no such pair.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HFValidationError

@@ -18,8 +18,7 @@ def check_options(path: Path, restoration: RestorationConfig, router: RouterConf
 
     The YAML file has `network_g` and, optionally, `network_clip`.
 
-    Raises:
-        ConfigError: not such a file, or one that contradicts the tensors.
+    Raises ConfigError: not such a file, or one that contradicts the tensors.
     """
     options = _read(path)
     network, clip = (options.get(section) or {} for section in _SECTIONS)

@@ -22,18 +22,13 @@ def preset(name: str) -> ModelConfig:
     return PRESETS[name]
 
 
-def random_pair(name: str, seed: int = 0) -> Pair:
-    """Weights drawn for a preset: float32 for the restoration network, bfloat16 for the router.
+def draw_pair(config: ModelConfig, seed: int = 0) -> Pair:
+    """Weights drawn: float32 for the restoration network, bfloat16 for the router.
 
     Drawn so that every part of the network matters and values stay in the range of a
     trained one: the usual uniform initialisation, with beta, gamma and the experts'
     B matrices (zero in a fresh network) drawn as well.
     """
-    return draw_pair(preset(name), seed)
-
-
-def draw_pair(config: ModelConfig, seed: int = 0) -> Pair:
-    """`random_pair` for any configuration."""
     generator = torch.Generator().manual_seed(seed)
     with torch.device("meta"):
         net, router = RestorationNet(config.restoration), Router(config.router, config.top_k)

@@ -42,8 +42,7 @@ _ALLOWED: Final = frozenset(
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return a checkpoint's tensors by name, unwrapped, in the types they are stored in.
 
-    Raises:
-        CheckpointError: missing, damaged, not a checkpoint, or one that contains code.
+    Raises CheckpointError: missing, damaged, not a checkpoint, or one that contains code.
     """
     if not path.is_file():
         raise CheckpointError(

@@ -13,8 +13,7 @@ from lorair.runtime.system import console
 def engine(
     bundle: Annotated[Path, typer.Argument(help="Bundle that the engines are added to.")],
     flavour: Annotated[
-        str,
-        typer.Option(help="Library: tensorrt-rtx, tensorrt, or auto for the first installed."),
+        str, typer.Option(help="Library: tensorrt-rtx, tensorrt, or auto for the first installed.")
     ] = AUTO,
     minimum: Annotated[
         str | None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorair.exporter.commands import options
-from lorair.runtime.bundle import SHIPPED_BUNDLE, bundle_folder
+from lorair.runtime.bundle import SHIPPED_BUNDLE
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import OptionError
 from lorair.runtime.system import console
@@ -14,9 +14,7 @@ from lorair.runtime.system import console
 if TYPE_CHECKING:
     from lorair.runtime.bundle.manifest import Manifest
 
-_Bundle = Annotated[
-    Path, typer.Argument(metavar="BUNDLE", parser=bundle_folder, help="Bundle to read or change.")
-]
+_Bundle = Annotated[Path, options.bundle_argument("Bundle to read or change.")]
 _Output = Annotated[
     Path | None,
     typer.Option(

@@ -6,15 +6,11 @@ from typing import Annotated, Literal
 import typer
 
 from lorair.exporter.commands import options
-from lorair.runtime.bundle import bundle_folder
 from lorair.runtime.system import console
 
 
 def graph(
-    path: Annotated[
-        Path,
-        typer.Argument(metavar="BUNDLE", parser=bundle_folder, help="Bundle to take it from."),
-    ],
+    path: Annotated[Path, options.bundle_argument("Bundle to take it from.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")],
     form: Annotated[
         Literal["plugin", "bodies"],
@@ -46,10 +42,7 @@ def graph(
 
 
 def polygraphy(
-    path: Annotated[
-        Path,
-        typer.Argument(metavar="BUNDLE", parser=bundle_folder, help="Bundle to take them from."),
-    ],
+    path: Annotated[Path, options.bundle_argument("Bundle to take them from.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     images: options.ImagesOption = None,
     as_json: console.JsonOption = False,

@@ -7,23 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lorair.exporter.commands.options import require
-from lorair.runtime.bundle import bundle_folder
+from lorair.exporter.commands.options import bundle_argument, require
 from lorair.runtime.bundle.engines import read_engines
 from lorair.runtime.bundle.files import ENGINES
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.system import console
 
 if TYPE_CHECKING:
-    from lorair.exporter.engines.build import Built
+    from lorair.exporter.engines.build import BuiltEngine
 
 
 def inspect(
     path: Annotated[
-        Path,
-        typer.Argument(
-            metavar="PATH", parser=bundle_folder, help="A bundle, or a .pth or .safetensors file."
-        ),
+        Path, bundle_argument("A bundle, or a .pth or .safetensors file.", metavar="PATH")
     ],
     verify: Annotated[
         bool, typer.Option("--verify", help="Check the sha256 of every file of a bundle.")
@@ -137,7 +133,7 @@ def _print_engines_in(bundle: Bundle) -> None:
             out.print(f"  needs {record.depends.needs}", soft_wrap=True)
 
 
-def print_engines(engines: "list[Built]", classes: tuple[str, ...]) -> None:
+def print_engines(engines: "list[BuiltEngine]", classes: tuple[str, ...]) -> None:
     """Print what was built, or was there already, for what, and in which types it computes."""
     out = console.stdout()
     for engine in engines:

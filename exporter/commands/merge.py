@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorair.exporter.commands import options
-from lorair.runtime.bundle import bundle_folder
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import OptionError
 from lorair.runtime.system import console
@@ -20,10 +19,8 @@ if TYPE_CHECKING:
 def merge(
     path: Annotated[
         Path,
-        typer.Argument(
-            metavar="SOURCE",
-            parser=bundle_folder,
-            help="Bundle, or the restoration network's .pth or .safetensors file.",
+        options.bundle_argument(
+            "Bundle, or the restoration network's .pth or .safetensors file.", metavar="SOURCE"
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")],

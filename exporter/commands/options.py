@@ -1,10 +1,11 @@
 """Options that several commands have, and the packages that they need."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from lorair.runtime.bundle import bundle_folder
 from lorair.runtime.errors import OptionError
 from lorair.runtime.images import WRITABLE
 from lorair.runtime.system import extras
@@ -39,6 +40,11 @@ MinPsnrOption = Annotated[
 ]
 
 
+def bundle_argument(text: str, metavar: str = "BUNDLE") -> Any:
+    """Return the argument of a bundle's folder, or of `default`; text: its help."""
+    return typer.Argument(metavar=metavar, parser=bundle_folder, help=text)
+
+
 def require(*packages: str) -> None:
     """Raise DependencyError if one of these, all in the `export` extra, is not installed."""
     extras.require("export", "export,cpu", *packages)
@@ -49,20 +55,21 @@ def names_in(classes: str | None) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in classes.split(",")) if classes is not None else None
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """Return the pictures in a folder, by name; for the option --images.
+def pictures_in(
+    folder: Path, option: str = "--images", hint: str | None = "leave it out for the shipped ones"
+) -> list[Path]:
+    """Return the pictures in a folder, by name; for an option, whose hint follows its error.
 
-    Raises:
-        OptionError: there are none.
+    Raises OptionError: there are none.
     """
     pictures = []
     if folder.is_dir():
         pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in WRITABLE)
     if not pictures:
         raise OptionError(
-            "--images",
+            option,
             wanted=f"a folder with pictures ({', '.join(WRITABLE)})",
             found=f"none in {folder}",
-            hint="leave it out for the shipped ones",
+            hint=hint,
         )
     return pictures

@@ -5,20 +5,12 @@ from typing import Annotated
 
 import typer
 
-from lorair.exporter.commands.options import require
-from lorair.runtime.bundle import bundle_folder
+from lorair.exporter.commands.options import bundle_argument, require
 from lorair.runtime.system import console
 
 
 def plugin(
-    path: Annotated[
-        Path,
-        typer.Argument(
-            metavar="BUNDLE",
-            parser=bundle_folder,
-            help="Bundle with compiled kernels, which gets the library.",
-        ),
-    ],
+    path: Annotated[Path, bundle_argument("Bundle with compiled kernels, which gets the library.")],
     sms: Annotated[
         list[int] | None,
         typer.Option(

@@ -22,12 +22,13 @@ def synth(
 ) -> None:
     """Write a pair of random weights in exactly the released format."""
     require("torch", "safetensors")
-    from lorair.exporter.checkpoint.synth import random_pair, write_pair
+    from lorair.exporter.checkpoint.synth import draw_pair, write_pair
+    from lorair.exporter.checkpoint.synth import preset as find_preset
     from lorair.runtime.system.atomic import check_writable
 
     check_writable(output / f"{preset}_ir.pth")
     with console.step(f"draw and write {preset} weights, seed {seed}"):
-        ir, router = write_pair(random_pair(preset, seed), output, preset)
+        ir, router = write_pair(draw_pair(find_preset(preset), seed), output, preset)
     if as_json:
         console.print_json({"ir": str(ir), "router": str(router)})
     else:

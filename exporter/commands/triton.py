@@ -5,17 +5,13 @@ from typing import Annotated
 
 import typer
 
-from lorair.exporter.commands.options import require
-from lorair.runtime.bundle import bundle_folder
+from lorair.exporter.commands.options import bundle_argument, require
 from lorair.runtime.errors import OptionError
 from lorair.runtime.system import console
 
 
 def triton(
-    bundle: Annotated[
-        Path,
-        typer.Argument(metavar="BUNDLE", parser=bundle_folder, help="Bundle that the server runs."),
-    ],
+    bundle: Annotated[Path, bundle_argument("Bundle that the server runs.")],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="Folder of the model repository; may hold others."),

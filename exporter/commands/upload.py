@@ -5,16 +5,13 @@ from typing import Annotated
 
 import typer
 
-from lorair.exporter.commands.options import require
-from lorair.runtime.bundle import bundle_folder
+from lorair.exporter.commands.options import bundle_argument, require
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.system import console
 
 
 def upload(
-    path: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", parser=bundle_folder, help="Bundle to upload.")
-    ],
+    path: Annotated[Path, bundle_argument("Bundle to upload.")],
     to_hub: Annotated[
         str, typer.Option(metavar="REPO", help="Repository on the hub, as owner/name.")
     ],

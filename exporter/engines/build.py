@@ -8,7 +8,6 @@ engine with the gates as an input serves any route.
 """
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from lorair.exporter.engines import AUTO, TIMEOUT
 from lorair.exporter.engines.library import checked_sms, choose, device, load
-from lorair.exporter.engines.locked import one_at_a_time
+from lorair.exporter.engines.locked import Built, one_at_a_time
 from lorair.exporter.engines.plugin import build_plugin, kernels_of
 from lorair.exporter.engines.process import run_worker
 from lorair.exporter.engines.sizes import Sizes
@@ -44,22 +43,10 @@ _TARGET: Final[Target] = "reduce"
 Routes = Literal["each", "any"]
 """Of the restorer's engines: one for each expert alone, or one for all mixtures."""
 
+BuiltEngine = Built[EngineRecord]
+
 _RECIPE: Final = 3
 """Raise it with every change in how engines are built, so that none is taken for another."""
-
-
-@dataclass(frozen=True)
-class Built:
-    """An engine in a bundle. fresh: whether it was built just now."""
-
-    path: Path
-    record: EngineRecord
-    fresh: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as JSON has them."""
-        record = self.record.model_dump(mode="json")
-        return {"path": str(self.path), "fresh": self.fresh, "record": record}
 
 
 def build_engines(
@@ -72,7 +59,7 @@ def build_engines(
     plugin: bool = False,
     timing_cache: Path | None = None,
     timeout: float = TIMEOUT,
-) -> list[Built]:
+) -> list[BuiltEngine]:
     """Build the engines of both branches; those that are there already are left alone.
 
     Args:
@@ -198,18 +185,18 @@ def _ensure(
     timeout: float,
     timing_cache: Path | None,
     library: Path | None,
-) -> Built:
+) -> BuiltEngine:
     """The engine of this name, built if it is not there or not whole."""
     path = engine_path(bundle, depends.name)
     for engine in read_engines(bundle):
         if engine.path == path and engine.record and sha256(path) == engine.record.sha256:
-            return Built(path, engine.record, fresh=False)
+            return BuiltEngine(path, engine.record, fresh=False)
     bundle.verify()  # large files are not hashed on opening, and the name vouches for them
     with atomic_file(path) as partial:
         record = _build(bundle, depends, partial, timeout, timing_cache, library)
     # The record comes last: an engine without one counts as never finished.
     console.write_json(path.with_suffix(".json"), record.model_dump(mode="json"))
-    return Built(path, record, fresh=True)
+    return BuiltEngine(path, record, fresh=True)
 
 
 def _build(

@@ -64,8 +64,7 @@ def checked_sms(library: Any, flavour: Flavour, sms: tuple[int, ...]) -> tuple[i
 def device() -> str:
     """Return the GPU and system that TensorRT builds on and for.
 
-    Raises:
-        DependencyError: there is none.
+    Raises DependencyError: there is none.
     """
     found = examine()
     if isinstance(found, str) or not found.gpus:

@@ -1,13 +1,32 @@
-"""One build at a time into a folder of a bundle."""
+"""One build at a time into a folder of a bundle, and what comes of it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
 
+from lorair.runtime.bundle.files import Part
 from lorair.runtime.system import console
 from lorair.runtime.system.atomic import check_writable
+
+R = TypeVar("R", bound=Part)
+
+
+@dataclass(frozen=True)
+class Built(Generic[R]):
+    """A file that was added to a bundle. fresh: whether it was built just now."""
+
+    path: Path
+    record: R
+    fresh: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as JSON has them."""
+        record = self.record.model_dump(mode="json")
+        return {"path": str(self.path), "fresh": self.fresh, "record": record}
 
 
 @contextmanager

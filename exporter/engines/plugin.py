@@ -1,10 +1,8 @@
 """The library of TensorRT plugins with a bundle's kernels inside, in `BUNDLE/plugins/`."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from lorair.exporter.engines.locked import one_at_a_time
+from lorair.exporter.engines.locked import Built, one_at_a_time
 from lorair.kernels.tensorrt.library import compile_library, find_headers, write_source
 from lorair.runtime.bundle.files import sha256
 from lorair.runtime.bundle.kernels import INDEX
@@ -14,26 +12,13 @@ from lorair.runtime.errors import BundleError
 from lorair.runtime.system import console
 from lorair.runtime.system.atomic import atomic_file
 
-
-@dataclass(frozen=True)
-class BuiltPlugin:
-    """A library in a bundle. fresh: whether it was compiled just now."""
-
-    path: Path
-    record: PluginRecord
-    fresh: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as JSON has them."""
-        record = self.record.model_dump(mode="json")
-        return {"path": str(self.path), "fresh": self.fresh, "record": record}
+BuiltPlugin = Built[PluginRecord]
 
 
 def kernels_of(bundle: Bundle) -> str:
     """Return the sha256 of the index of a bundle's kernels, which holds all they depend on.
 
-    Raises:
-        BundleError: it has none.
+    Raises BundleError: it has none.
     """
     index = bundle.manifest.files.get(f"{KERNELS}/{INDEX}")
     if index is None:

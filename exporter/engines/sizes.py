@@ -51,8 +51,7 @@ class Sizes:
     def profiles(self, model: ModelInfo) -> dict[Branch, dict[str, Range]]:
         """Return the shapes of each branch's inputs that are not fixed.
 
-        Raises:
-            OptionError: a side is no multiple of the stride, or the sizes do not ascend.
+        Raises OptionError: a side is no multiple of the stride, or the sizes do not ascend.
         """
         views = (5, 3, model.clip_side, model.clip_side)
         restorer = {"image": self.range(model.stride)}
@@ -66,8 +65,7 @@ class Sizes:
     def range(self, stride: int) -> Range:
         """Return the shapes of the restorer's image.
 
-        Raises:
-            OptionError: a side is no multiple of the stride, or the sizes do not ascend.
+        Raises OptionError: a side is no multiple of the stride, or the sizes do not ascend.
         """
         sides = zip(*(self._sides(axis, stride) for axis in ("height", "width")), strict=True)
         least, best, most = (Size(height, width) for height, width in sides)

@@ -107,8 +107,7 @@ def build(job: Job, report: Any) -> dict[str, Any]:
 def parse(trt: Any, builder: Any, graph: bytes, model: Path, branch: Branch) -> tuple[Any, Any]:
     """Return a graph as a strongly typed network, and the parser, which holds its weights.
 
-    Raises:
-        EngineError: the parser does not take it.
+    Raises EngineError: the parser does not take it.
     """
     # TensorRT 11 and TensorRT-RTX know no other kind; TensorRT 10 has to be told.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -162,8 +161,7 @@ def timings(config: Any, path: Path | None) -> Iterator[None]:
 def load_plugins(builder: Any, library: Path) -> None:
     """Register a library's plugins with a builder, whose parser then finds them.
 
-    Raises:
-        EngineError: TensorRT does not take it; the log says why.
+    Raises EngineError: TensorRT does not take it; the log says why.
     """
     if builder.get_plugin_registry().load_library(str(library)) is None:
         raise EngineError(

@@ -77,14 +77,17 @@ def _write_whole(model: onnx.ModelProto, bundle: Bundle, output: Path) -> None:
         onnx.save(model, partial)
 
 
-def give_batch(model: onnx.ModelProto) -> None:
-    """Let a restorer's graph of one picture take several, which share the gates.
+def give_batch(model: onnx.ModelProto, count: int | None = None) -> None:
+    """Let a restorer's graph of one picture take so many, or any number, which share the gates.
 
     Nothing else in it has the number of pictures in its shape.
     """
     for value in (*model.graph.input, *model.graph.output):
         if value.name != GATES:
-            value.type.tensor_type.shape.dim[0].dim_param = "batch"
+            pictures = value.type.tensor_type.shape.dim[0]
+            pictures.dim_param = "batch"
+            if count is not None:
+                pictures.dim_value = count
     del model.graph.value_info[:]
 
 

@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 
 from lorair.exporter.graphs.inlined import GATES, inlined
 from lorair.kernels.spec import FORMS
+from lorair.runtime.backends.onnxruntime import import_onnxruntime, session_options
 from lorair.runtime.pixels import Array
 
 PRIOR: Final = "prior"
@@ -36,7 +37,7 @@ def merged(restorer: Path, gates: Array, prior: Array | None = None) -> onnx.Mod
     give(graph, GATES, np.asarray(gates, np.float32))
     if prior is not None:
         give(graph, PRIOR, np.asarray(prior, np.float32)[None])
-    _fold(model)
+    fold(model)
     return model
 
 
@@ -98,10 +99,8 @@ def _resolve_types(graph: onnx.GraphProto) -> None:
             node.attribute.append(helper.make_attribute("to", onnx.TensorProto.FLOAT16))
 
 
-def _fold(model: onnx.ModelProto) -> None:
-    """Compute all that depends on constants only, with ONNX Runtime, as it stands."""
-    import onnxruntime
-
+def fold(model: onnx.ModelProto) -> None:
+    """Compute all of a graph that depends on constants only, with ONNX Runtime, as it stands."""
     graph = model.graph
     known = {tensor.name for tensor in graph.initializer}
     constant: list[onnx.NodeProto] = []
@@ -116,8 +115,7 @@ def _fold(model: onnx.ModelProto) -> None:
     tensors = [tensor for tensor in graph.initializer if tensor.name in needed]
     outputs = [onnx.ValueInfoProto(name=name) for name in made]
     part = helper.make_graph(constant, "constant", [], outputs, tensors)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    onnxruntime, options = import_onnxruntime(), session_options()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     whole = helper.make_model(part, opset_imports=model.opset_import, ir_version=model.ir_version)
     session = onnxruntime.InferenceSession(whole.SerializeToString(), options)

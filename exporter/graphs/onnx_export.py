@@ -45,10 +45,7 @@ def export_router(router: Router, config: RouterConfig, path: Path) -> None:
     # Two pictures: an example of one would be taken for a constant.
     views = torch.zeros(2, VIEWS, 3, config.side, config.side)
     model = _trace(
-        router,
-        {"views": views},
-        ["logits", "prior", "gates"],
-        {"views": {0: Dim("batch")}},
+        router, {"views": views}, ["logits", "prior", "gates"], {"views": {0: Dim("batch")}}
     )
     _write(model, path)
 

@@ -137,20 +137,12 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         experts = self.restoration.num_experts
-        if self.router.num_classes != experts:
-            raise ConfigError(
-                "the two checkpoints do not belong together",
-                wanted=f"a router with {experts} classes, one for each expert",
-                found=f"{self.router.num_classes} classes",
-                hint="give the pair that was trained together",
-            )
-        if self.router.prior != self.restoration.prior:
-            raise ConfigError(
-                "the two checkpoints do not belong together",
-                wanted=f"a router whose prior has {self.restoration.prior} values",
-                found=f"{self.router.prior}",
-                hint="give the pair that was trained together",
-            )
+        prior, classes = self.restoration.prior, self.router.num_classes
+        if classes != experts:
+            wanted = f"a router with {experts} classes, one for each expert"
+            raise _no_pair(wanted, f"{classes} classes")
+        if self.router.prior != prior:
+            raise _no_pair(f"a router whose prior has {prior} values", f"{self.router.prior}")
         if not 1 <= self.top_k <= experts:
             raise ConfigError(
                 "--top-k",
@@ -170,6 +162,12 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain values, for manifests and `--json`."""
         return asdict(self)
+
+
+def _no_pair(wanted: str, found: str) -> ConfigError:
+    what = "the two checkpoints do not belong together"
+    hint = "give the pair that was trained together"
+    return ConfigError(what, wanted=wanted, found=found, hint=hint)
 
 
 def default_classes(experts: int, *, setting1: bool) -> tuple[str, ...]:

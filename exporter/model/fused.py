@@ -22,11 +22,8 @@ class _Experts(nn.Module):
 
     def __init__(self, source: LoRAMoEConv2d) -> None:
         super().__init__()
-        self.conv, self.lora_A_list, self.lora_B_list = (
-            source.conv,
-            source.lora_A_list,
-            source.lora_B_list,
-        )
+        self.conv = source.conv
+        self.lora_A_list, self.lora_B_list = source.lora_A_list, source.lora_B_list
 
     def weights(self, gates: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """weight, lora_A, lora_B, gates, bias: the operators' common arguments."""

@@ -53,8 +53,7 @@ def parts(bundle: Bundle, name: str = "lorair", backend: Backend = "onnxruntime"
 
     The others' names begin with the ensemble's. Router and restorer run on the backend.
 
-    Raises:
-        OptionError: no name for a folder.
+    Raises OptionError: no name for a folder.
     """
     if not _NAME.fullmatch(name):
         raise OptionError(
@@ -195,8 +194,7 @@ def find_engine(bundle: Bundle, branch: Branch) -> Engine:
     TensorRT's, not TensorRT-RTX's; of one picture and any route; without plugins, which the
     server would have to be started with (docs/tensorrt.md).
 
-    Raises:
-        BundleError: there is none, or there are several.
+    Raises BundleError: there is none, or there are several.
     """
     fitting = [
         engine

@@ -64,8 +64,7 @@ def find_headers(major: int | None = None) -> Headers:
 
     major: the version that they have to be of; None for any.
 
-    Raises:
-        DependencyError: there are none, or only others.
+    Raises DependencyError: there are none, or only others.
     """
     found = [headers for folder in _folders() if (headers := _read_version(folder)) is not None]
     for headers in found:
@@ -161,8 +160,7 @@ def compile_library(
 def find_compiler() -> str:
     """Return the C++ compiler: $CXX, or the first that is installed.
 
-    Raises:
-        DependencyError: there is none.
+    Raises DependencyError: there is none.
     """
     for name in (os.environ.get("CXX", ""), *_COMPILERS):
         if name and (path := shutil.which(name)):
@@ -175,11 +173,7 @@ def find_compiler() -> str:
 
 
 def find_cuda() -> Path:
-    """Return the folder of cuda.h.
-
-    Raises:
-        DependencyError: there is none.
-    """
+    """Return the folder of cuda.h. Raises DependencyError: there is none."""
     for folder in _cuda_folders():
         if (folder / "cuda.h").is_file():
             return folder

@@ -10,14 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lorair.kernels.launches import DTYPES, DType, Launch, Way, plan, suits, ways, workspace
-from lorair.kernels.spec import (
-    DOMAIN,
-    DOMAIN_VERSION,
-    FORMS,
-    GATES,
-    LORA_MOE_CONV,
-    output_shapes,
-)
+from lorair.kernels.spec import DOMAIN, DOMAIN_VERSION, FORMS, GATES, LORA_MOE_CONV, output_shapes
 from lorair.kernels.tiles import ALIGNMENT, MAX_PIXELS
 from lorair.runtime.bundle.kernels import Compiled
 from lorair.runtime.errors import BundleError
@@ -77,8 +70,7 @@ def write_table(kernels: Sequence[Compiled], kernel_set: str) -> tuple[str, list
 
     kernels: of an index. kernel_set: what names it, its sha256.
 
-    Raises:
-        BundleError: kernels of an operator are missing.
+    Raises BundleError: kernels of an operator are missing.
     """
     by_name: dict[str, list[Compiled]] = {}
     for kernel in sorted(kernels, key=lambda k: (k.name, k.preference), reverse=True):

@@ -67,8 +67,7 @@ _LAST: Final = BACKENDS["onnxruntime"]
 def choose(bundle: Bundle) -> BackendKind:
     """Return what `auto` stands for: the fastest backend that is here and keeps the precision.
 
-    Raises:
-        DependencyError: none is installed.
+    Raises DependencyError: none is installed.
     """
     return next(_candidates(bundle))[0]
 

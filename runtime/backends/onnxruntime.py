@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lorair.runtime.backends.backend import Branch, Run
-from lorair.runtime.backends.graphs import Shapes
+from lorair.runtime.backends.graphs import GraphEach, Graphs, Shapes
 from lorair.runtime.backends.host import HostBackend, LoadedGraph, Part
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import BundleError
@@ -18,6 +18,9 @@ from lorair.runtime.system.machine import describe_threads
 
 _FATAL_ONLY = 4
 _GRAPH = "graph.onnx"
+
+MERGED_FORM = "openvino"
+"""The bundle's form of the restorer for GPUs: statistics as reductions, which they do well."""
 
 Open = Callable[[Path, Any], Any]
 """A graph and options -> a session."""
@@ -128,6 +131,18 @@ class OnnxRuntimeBackend(HostBackend):
                 found=str(error),
                 hint="build the bundle again with `lorair-export build`",
             ) from error
+
+
+class MergingBackend(OnnxRuntimeBackend):
+    """Runs a bundle with a provider that must have merged weights: a graph for each gates."""
+
+    def _restorer_graphs(self, graph: Path | None) -> Graphs[LoadedGraph]:
+        path = self._bundle.restorer_for(MERGED_FORM)
+        assert path is not None, "unfit() has said so"
+        return GraphEach(lambda gates: self._load_bound(path, gates))
+
+    def _tile_graphs(self) -> Graphs[LoadedGraph]:
+        return GraphEach(self._load_tiles)
 
 
 def _on_cpu(graph: Path, options: Any) -> Any:

@@ -14,7 +14,7 @@ from lorair.runtime.backends.graphs import (
     router_shapes,
     run_failure,
 )
-from lorair.runtime.backends.onnxruntime import import_onnxruntime, shapes_of
+from lorair.runtime.backends.onnxruntime import import_onnxruntime, session_options, shapes_of
 from lorair.runtime.bundle.manifest import ROUTER, Bundle
 from lorair.runtime.errors import BackendError, BundleError
 from lorair.runtime.gpu.cuda import Gpu
@@ -27,7 +27,6 @@ from lorair.runtime.system.extras import install_command
 
 PROVIDER: Final = "CUDAExecutionProvider"
 _DEVICE: Final = "cuda"
-_FATAL_ONLY: Final = 4
 
 
 def open_backend(name: str, bundle: Bundle, threads: int | None, jobs: int) -> GpuBackend:
@@ -105,8 +104,7 @@ class SessionNetworks:
         return self._sessions[graph]
 
     def _open(self, graph: Path) -> Any:
-        options = self._library.SessionOptions()
-        options.log_severity_level = _FATAL_ONLY
+        options = session_options()
         provider = {
             "device_id": str(self._gpu.ordinal),
             "user_compute_stream": str(self._gpu.stream),

@@ -10,13 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from lorair.runtime.backends.graphs import GraphEach, Graphs
 from lorair.runtime.backends.host import LoadedGraph, Part
-from lorair.runtime.backends.onnxruntime import (
-    OnnxRuntimeBackend,
-    SessionGraph,
-    import_onnxruntime,
-)
+from lorair.runtime.backends.onnxruntime import MergingBackend, SessionGraph, import_onnxruntime
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import BackendError, BundleError
 from lorair.runtime.pixels import Array
@@ -65,7 +60,7 @@ def _devices() -> tuple[Any, ...]:
     return tuple(d for d in library.get_ep_devices() if d.ep_name == plugin.get_ep_name())
 
 
-class RtxBackend(OnnxRuntimeBackend):
+class RtxBackend(MergingBackend):
     """Runs a bundle with ONNX Runtime's provider for TensorRT for RTX.
 
     Args:
@@ -86,14 +81,6 @@ class RtxBackend(OnnxRuntimeBackend):
         """Libraries, versions and device."""
         plugin = import_module(PLUGIN).__version__
         return f"onnxruntime {self._library.__version__}, TensorRT for RTX by its plugin {plugin}"
-
-    def _restorer_graphs(self, graph: Path | None) -> Graphs[LoadedGraph]:
-        path = self._bundle.restorer_for("openvino")  # statistics as reductions
-        assert path is not None, "unfit() has said so"
-        return GraphEach(lambda gates: self._load_bound(path, gates))
-
-    def _tile_graphs(self) -> Graphs[LoadedGraph]:
-        return GraphEach(self._load_tiles)
 
     def _load(self, part: Part, path: Path, gates: Array | None = None) -> LoadedGraph:
         """Open the compiled graph that the cache has, which is made first if it has none."""

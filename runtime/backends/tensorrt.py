@@ -10,12 +10,7 @@ from lorair.runtime.backends.engine import EngineBranch, Loader, make_log
 from lorair.runtime.backends.gpu import GpuBackend
 from lorair.runtime.bundle.engines import Depends, Engine, Flavour
 from lorair.runtime.bundle.manifest import Bundle
-from lorair.runtime.errors import (
-    BackendError,
-    BundleError,
-    DependencyError,
-    PictureError,
-)
+from lorair.runtime.errors import BackendError, BundleError, DependencyError, PictureError
 from lorair.runtime.gpu.cuda import Gpu
 from lorair.runtime.gpu.driver import no_gpu
 from lorair.runtime.gpu.engine_fit import MODULES, area, fitting, image_range, misfit_of, takes

@@ -22,10 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lorair.runtime.backends.backend import Branch, Run
-from lorair.runtime.backends.graphs import GraphEach, Graphs, Shapes
-from lorair.runtime.backends.host import LoadedGraph, Part
+from lorair.runtime.backends.graphs import Shapes
+from lorair.runtime.backends.host import Part
 from lorair.runtime.backends.onnxruntime import (
-    OnnxRuntimeBackend,
+    MERGED_FORM,
+    MergingBackend,
     SessionGraph,
     import_onnxruntime,
     session_options,
@@ -39,9 +40,6 @@ from lorair.runtime.system.machine import is_installed
 PROVIDER: Final = "WebGpuExecutionProvider"
 PLUGIN: Final = "onnxruntime_ep_webgpu"
 NO_GPU: Final = "the system lists no GPU for WebGPU"
-
-_FORM: Final = "openvino"
-"""The bundle's form of the restorer: statistics as reductions, which a GPU does well."""
 
 _NEGATE: Final = (
     b'\x08\x08:2\n\x0b\n\x01x\x12\x01y"\x03Neg\x12\x01pZ\x0f\n\x01x\x12\n\n\x08\x08%c\x12\x04\n\x02\x08'
@@ -77,7 +75,7 @@ def lacks(name: str) -> str | None:
 
 def unfit(name: str, bundle: Bundle) -> str | None:
     """Return why a bundle does not run on the GPU; None if it does."""
-    if bundle.restorer_for(_FORM) is None:
+    if bundle.restorer_for(MERGED_FORM) is None:
         return "the bundle has no graph in a GPU's form; build it again"
     if bundle.manifest.precision == "fp16" and not adapter().has_half:
         return "the GPU has no shader-f16, which an fp16 bundle needs; take an fp32 one"
@@ -141,7 +139,7 @@ def _is_discrete(device: Any) -> bool:
     return device is not None and device.device.metadata.get("Discrete") == "1"
 
 
-class WebGpuBackend(OnnxRuntimeBackend):
+class WebGpuBackend(MergingBackend):
     """Runs a bundle with ONNX Runtime's WebGPU provider.
 
     Args:
@@ -161,14 +159,6 @@ class WebGpuBackend(OnnxRuntimeBackend):
     def open_graph(self, branch: Branch, graph: Path) -> Run:
         """Load a graph that has inner values as outputs; see `RunsGraphs`."""
         return self._run_inner(branch, self._load("router", graph))
-
-    def _restorer_graphs(self, graph: Path | None) -> Graphs[LoadedGraph]:
-        path = self._bundle.restorer_for(_FORM)
-        assert path is not None, "unfit() has said so"
-        return GraphEach(lambda gates: self._load_bound(path, gates))
-
-    def _tile_graphs(self) -> Graphs[LoadedGraph]:
-        return GraphEach(self._load_tiles)
 
     def _load(self, part: Part, path: Path, gates: Array | None = None) -> "_DeviceGraph":
         def load(on_gpu: bool) -> Any:

@@ -8,16 +8,15 @@ engine without one was not finished. Nothing here needs TensorRT.
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from lorair.runtime.bundle.files import ENGINES, Sha256, Size, read_small, regular_size
+from lorair.runtime.bundle.files import ENGINES, Part, Sha256, Size, read_json, regular_size
 from lorair.runtime.bundle.kernels import Sm
 from lorair.runtime.bundle.manifest import RESTORER, ROUTER, Bundle, Precision, content_digest
 from lorair.runtime.errors import BundleError
@@ -32,11 +31,7 @@ GRAPHS: Final[dict[Branch, str]] = {"router": ROUTER, "restorer": RESTORER}
 _Shape = Annotated[tuple[Annotated[int, Field(ge=1, lt=2**31)], ...], Field(max_length=8)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Range(_Part):
+class Range(Part):
     """An input's shapes: the least and the largest that run, and the one tuned for."""
 
     min: _Shape
@@ -44,7 +39,7 @@ class Range(_Part):
     max: _Shape
 
 
-class Depends(_Part):
+class Depends(Part):
     """All that an engine depends on; its name is a digest of this.
 
     graph, weights: sha256 of the bundle's files. bodies: sha256 of the operators' bodies
@@ -107,7 +102,7 @@ class Depends(_Part):
             yield f"{name} {' to '.join(dict.fromkeys(ends))}"
 
 
-class Product(_Part):
+class Product(Part):
     """A convolution, matrix product or fused operator of the network that an engine was built from.
 
     role: `picture` if the picture runs through it; `merging` if it only merges experts;
@@ -120,7 +115,7 @@ class Product(_Part):
     role: Literal["picture", "merging", "head"]
 
 
-class Proof(_Part):
+class Proof(Part):
     """The types that the network prescribes; a strongly typed engine computes in them."""
 
     source: str
@@ -134,7 +129,7 @@ class Proof(_Part):
         return ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
 
 
-class EngineRecord(_Part):
+class EngineRecord(Part):
     """`NAME.json`.
 
     sha256, size: of the engine. seconds, peak_memory: of its build; memory in bytes.
@@ -160,8 +155,7 @@ class Engine:
     def read(self) -> bytes:
         """The engine, its content checked.
 
-        Raises:
-            BundleError: it is damaged or not this bundle's.
+        Raises BundleError: it is damaged or not this bundle's.
         """
         if self.record is None:
             raise self.error or _unusable(self.path, "a record", "none")
@@ -199,7 +193,7 @@ def _engine(bundle: Bundle, path: Path) -> Engine:
 
 def _read_record(path: Path) -> EngineRecord:
     try:
-        return EngineRecord.model_validate(json.loads(read_small(path.with_suffix(".json"))))
+        return EngineRecord.model_validate(read_json(path.with_suffix(".json")))
     except FileNotFoundError:
         raise _unusable(path, "a record beside it", "none, so it was never finished") from None
     except (ValidationError, ValueError, OSError, RecursionError) as error:

@@ -5,11 +5,12 @@ OpenVINO follows any path that it is given.
 """
 
 import hashlib
+import json
 import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -38,10 +39,17 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
 
 
-class FileInfo(BaseModel):
-    """A file's content: sha256 in hexadecimal, size in bytes."""
+class Part(BaseModel):
+    """A part of what is kept as JSON: readers ignore keys they do not know.
+
+    So a minor addition breaks nobody.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class FileInfo(Part):
+    """A file's content: sha256 in hexadecimal, size in bytes."""
 
     sha256: Sha256
     size: Size
@@ -79,8 +87,7 @@ def check_files(folder: Path, listed: Mapping[str, FileInfo], limit: int | None)
 
     Files of `limit` bytes or more are not hashed; with None all are.
 
-    Raises:
-        BundleError: naming the first file that is wrong.
+    Raises BundleError: naming the first file that is wrong.
     """
     _check_entries(folder, listed)
     for name, info in listed.items():
@@ -107,15 +114,15 @@ def regular_size(path: Path) -> int | None:
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
-def read_small(path: Path) -> bytes:
-    """The content of a file of JSON. Raises OSError, or ValueError if it is huge or no file."""
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises OSError, ValueError or RecursionError if it is none."""
     if path.exists() and regular_size(path) is None:
         raise ValueError(f"{path.name} is a link or no regular file")
     with path.open("rb") as file:
         content = file.read(_SMALL + 1)
     if len(content) > _SMALL:
         raise ValueError(f"{path.name} has more than {_SMALL} bytes")
-    return content
+    return json.loads(content)
 
 
 def check_no_link(folder: Path, name: str) -> None:

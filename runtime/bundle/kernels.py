@@ -4,7 +4,6 @@
 nothing here needs Triton or a GPU.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from lorair.runtime.bundle.files import first_problem, read_small
+from lorair.runtime.bundle.files import first_problem, read_json
 from lorair.runtime.errors import BundleError
 
 INDEX: Final = "index.json"
@@ -84,12 +83,11 @@ _KERNELS: Final = TypeAdapter(list[Compiled])
 def read_index(folder: Path) -> list[Compiled]:
     """The kernels of a folder.
 
-    Raises:
-        BundleError: the index is missing, of another version, or damaged.
+    Raises BundleError: the index is missing, of another version, or damaged.
     """
     path = folder / INDEX
     try:
-        content = json.loads(read_small(path))
+        content = read_json(path)
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']}")
         return _KERNELS.validate_python(content["kernels"])

@@ -10,20 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lorair.runtime.bundle import bundle_folder
 from lorair.runtime.bundle.files import (
     HASHED_ON_OPEN,
     MANIFEST,
     FileInfo,
+    Part,
     Size,
     check_files,
     check_name,
     check_no_link,
     damaged,
     first_problem,
-    read_small,
+    read_json,
 )
 from lorair.runtime.errors import BundleError
 
@@ -40,12 +41,7 @@ Length = Annotated[int, Field(ge=1, le=65536, strict=True)]
 ClassName = Annotated[str, Field(min_length=1, max_length=100)]
 
 
-class _Part(BaseModel):
-    # Readers ignore keys they do not know, so that a minor addition breaks nobody.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class ModelInfo(_Part):
+class ModelInfo(Part):
     """What a runtime has to know of the network.
 
     clip_side: side of a router's view in pixels. stride: height and width of the
@@ -78,14 +74,14 @@ class ModelInfo(_Part):
         return self
 
 
-class Weights(_Part):
+class Weights(Part):
     """A checkpoint that the bundle was built from."""
 
     name: str
     sha256: str
 
 
-class Source(_Part):
+class Source(Part):
     """Where the weights came from; `detail` says it in one sentence.
 
     repo, revision: of weights from the hub, its repository and the commit.
@@ -101,7 +97,7 @@ class Source(_Part):
     added: tuple[ClassName, ...] = ()
 
 
-class PictureParity(_Part):
+class PictureParity(Part):
     """One picture of the certificate. Errors are absolute, on float outputs before clamping."""
 
     name: str
@@ -114,7 +110,7 @@ class PictureParity(_Part):
     route_changed: bool
 
 
-class RouteParity(_Part):
+class RouteParity(Part):
     """The router against PyTorch float32 on photographs with and without flaws.
 
     prior_cosine: the least of all pictures, between the two priors.
@@ -132,7 +128,7 @@ class RouteParity(_Part):
         )
 
 
-class Certificate(_Part):
+class Certificate(Part):
     """The parity certificate: the bundle against PyTorch float32 on real photographs.
 
     psnr_db: the worst picture's, of clamped outputs with peak 1; 160 stands for equal.
@@ -149,7 +145,7 @@ class Certificate(_Part):
     routes: RouteParity | None = None
 
 
-class Manifest(_Part):
+class Manifest(Part):
     """`manifest.json`.
 
     precision: of weights and activations, but for the router's if `router_precision` is set.
@@ -277,7 +273,7 @@ def _read_manifest(folder: Path) -> Manifest:
         raise damaged(folder, MANIFEST, "none")
     check_no_link(folder, MANIFEST)
     try:
-        content = json.loads(read_small(folder / MANIFEST))
+        content = read_json(folder / MANIFEST)
     except (ValueError, OSError, RecursionError) as error:
         raise damaged(folder, f"JSON in {MANIFEST}", str(error)) from error
     version = content.get("schema_version") if isinstance(content, dict) else None

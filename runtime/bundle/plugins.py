@@ -5,61 +5,55 @@ record, which comes last: a library without one was not finished. A library is a
 only one whose content is the record's is loaded. Nothing here needs TensorRT.
 """
 
-import json
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from lorair.runtime.bundle.files import PLUGINS, Sha256, Size, read_small, regular_size, sha256
+from lorair.runtime.bundle import files
 from lorair.runtime.bundle.kernels import Sm
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import BundleError
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class PluginDepends(_Part):
+class PluginDepends(files.Part):
     """All that a library depends on.
 
     kernels: sha256 of the index of its kernels. source: of what was compiled. headers: the
     version of TensorRT's, as in 10.14.1. sms: compute capabilities that it has cubins for.
     """
 
-    kernels: Sha256
-    source: Sha256
+    kernels: files.Sha256
+    source: files.Sha256
     headers: str
     sms: tuple[Sm, ...]
 
 
-class PluginRecord(_Part):
+class PluginRecord(files.Part):
     """`liblorair-trtN.json`. sha256, size: of the library."""
 
     created_by: str
     depends: PluginDepends
-    sha256: Sha256
-    size: Size
+    sha256: files.Sha256
+    size: files.Size
 
 
 def plugin_path(bundle: Bundle, major: int) -> Path:
     """Return where the library for a major version of TensorRT lies or would lie."""
-    return bundle.path / PLUGINS / f"liblorair-trt{major}.so"
+    return bundle.path / files.PLUGINS / f"liblorair-trt{major}.so"
 
 
 def read_record(library: Path) -> PluginRecord:
     """Return a library's record, the library being as it says.
 
-    Raises:
-        BundleError: no library, or a damaged one.
+    Raises BundleError: no library, or a damaged one.
     """
     try:
-        record = PluginRecord.model_validate(json.loads(read_small(library.with_suffix(".json"))))
+        record = PluginRecord.model_validate(files.read_json(library.with_suffix(".json")))
     except FileNotFoundError:
         raise _unusable(library, "the library and its record", "none") from None
     except (ValidationError, ValueError, OSError, RecursionError) as error:
         raise _unusable(library, "a record as in docs/tensorrt.md", str(error)[:80]) from None
-    if regular_size(library) != record.size or sha256(library) != record.sha256:
+    if files.regular_size(library) != record.size or files.sha256(library) != record.sha256:
         raise _unusable(library, "the library as it was built", "other content or none")
     return record
 

@@ -22,15 +22,6 @@ from lorair.runtime.errors import (
 )
 from lorair.runtime.folders import plan as folders
 from lorair.runtime.folders.left_out import LeftOut, not_pictures
-from lorair.runtime.folders.plan import (
-    COMPARED,
-    RESTORED,
-    Task,
-    has_folder,
-    is_input,
-    is_wanted,
-    nothing_in,
-)
 from lorair.runtime.folders.run import is_current as files_are_current
 from lorair.runtime.images import Encoding
 from lorair.runtime.system.atomic import owned_folder
@@ -46,11 +37,7 @@ def is_uri(name: str) -> bool:
 
 @contextmanager
 def source_file(name: str) -> Iterator[Path]:
-    """The picture as a file.
-
-    Raises:
-        PictureError: it cannot be fetched.
-    """
+    """The picture as a file. Raises PictureError: it cannot be fetched."""
     if not is_uri(name):
         yield Path(name)
         return
@@ -70,8 +57,7 @@ def source_file(name: str) -> Iterator[Path]:
 def target_file(name: str | None) -> Iterator[Path | None]:
     """Where to write the result; it is put into its place if the block ends well.
 
-    Raises:
-        OutputError: it cannot be put.
+    Raises OutputError: it cannot be put.
     """
     if name is None or not is_uri(name):
         yield None if name is None else Path(name)
@@ -139,11 +125,11 @@ def file_system(uri: str) -> tuple[Any, str]:
     return fs.PyFileSystem(fs.FSSpecHandler(system)), inner
 
 
-def is_current(task: Task[str]) -> bool:
+def is_current(task: folders.Task[str]) -> bool:
     """Whether the result is there, and no older than its picture, here or there."""
     if not is_uri(task.source):
         source, *written = map(Path, (task.source, *task.written))
-        return files_are_current(Task(source, *written))
+        return files_are_current(folders.Task(source, *written))
     places = map(file_system, (task.source, *task.written))
     source, *found = (system.get_file_info(inner) for system, inner in places)
     return all(info.is_file and info.size and info.mtime_ns >= source.mtime_ns for info in found)
@@ -157,7 +143,7 @@ class RemotePlan:
     is_remote: whether names are URIs.
     """
 
-    tasks: list[Task[str]]
+    tasks: list[folders.Task[str]]
     left_out: list[LeftOut[str]]
     is_folder: bool
     is_remote: bool
@@ -183,13 +169,13 @@ def plan(
             paths, Path(output), recursive=recursive, pattern=pattern, encoding=encoding,
             compare=compare,
         )  # fmt: skip
-        named = [Task(*map(str, (task.source, *task.written))) for task in local.tasks]
+        named = [folders.Task(*map(str, (task.source, *task.written))) for task in local.tasks]
         left_out = [LeftOut(str(one.place), one.reason) for one in local.left_out]
-        return RemotePlan(named, left_out, has_folder(paths), is_remote=False)
+        return RemotePlan(named, left_out, folders.has_folder(paths), is_remote=False)
     others: list[LeftOut[str]] = []
     listings = [_list(_uri(name), recursive, pattern, others) for name in inputs]
 
-    def tasks(*, in_full: bool) -> list[Task[str]]:
+    def tasks(*, in_full: bool) -> list[folders.Task[str]]:
         return [
             _task(source, _join(_uri(output), str(place)), encoding, compare, in_full=in_full)
             for sources, _ in listings
@@ -234,21 +220,22 @@ def _list(
         raise PictureError(f"cannot list {name}", found=str(error)) from error
     files = (PurePosixPath(info.path).relative_to(inner) for info in listed if info.is_file)
     seen = [file for file in sorted(files) if not any(p.startswith(".") for p in file.parts)]
-    found = [file for file in seen if is_wanted(file, pattern)]
+    found = [file for file in seen if folders.is_wanted(file, pattern)]
     if pattern is None:
-        inputs = (file for file in seen if is_input(file.name))
+        inputs = (file for file in seen if folders.is_input(file.name))
         left_out += not_pictures(inputs, lambda file: _join(name, str(file)))
     if not found:
-        raise nothing_in(name, pattern, left_out)
+        raise folders.nothing_in(name, pattern, left_out)
     return [(_join(name, str(file)), file) for file in found], True
 
 
 def _task(
     source: str, place: str, encoding: Encoding, compare: bool, *, in_full: bool
-) -> Task[str]:
+) -> folders.Task[str]:
     """`place` is where the picture itself would be in the output."""
     parts = urlsplit(place)
     path = PurePosixPath(parts.path)
-    endings = (f"{RESTORED}{encoding.like(path).ending}", f"{COMPARED}.png")[: 1 + compare]
+    endings = [f"{folders.RESTORED}{encoding.like(path).ending}"]
+    endings += [f"{folders.COMPARED}.png"] * compare
     paths = (path.with_name(f"{path.name if in_full else path.stem}{end}") for end in endings)
-    return Task(source, *(urlunsplit(parts._replace(path=str(p))) for p in paths))
+    return folders.Task(source, *(urlunsplit(parts._replace(path=str(p))) for p in paths))

@@ -29,8 +29,7 @@ class Pool:
         `actors` is None for as many as fit; `threads` and `gpus` are of each, and each opens the
         bundle.
 
-        Raises:
-            OptionError: not even one fits.
+        Raises OptionError: not even one fits.
         """
         fitting = [found.cpus // threads, *([found.gpus // gpus] if gpus else [])]
         if min(fitting) < 1:

@@ -36,8 +36,7 @@ class RayRun(Outcomes[str]):
     def run(self, pool: Pool) -> Generator[Outcome[str], None, None]:
         """Do what is pending with a pool; yield outcomes as their tasks end, in any order.
 
-        Raises:
-            LorairError: no actor could begin.
+        Raises LorairError: no actor could begin.
         """
         import ray
 

@@ -38,8 +38,7 @@ def serve_on_ray(
     `address` Ray is started here. `replicas` is None for as many as fit, and `most`, if it is
     not None, how many there may be under load.
 
-    Raises:
-        OptionError: port 0, or fewer replicas under load than without.
+    Raises OptionError: port 0, or fewer replicas under load than without.
     """
     require_ray("serve", "fastapi")
     from lorair.runtime.bundle.manifest import Bundle

@@ -65,8 +65,7 @@ def session(address: str | None, cpus: int | None = None) -> Iterator[Resources]
 
     A Ray of our own counts as many CPUs as it is told; None for its cores.
 
-    Raises:
-        BackendError: there is no cluster at the address, or Ray does not start.
+    Raises BackendError: there is no cluster at the address, or Ray does not start.
     """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)

@@ -40,12 +40,7 @@ def infer(
     bundle: options.BundleOption = options.DEFAULT_BUNDLE,
     backend: options.BackendOption = "auto",
     threads: options.ThreadsOption = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            help="How many pictures to work on at once. Default: one a CPU thread, at most 4."
-        ),
-    ] = None,
+    jobs: options.JobsOption = None,
     recursive: options.RecursiveOption = False,
     pattern: options.GlobOption = None,
     skip_existing: options.SkipOption = None,
@@ -106,11 +101,7 @@ def infer(
     alone = len(planned.tasks) == 1 and not is_folder
     with decoders or nullcontext(), options.Interruptible() as ended:
         _run(run, restorer, guidance, in_full=not is_folder, quiet=as_json)
-    about = {
-        "bundle": str(bundle),
-        "backend": restorer.backend.description,
-        "jobs": restorer.jobs,
-    }
+    about = {"bundle": str(bundle), "backend": restorer.backend.description, "jobs": restorer.jobs}
     options.conclude(
         run, about, start, report, planned.left_out,
         as_json=as_json, code=ended.code, alone=alone and not ended.code,

@@ -78,6 +78,12 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option(help="How many CPU threads all pictures in work share. Default: one a core."),
 ]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="How many pictures to work on at once. Default: one a CPU thread, at most 4."
+    ),
+]
 MaxPixelsOption = Annotated[
     int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")
 ]

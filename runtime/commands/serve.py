@@ -61,12 +61,7 @@ def serve(
     max_pixels: options.MaxPixelsOption = defaults.DEFAULT_MAX_PIXELS,
     threads: options.ThreadsOption = None,
     backend: options.BackendOption = "auto",
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            help="How many pictures to work on at once. Default: one a CPU thread, at most 4."
-        ),
-    ] = None,
+    jobs: options.JobsOption = None,
     grace: Annotated[
         float, typer.Option(min=1, help="How many seconds running work may take after SIGTERM.")
     ] = defaults.DEFAULT_GRACE,

@@ -10,10 +10,7 @@ if TYPE_CHECKING:
     from lorair.runtime.tune import Timing
 
 
-def tune(
-    bundle: BundleArgument = DEFAULT_BUNDLE,
-    as_json: console.JsonOption = False,
-) -> None:
+def tune(bundle: BundleArgument = DEFAULT_BUNDLE, as_json: console.JsonOption = False) -> None:
     """Time every backend with a bundle on this machine; `--backend auto` then takes the fastest.
 
     Takes about a minute. Upgrading a library makes it forget.

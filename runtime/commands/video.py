@@ -52,14 +52,14 @@ def video(
     codec: Annotated[
         str | None,
         typer.Option(
-            help="The FFmpeg encoder to write with. Default: libx264, or libvpx-vp9 for .webm.",
+            help="The FFmpeg encoder to write with. Default: libx264, or libvpx-vp9 for .webm."
         ),
     ] = None,
     crf: Annotated[
         int | None,
         typer.Option(
             help="The encoder's constant quality; less is better. Default: 18 for these two, "
-            "the encoder's own for others.",
+            "the encoder's own for others."
         ),
     ] = None,
     options: Annotated[

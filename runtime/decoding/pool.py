@@ -74,9 +74,8 @@ class Decoders:
 
         A relative path is taken from where the process was started.
 
-        Raises:
-            PictureError: also if the picture takes too long or too much memory to decode, or
-                if it ends the process.
+        Raises PictureError: also if the picture takes too long or too much memory to decode, or if
+        it ends the process.
         """
         decoder = self._take(source)
         try:

@@ -112,11 +112,7 @@ class FolderRun(Outcomes[Path]):
         self._stop = Event()
 
     def run(
-        self,
-        restorer: "Restorer",
-        guidance: Guidance,
-        jobs: int,
-        progress: Progress | None = None,
+        self, restorer: "Restorer", guidance: Guidance, jobs: int, progress: Progress | None = None
     ) -> Generator[Outcome[Path], None, None]:
         """Do what is pending; `outcomes` has all of them, also after an interruption.
 

@@ -116,11 +116,7 @@ class Launcher:
         ]
         with _failing_as(f"the kernel {kernel.name}"):
             launch(
-                Stream.from_handle(stream),
-                config,
-                self._loaded[kernel.file][1],
-                *values,
-                *_SCRATCH,
+                Stream.from_handle(stream), config, self._loaded[kernel.file][1], *values, *_SCRATCH
             )
 
 

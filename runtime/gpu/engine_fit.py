@@ -51,8 +51,7 @@ def fitting(
 ) -> dict[Branch, list[Engine]]:
     """The engines of each branch that run here, at least one of each.
 
-    Raises:
-        BackendError: a branch has none, saying what differs and what builds the right one.
+    Raises BackendError: a branch has none, saying what differs and what builds the right one.
     """
     found: dict[Branch, list[Engine]] = {branch: [] for branch in GRAPHS}
     reasons: list[str] = []

@@ -56,8 +56,7 @@ class Encoding:
         name it.
     quality: 1 to 100, for lossy formats; None for 95.
 
-    Raises:
-        OptionError: no such format, or a quality where it has no meaning.
+    Raises OptionError: no such format, or a quality where it has no meaning.
     """
 
     format: str | None = None

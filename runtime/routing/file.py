@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
-from lorair.runtime.bundle.files import first_problem
+from lorair.runtime.bundle.files import Part, first_problem
 from lorair.runtime.bundle.manifest import ROUTER, Bundle
 from lorair.runtime.errors import RouteError
 from lorair.runtime.routing.gates import SUM_TOLERANCE
@@ -24,15 +24,13 @@ ENDING: Final = ".route.json"
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class SavedRoute(BaseModel):
+class SavedRoute(Part):
     """A route file.
 
     router: the bundle's router, as `router_identity` has it.
     picture: whose route it is, for people.
     classes: E names. logits, gates: (E,). prior: (P,).
     """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     schema_version: Literal[1] = SCHEMA_VERSION
     created_by: str
@@ -60,11 +58,7 @@ def router_identity(bundle: Bundle) -> str:
 
 
 def save(path: Path, route: Route, bundle: Bundle, picture: str) -> None:
-    """Write a route, atomically.
-
-    Raises:
-        OutputError: the place cannot be written.
-    """
+    """Write a route, atomically. Raises OutputError: the place cannot be written."""
     saved = SavedRoute(
         created_by=f"lorair {lorair_version()}",
         router=router_identity(bundle),
@@ -80,8 +74,7 @@ def save(path: Path, route: Route, bundle: Bundle, picture: str) -> None:
 def load(path: Path, bundle: Bundle) -> Route:
     """Read a route for this bundle.
 
-    Raises:
-        RouteError: missing, damaged, of a newer version, or another router's.
+    Raises RouteError: missing, damaged, of a newer version, or another router's.
     """
     saved = _parse(path)
     model = bundle.manifest.model

@@ -20,8 +20,7 @@ SUM_TOLERANCE: Final = 1e-3
 def parse_gates(text: str, classes: tuple[str, ...]) -> Gates:
     """`rain=0.7,snow=0.3` -> (E,); classes that are not named have 0.
 
-    Raises:
-        OptionError: not that form, an unknown or repeated class, no share, or another sum.
+    Raises OptionError: not that form, an unknown or repeated class, no share, or another sum.
     """
     shares: dict[str, float] = {}
     for part in text.split(","):
@@ -41,8 +40,7 @@ def parse_gates(text: str, classes: tuple[str, ...]) -> Gates:
 def one_expert(name: str, classes: tuple[str, ...]) -> Gates:
     """(E,): 1 for the class, 0 for the others; all 0 for `none`, if no class has that name.
 
-    Raises:
-        OptionError: there is no such class.
+    Raises OptionError: there is no such class.
     """
     if name == NONE and name not in classes:
         return np.zeros(len(classes), np.float32)
@@ -53,8 +51,7 @@ def one_expert(name: str, classes: tuple[str, ...]) -> Gates:
 def chosen_gates(expert: str | None, gates: str | None, classes: tuple[str, ...]) -> Gates | None:
     """Return the gates of one expert or as they are written; None to leave them to the router.
 
-    Raises:
-        OptionError: both are given, or one that cannot be.
+    Raises OptionError: both are given, or one that cannot be.
     """
     if expert is None:
         return None if gates is None else parse_gates(gates, classes)

@@ -16,15 +16,8 @@ FORM: Final = "multipart/form-data"
 ANY: Final = "application/octet-stream"
 PICTURES: Final = (
     *MEDIA.values(),
-    "image/gif",
-    "image/heic",
-    "image/heif",
-    "image/jpg",
-    "image/x-ms-bmp",
-    "image/x-portable-anymap",
-    "image/x-portable-bitmap",
-    "image/x-portable-graymap",
-    "image/x-portable-pixmap",
+    *(f"image/{kind}" for kind in ("gif", "heic", "heif", "jpg", "x-ms-bmp")),
+    *(f"image/x-portable-{kind}map" for kind in ("any", "bit", "gray", "pix")),
     ANY,
     "application/x-www-form-urlencoded",  # what curl --data-binary says of any body
     "",

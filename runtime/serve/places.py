@@ -32,8 +32,7 @@ class Places:
     def of(self, client: str) -> Iterator["Place"]:
         """Yield a place to be taken by a request of this address; it is left with the block.
 
-        Raises:
-            BusyError: the queue is full.
+        Raises BusyError: the queue is full.
         """
         self._queue.check_room()
         place = Place(client, self)
@@ -76,11 +75,7 @@ class Place:
         self._end = self._at = self._behind = 0.0
 
     def take(self) -> None:
-        """Take the place if it is not taken yet.
-
-        Raises:
-            BusyError: there is none.
-        """
+        """Take the place if it is not taken yet. Raises BusyError: there is none."""
         if not self._is_taken:
             self._places.take(self)
             self._is_taken = True
@@ -89,9 +84,8 @@ class Place:
     async def pace(self, seconds: float) -> AsyncIterator[None]:
         """Wait for the client within the block.
 
-        Raises:
-            TimeoutError: after these seconds, or as `moved` says, or earlier if the place went
-                to another.
+        Raises TimeoutError: after these seconds, or as `moved` says, or earlier if the place went
+        to another.
         """
         self._at, self._behind = asyncio.get_running_loop().time(), 0.0
         self._end = self._at + self._places.settings.patience

@@ -36,8 +36,7 @@ _NO_LINGER: Final = struct.pack("ii", 1, 0)
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one.
 
-    Raises:
-        OptionError: the address cannot be had.
+    Raises OptionError: the address cannot be had.
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -106,8 +106,7 @@ class Service:
         alone, gates are such as `rain=0.7,snow=0.3`; tile and strength are as
         `Restorer.restore` takes them.
 
-        Raises:
-            OptionError: one of them cannot be, or not beside another.
+        Raises OptionError: one of them cannot be, or not beside another.
         """
         encoding = images.Encoding(format, quality)
         images.check_format(Path(f"restored{encoding.ending}"), encoding)
@@ -118,8 +117,7 @@ class Service:
 
         The future of the work that it returns raises PictureError, OutputError and the like.
 
-        Raises:
-            BusyError: the queue is full.
+        Raises BusyError: the queue is full.
         """
         handling = self._handling(wishes)
         target = f"restored{wishes.encoding.ending}"

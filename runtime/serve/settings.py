@@ -31,8 +31,7 @@ class Settings:
     allowed_hosts: names that the server answers to beside those of loopback; with a token,
         none means any.
 
-    Raises:
-        OptionError: out of range.
+    Raises OptionError: out of range.
     """
 
     queue: int = DEFAULT_QUEUE

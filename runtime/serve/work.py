@@ -40,8 +40,7 @@ class Work(Generic[T]):
     def go_on(self) -> None:
         """Called between the stages of the work; ends it if nobody wants the result any more.
 
-        Raises:
-            StoppedError: so that it ends.
+        Raises StoppedError: so that it ends.
         """
         if self._stop.is_set():
             raise StoppedError
@@ -100,8 +99,7 @@ class WorkQueue:
     def submit(self, do: Callable[[Work[T]], T]) -> Work[T]:
         """Put a piece of work at the end of the queue.
 
-        Raises:
-            BusyError: the queue is full, or closed.
+        Raises BusyError: the queue is full, or closed.
         """
         with self._changed:
             self._check_room()

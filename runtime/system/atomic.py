@@ -144,8 +144,7 @@ def _owned(parent: Path, prefix: str, ending: str, mode: int) -> Iterator[Path]:
 def _lock(folder: Path) -> int:
     """Lock the folder until the descriptor that is returned is closed, or this process ends.
 
-    Raises:
-        OSError: another process has the lock, the folder is gone, or there are no locks here.
+    Raises OSError: another process has the lock, the folder is gone, or there are no locks here.
     """
     if sys.platform == "win32":
         raise OSError("folders cannot be locked")

@@ -62,8 +62,7 @@ def make_app(text: str) -> typer.Typer:
             ),
         ] = False,
         debug: Annotated[
-            bool,
-            typer.Option("--debug", envvar=DEBUG_VARIABLE, help="Show tracebacks of errors."),
+            bool, typer.Option("--debug", envvar=DEBUG_VARIABLE, help="Show tracebacks of errors.")
         ] = False,
     ) -> None:
         _settings["debug"] = debug

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lorair.runtime.errors import OptionError, OutputError
-from lorair.runtime.system.atomic import check_writable_file
+from lorair.runtime.system.console import check_outputs
 
 CONTAINERS: Final = {
     ".mp4": "mp4",
@@ -67,11 +67,7 @@ def check_target(source: Path, target: Path) -> None:
             found=target.suffix or "none",
             hint="name the output so",
         )
-    check_writable_file(target)
-    if target.resolve() == source.resolve():
-        raise OutputError(
-            f"cannot write {target}", wanted="a file of its own", found="the video itself"
-        )
+    check_outputs([target], [source])
 
 
 def check_encoder(av: Any, target: Path, codec: str) -> None:

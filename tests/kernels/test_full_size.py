@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 import torch
 
-from lorair.exporter.checkpoint.synth import preset, random_pair
+from lorair.exporter.checkpoint.synth import draw_pair, preset
 from lorair.exporter.model import RestorationNet
 from lorair.exporter.model.fold import fold
 
@@ -18,7 +18,7 @@ LEAST_PSNR = 50.0
 @cache
 def full_size() -> RestorationNet:
     """With random weights, on the CPU."""
-    return random_pair("setting1").modules().restorer
+    return draw_pair(preset("setting1")).modules().restorer
 
 
 @pytest.mark.gpu

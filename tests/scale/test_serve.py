@@ -15,7 +15,7 @@ import pytest
 from processes import LIMIT, wait_for
 
 from lorair.exporter.build import build_bundle
-from lorair.exporter.checkpoint.synth import random_pair
+from lorair.exporter.checkpoint.synth import draw_pair, preset
 from lorair.runtime.bundle.manifest import Source
 
 pytest.importorskip("ray")
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.scale
 @pytest.fixture(scope="module")
 def other_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("other") / "bundle"
-    build_bundle(random_pair("tiny", seed=2), Source(kind="synthetic", detail="seed 2"), path)
+    build_bundle(draw_pair(preset("tiny"), seed=2), Source(kind="synthetic", detail="seed 2"), path)
     return path
 
 

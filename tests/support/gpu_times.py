@@ -27,7 +27,7 @@ from torch_walk import torch_networks
 
 from lorair.benchmarks.timing.torch_eager import _release_style
 from lorair.exporter.build import _model_info
-from lorair.exporter.checkpoint.synth import preset, random_pair
+from lorair.exporter.checkpoint.synth import draw_pair, preset
 from lorair.kernels.launches import tilings as tilings_of
 from lorair.runtime.gpu.cuda import Gpu
 from lorair.runtime.gpu.kernels import PictureKernels
@@ -50,7 +50,7 @@ def milliseconds(work: Callable[[], object], wait: Callable[[], object], rounds:
 
 def latency(driver: Driver | None) -> dict[str, Any]:
     """Captured, from arrays of the host to arrays of the host, for each size."""
-    pair = random_pair("tiny" if driver else "setting1")
+    pair = draw_pair(preset("tiny" if driver else "setting1"))
     sizes = [(48, 64)] if driver else [(256, 256), (512, 512), (1080, 1920)]
     with TemporaryDirectory() as folder:
         kernels = Path(folder, "kernels")
@@ -118,7 +118,7 @@ def tilings(driver: Driver | None) -> dict[str, Any]:
 
 def released(driver: Driver | None) -> dict[str, Any]:
     """Each convolution copied and merged at every call, in float32, uncaptured."""
-    pair = random_pair("tiny" if driver else "setting1")
+    pair = draw_pair(preset("tiny" if driver else "setting1"))
     home = "cpu" if driver else "cuda"
     net, config = pair.modules().restorer, pair.config.restoration
     _release_style(net)

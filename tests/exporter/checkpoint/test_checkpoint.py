@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from lorair.exporter.checkpoint.checkpoint import Pair, infer_restoration, infer_router, load_pair
 from lorair.exporter.checkpoint.options_file import check_options
-from lorair.exporter.checkpoint.synth import random_pair
+from lorair.exporter.checkpoint.synth import draw_pair, preset
 from lorair.exporter.model.config import SETTING1, TINY
 from lorair.runtime.errors import CheckpointError, ConfigError
 
@@ -43,7 +43,7 @@ def test_every_released_tensor_has_its_place() -> None:
 @golden.needs_golden
 def test_synthetic_setting1_has_the_released_format() -> None:
     shapes = json.loads((golden.FOLDER / "setting1_state_dict.json").read_text())
-    pair = random_pair("setting1")
+    pair = draw_pair(preset("setting1"))
     for tensors, file, dtype in (
         (pair.ir, "setting1_ir.pth", torch.float32),
         (pair.router, "setting1_router.pth", torch.bfloat16),

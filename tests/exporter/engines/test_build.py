@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 from lorair.exporter.engines import build as engine
 from lorair.exporter.engines import library as engine_library
 from lorair.exporter.engines import worker as engine_worker
-from lorair.exporter.engines.build import Built, build_engines, dependencies
+from lorair.exporter.engines.build import BuiltEngine, build_engines, dependencies
 from lorair.exporter.engines.library import choose
 from lorair.exporter.engines.proof import prove
 from lorair.exporter.engines.sizes import Size, Sizes
@@ -59,11 +59,11 @@ def bundles(
 
 
 @pytest.fixture(scope="session")
-def built(bundles: dict[str, Bundle]) -> Callable[[str], list[Built]]:
+def built(bundles: dict[str, Bundle]) -> Callable[[str], list[BuiltEngine]]:
     """The engines of a precision, really built, once a session."""
-    done: dict[str, list[Built]] = {}
+    done: dict[str, list[BuiltEngine]] = {}
 
-    def build(precision: str) -> list[Built]:
+    def build(precision: str) -> list[BuiltEngine]:
         if precision not in done:
             done[precision] = build_engines(bundles[precision], sizes=SMALL, routes="any")
         return done[precision]
@@ -78,7 +78,7 @@ def parsed(builder: Any, model: onnx.ModelProto, weights: Path, branch: Branch) 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_both_engines_are_built(
-    precision: str, built: Callable[[str], list[Built]], bundles: dict[str, Bundle]
+    precision: str, built: Callable[[str], list[BuiltEngine]], bundles: dict[str, Bundle]
 ) -> None:
     router, restorer = built(precision)
     assert router.fresh
@@ -100,13 +100,13 @@ def test_both_engines_are_built(
     assert all(e.read()[:4] == b"vtrt" for e in read_engines(bundles[precision]))
 
 
-def test_float32_engines_are_float32_throughout(built: Callable[[str], list[Built]]) -> None:
+def test_float32_engines_are_float32_throughout(built: Callable[[str], list[BuiltEngine]]) -> None:
     for one in built("fp32"):
         assert {t for p in one.record.proof.products for t in p.types} == {"float32"}
 
 
 def test_float16_engines_compute_the_picture_in_float16(
-    built: Callable[[str], list[Built]],
+    built: Callable[[str], list[BuiltEngine]],
 ) -> None:
     router, restorer = (one.record.proof.products for one in built("fp16"))
     for product in (*router, *restorer):
@@ -122,7 +122,7 @@ def test_float16_engines_compute_the_picture_in_float16(
 
 
 def test_each_expert_gets_an_engine_of_constant_weights(
-    bundles: dict[str, Bundle], built: Callable[[str], list[Built]], lorair_export: Command
+    bundles: dict[str, Bundle], built: Callable[[str], list[BuiltEngine]], lorair_export: Command
 ) -> None:
     general = {one.record.depends.name for one in built("fp16")}
     bundle = bundles["fp16"]
@@ -296,7 +296,7 @@ def test_a_graph_that_the_parser_refuses(bundles: dict[str, Bundle], builder: An
 
 
 def test_the_same_command_builds_nothing_again(
-    built: Callable[[str], list[Built]], bundles: dict[str, Bundle], lorair_export: Command
+    built: Callable[[str], list[BuiltEngine]], bundles: dict[str, Bundle], lorair_export: Command
 ) -> None:
     first = built("fp16")
     sizes = ("--routes", "any", "--min", "16x32", "--opt", "64x64", "--max", "128x256")

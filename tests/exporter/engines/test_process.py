@@ -16,7 +16,7 @@ from processes import is_alive, wait_for
 
 from lorair.exporter.engines import build as engine
 from lorair.exporter.engines import process as engine_process
-from lorair.exporter.engines.build import Built
+from lorair.exporter.engines.build import BuiltEngine
 from lorair.exporter.engines.worker import NestedProgress
 from lorair.runtime.bundle.engines import read_engines
 from lorair.runtime.bundle.manifest import Bundle
@@ -101,7 +101,7 @@ def test_of_two_builds_at_once_one_builds_and_one_waits(
     stand_in("wait")
     notes: list[str] = []
     monkeypatch.setattr("lorair.runtime.system.console.note", notes.append)
-    built: list[list[Built]] = []
+    built: list[list[BuiltEngine]] = []
     threads = [
         threading.Thread(target=lambda: built.append(build_engines(bundle))) for _ in range(2)
     ]

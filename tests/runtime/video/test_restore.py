@@ -260,7 +260,7 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", 3)
     for target, codec, kind, words in (
         ("out.gif", DEFAULT_CODEC, OutputError, r"wanted one of the endings \.mp4"),
-        ("clip.mp4", DEFAULT_CODEC, OutputError, "the video itself"),
+        ("clip.mp4", DEFAULT_CODEC, OutputError, "an input or output of this run"),
         ("out.mp4", "nonsense", OptionError, r"fits \.mp4: here libx264, .*found nonsense"),
         ("out.mp4", "aac", OptionError, "wanted a video encoder"),
         ("out.webm", DEFAULT_CODEC, OptionError, r"fits \.webm: here libvpx-vp9, .*found libx264"),
