@@ -27,7 +27,7 @@ from lorair.runtime.errors import VerificationError
 from lorair.runtime.pixels import make_views, to_planes
 from lorair.runtime.system import termination
 
-_LEAST: Final = 4
+_LEAST: Final = 3
 """Pictures whose routes are compared at least."""
 
 _COST: Final = 3

@@ -27,7 +27,8 @@ def probe(photographs: Sequence[Path], number: int) -> npt.NDArray[np.uint8]:
     pixels = images.read(photographs[(turn + kind) % len(photographs)]).pixels
     picture = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
     flawed = _FLAWS[kind](_cropped(picture, rng), rng).clip(0, 1)
-    return np.rint(flawed * 255).astype(np.uint8)
+    found: npt.NDArray[np.uint8] = np.rint(flawed * 255).astype(np.uint8)
+    return found
 
 
 def _cropped(picture: Picture, rng: np.random.Generator) -> Picture:
