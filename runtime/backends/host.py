@@ -32,9 +32,9 @@ _BYTES_A_CHANNEL: Final = {"onnxruntime": 48, "openvino": 60}
 little more. Growth of the resident set's peak over what a run of 64x64 left, in a process each, by
 `restore` and `restore_tile` with ONNX Runtime 1.31 and OpenVINO 2026.4 on 2026-11-30:
 
-                    default model 512x512, 1024x1024        full size 512x512
-    onnxruntime     whole 36.0, 38.1; tile 43.1, 44.8       (within what loading left)
-    openvino        whole 54.6, 46.5; tile 58.7, 50.5       whole 48.1
+                    default model 512x512, 1024x1024        full size
+    onnxruntime     whole 36.0, 38.1; tile 43.1, 44.8       whole 37.4 at 1024x1024
+    openvino        whole 54.6, 46.5; tile 58.7, 50.5       whole 48.1 at 512x512
 """
 
 
