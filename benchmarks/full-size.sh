@@ -20,7 +20,7 @@ weights() {  # random ones of exactly the released shapes: time does not depend 
   test -d $work/weights || lorair-export synth --preset setting1 -o $work/weights
 }
 
-int8() {  # the bundle that most parts time; its route checks take ten minutes
+int8() {  # the bundle that most parts time
   weights
   test -d $work/int8 || lorair-export build "${weights[@]}" --router-int8 -o $work/int8
 }

@@ -1,6 +1,7 @@
 """Checkpoint to bundle: export both branches, verify them, write the folder."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from lorair.exporter import photos
@@ -19,7 +20,7 @@ from lorair.exporter.model.fold import fold
 from lorair.exporter.verify import ROUTE_CHECKS
 from lorair.exporter.verify.certificate import certify, check_routes, make_references
 from lorair.exporter.verify.compare import Limits, Reference
-from lorair.exporter.verify.probes import probes
+from lorair.exporter.verify.probes import probe
 from lorair.kernels.aot import compile_kernels
 from lorair.runtime.backends import select
 from lorair.runtime.bundle.files import list_files
@@ -38,7 +39,7 @@ from lorair.runtime.bundle.manifest import (
 )
 from lorair.runtime.errors import OutputError
 from lorair.runtime.system.atomic import atomic_folder, check_writable
-from lorair.runtime.system.console import lorair_version, step
+from lorair.runtime.system.console import counted, lorair_version, progress, step
 
 
 def check_output(path: Path) -> None:
@@ -87,9 +88,9 @@ def build_bundle(
     photographs = photographs or photos.paths()
 
     def prepare() -> tuple[Modules, list[Reference]]:
-        with step("reference pictures in PyTorch"):
-            modules = pair.modules()
-            references = make_references(modules, photographs)
+        modules = pair.modules()
+        with counted("reference pictures in PyTorch", photographs) as each:
+            references = make_references(modules, each)
         return Modules(modules.router, fold(modules.restorer)), references
 
     return write_bundle(
@@ -166,12 +167,12 @@ def write_bundle(
         backend = select("onnxruntime", Bundle(folder, manifest))
         routes = None
         if router_int8:
-            with step(f"compare routes on {route_checks} pictures"):
-                pictures = probes(photographs, route_checks)
-                routes = check_routes(backend, router, pictures)
+            with progress(f"compare routes on {route_checks} pictures") as report:
+                pictures = partial(probe, photographs)
+                routes = check_routes(backend, router, pictures, route_checks, report)
         del router
-        with step(f"verify on {len(references)} photographs"):
-            certificate = certify(backend, references, manifest, limits or Limits(), routes)
+        with counted(f"verify on {len(references)} photographs", references) as each:
+            certificate = certify(backend, each, manifest, limits or Limits(), routes)
         manifest = manifest.model_copy(update={"certificate": certificate})
         write_manifest(folder, manifest)
         return Bundle.open(folder).manifest

@@ -29,7 +29,7 @@ from lorair.runtime.bundle.files import damaged, sha256
 from lorair.runtime.bundle.kernels import read_index
 from lorair.runtime.bundle.manifest import KERNELS, Bundle, Manifest, Precision, Weights
 from lorair.runtime.errors import CheckpointError, ConfigError, OptionError
-from lorair.runtime.system.console import step
+from lorair.runtime.system.console import counted, step
 
 _A: Final = ".lora_A_list"
 _B: Final = ".lora_B_list"
@@ -168,8 +168,8 @@ def _write(bundle: Bundle, parts: Parts, output: Path, detail: str, **source: An
 
     def prepare() -> tuple[Modules, list[Reference]]:
         modules = modules_of(parts.config, parts.router, parts.restorer)
-        with step("reference pictures in PyTorch"):
-            return modules, make_references(modules, photographs)
+        with counted("reference pictures in PyTorch", photographs) as each:
+            return modules, make_references(modules, each)
 
     return write_bundle(
         parts.config,

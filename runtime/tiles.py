@@ -146,8 +146,8 @@ SHARE: Final = 0.5
 """Of the free memory, for a run of the network."""
 
 BYTES_PER_CHANNEL: Final = 80
-"""Memory of a run for each pixel and each channel at full resolution: the most that was
-measured, in docs/benchmarks.md (ONNX Runtime, full size, above 1024x1024)."""
+"""Memory of a run for each pixel and each channel at full resolution, where a backend's own was
+not measured: the most of any (ONNX Runtime with its plans of memory, which are off now)."""
 
 _ROWS: Final = 64
 """Converted at a time, so that what is held in between is small."""

@@ -218,8 +218,9 @@ def check_tensors(kind: type[nn.Module], tensors: StateDict, path: Path, *config
         )
     if wrong := [name for name, t in tensors.items() if t.dtype not in _FLOATS]:
         raise _unfit(path, "floating point", f"{tensors[wrong[0]].dtype} in {_first(wrong)}")
-    # As float32: a float64 value may become infinite there.
-    if wrong := [name for name, t in tensors.items() if not t.float().isfinite().all()]:
+    # As float32: a float64 value may become infinite there. NaN is both the least and the largest.
+    ends = {name: torch.stack(t.aminmax()).float() for name, t in tensors.items()}
+    if wrong := [name for name, two in ends.items() if not two.isfinite().all()]:
         raise _unfit(path, "finite weights", f"NaN or infinity in {_first(wrong)}")
 
 

@@ -1,55 +1,89 @@
 """The router in int8, for CPUs."""
 
-import logging
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
 
-import onnx
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
 
-_EVERYTHING = logging.CRITICAL
+_LARGEST: Final = 64
+"""Magnitude of a weight: on processors without VNNI the products of full 8-bit values
+would saturate."""
 
 
 def quantize_router(path: Path) -> None:
     """Replace a float32 `router.onnx` and its data by one whose matrix products are int8.
 
-    Weights: signed 8 bit, one scale a column, in the range of 7 bits: on processors
-    without VNNI the products of full 8-bit values would saturate. Activations: 8 bit, with
-    the scale of each tensor taken as it runs ("dynamic"); a transformer's outliers differ
-    from picture to picture, and no calibration set is needed. What is small and decides
-    the route (patch embedding, projection, extractor, head) stays float32.
+    Weights: signed, in the range of 7 bits, one scale a column. Activations: 8 bit, with the
+    scale of each tensor taken as it runs ("dynamic"); a transformer's outliers differ from
+    picture to picture, and no calibration set is needed. What is small and decides the route
+    (patch embedding, projection, extractor, head) is no plain product, and stays float32.
     """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    model = onnx.load(path)
-    # Shapes that it infers itself; those of the tracer are in its way.
-    del model.graph.value_info[:]
-    # Linear layers of the extractor and the head; it makes products of them, of this name.
-    small = [f"{node.name}_MatMul" for node in model.graph.node if node.op_type == "Gemm"]
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder, _quiet():
-        quantized = Path(folder) / path.name
-        quantize_dynamic(
-            model,
-            quantized,
-            op_types_to_quantize=["MatMul"],
-            nodes_to_exclude=small,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            reduce_range=True,
-            use_external_data_format=True,
-            extra_options={"MatMulConstBOnly": True},
-        )
-        for name in (path.name, f"{path.name}.data"):
-            (Path(folder) / name).replace(path.parent / name)
+    # In memory: a file that is mapped cannot be replaced on Windows.
+    model = ir.external_data.load_to_model(ir.load(path))
+    _quantize(model.graph)
+    with TemporaryDirectory(dir=path.parent) as folder:
+        ir.save(model, Path(folder) / path.name, external_data=f"{path.name}.data")
+        for file in Path(folder).iterdir():
+            file.replace(path.parent / file.name)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """It advises a preparation that the tracer has already done."""
-    before = logging.root.manager.disable
-    logging.disable(_EVERYTHING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
+def _quantize(graph: ir.Graph) -> None:
+    taken: dict[ir.Value, ir.Node] = {}
+    for node in list(graph):
+        if node.op_type == "MatMul":
+            activation, weight = node.inputs
+            assert activation is not None
+            assert weight is not None
+            if weight.is_initializer():
+                if activation not in taken:
+                    taken[activation] = _quantized_activation(activation)
+                    graph.insert_before(node, taken[activation])
+                _quantize_product(graph, node, taken[activation], weight)
+
+
+def _quantized_activation(activation: ir.Value) -> ir.Node:
+    """A node to an activation's values (uint8), scale and zero point."""
+    name = f"{activation.name}_dynamic"
+    outputs = [ir.Value(name=name + end) for end in ("", "_scale", "_zero_point")]
+    return ir.node("DynamicQuantizeLinear", [activation], outputs=outputs, name=name)
+
+
+def _quantize_product(
+    graph: ir.Graph, product: ir.Node, activation: ir.Node, weight: ir.Value
+) -> None:
+    """Give a node the product of integers, which it multiplies by both scales.
+
+    So that what it computes keeps its name and type.
+    """
+    assert weight.const_value is not None
+    values, scales = _quantized_weight(weight.const_value.numpy())
+    int8 = ir.Value(name=f"{weight.name}_quantized", const_value=ir.tensor(values))
+    own_scale = ir.Value(name=f"{weight.name}_scale", const_value=ir.tensor(scales))
+    quantized, scale, zero_point = activation.outputs
+    integers = _named("MatMulInteger", product, quantized, int8, zero_point)
+    floats = _named("Cast", product, integers.outputs[0], to=ir.DataType.FLOAT)
+    both = _named("Mul", product, scale, own_scale)
+    graph.insert_before(product, [integers, floats, both])
+    product.op_type = "Mul"
+    for i, node in enumerate((floats, both)):
+        product.replace_input_with(i, node.outputs[0])
+    del graph.initializers[str(weight.name)]
+    for value in (int8, own_scale):
+        graph.register_initializer(value)
+
+
+def _named(kind: str, product: ir.Node, *inputs: ir.Value, **attributes: ir.DataType) -> ir.Node:
+    name = f"{product.name}_{kind}"
+    return ir.node(kind, inputs, attributes, outputs=[ir.Value(name=name)], name=name)
+
+
+def _quantized_weight(
+    weight: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """(in, out) as int8, and a scale for each column."""
+    scales = np.abs(weight).max(axis=0) / np.float32(_LARGEST)
+    scales[scales == 0] = 1
+    return np.rint(weight / scales).astype(np.int8), scales

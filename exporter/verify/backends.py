@@ -1,6 +1,6 @@
 """Comparing a bundle's backends with a reference: their pictures, and if they differ, why."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,7 @@ from lorair.runtime.backends import BACKENDS, Backend, BackendKind, Branch, Runs
 from lorair.runtime.bundle.manifest import Bundle, Precision
 from lorair.runtime.pixels import make_views, to_planes
 from lorair.runtime.system.atomic import owned_folder
-from lorair.runtime.system.console import progress, step
+from lorair.runtime.system.console import counted, progress, step
 
 PORTABLE: Final = "portable"
 """The default reference: the bundle's portable graphs in float32 on ONNX Runtime."""
@@ -32,7 +32,7 @@ _TOLERANCES: Final = {"fp32": 1e-4, "fp16": 1e-2, "lower": 1e-1}
 
 _BY_POLYGRAPHY: Final = "Polygraphy shows TensorRT's: lorair-export polygraphy"
 
-MakeReferences = Callable[[Sequence[Path]], list[Reference]]
+MakeReferences = Callable[[Iterable[Path]], list[Reference]]
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,9 @@ class _Verification:
 
     def run(self) -> Report:
         reference = self._reference()
-        with step(f"reference pictures ({self._plan.against})"):
-            references = self._references(reference)
+        text = f"reference pictures ({self._plan.against})"
+        with counted(text, self._plan.pictures) as each:
+            references = self._references(reference, each)
         verdicts = tuple(self._judge(kind, reference, references) for kind in self._plan.kinds)
         ranges = self._ranges(references) if self._plan.ranges else None
         precision, described = self._bundle.manifest.precision, self._describe(reference)
@@ -121,10 +122,10 @@ class _Verification:
         form = "portable graph in float32, " if self._plan.against == PORTABLE else ""
         return f"{form}{reference.backend.description}"
 
-    def _references(self, side: _Side) -> list[Reference]:
+    def _references(self, side: _Side, pictures: Iterable[Path]) -> list[Reference]:
         if self._plan.references is not None:
-            return self._plan.references(self._plan.pictures)
-        read = ((path.name, images.read(path).pixels) for path in self._plan.pictures)
+            return self._plan.references(pictures)
+        read = ((path.name, images.read(path).pixels) for path in pictures)
         made = (run(side.backend, name, pixels, self._model) for name, pixels in read)
         return [self._spooled(number, reference) for number, reference in enumerate(made)]
 
@@ -145,8 +146,8 @@ class _Verification:
         precision: Precision = "fp32" if arithmetic == "fp32" else "fp16"
         quantized = manifest.router_precision is not None
         limits = self._plan.limits.active(precision, quantized=quantized)
-        with step(f"{kind.name} on {len(references)} pictures"):
-            pictures = tuple(compare(side.backend, one, self._model) for one in references)
+        with counted(f"{kind.name} on {len(references)} pictures", references) as each:
+            pictures = tuple(compare(side.backend, one, self._model) for one in each)
         broken = violation([one.parity for one in pictures], limits)
         verdict = Verdict(kind.name, side.backend.description, limits, pictures, broken)
         if not (self._plan.search or (self._plan.search is None and broken)):

@@ -4,7 +4,7 @@ Not the degradations that the network was trained for, and not meant to look rea
 move the router about, near to and across its borders.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,18 @@ Picture = npt.NDArray[Any]
 """(H, W, 3) float32 in [0, 1]."""
 
 
-def probes(photographs: Sequence[Path], count: int) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield `count` pictures (H, W, 3) uint8: every photograph with every flaw, repeatedly.
+def probe(photographs: Sequence[Path], number: int) -> npt.NDArray[np.uint8]:
+    """Return a picture (H, W, 3) uint8 by its number; the same photographs give the same one.
 
-    The same photographs give the same pictures.
+    Each seven in a row have every flaw; a flaw meets every photograph in turn.
     """
-    for number in range(count):
-        rng = np.random.default_rng([16, number])
-        pixels = images.read(photographs[number % len(photographs)]).pixels
-        picture = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
-        flaw = _FLAWS[number // len(photographs) % len(_FLAWS)]
-        flawed = flaw(_cropped(picture, rng), rng).clip(0, 1)
-        yield np.rint(flawed * 255).astype(np.uint8)
+    rng = np.random.default_rng([16, number])
+    turn, kind = divmod(number, len(_FLAWS))
+    pixels = images.read(photographs[(turn + kind) % len(photographs)]).pixels
+    picture = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+    flawed = _FLAWS[kind](_cropped(picture, rng), rng).clip(0, 1)
+    found: npt.NDArray[np.uint8] = np.rint(flawed * 255).astype(np.uint8)
+    return found
 
 
 def _cropped(picture: Picture, rng: np.random.Generator) -> Picture:

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Final, Literal, Protocol
 
 import numpy.typing as npt
 
@@ -26,6 +26,16 @@ from lorair.runtime.pixels import Array
 from lorair.runtime.system.machine import threads_each
 
 Part = Literal["router", "restorer", "tiles"]
+
+_BYTES_A_CHANNEL: Final = {"onnxruntime": 48, "openvino": 60}
+"""Memory of a run for each pixel and channel, by backend: the most of what was measured, and a
+little more. Growth of the resident set's peak over what a run of 64x64 left, in a process each, by
+`restore` and `restore_tile` with ONNX Runtime 1.31 and OpenVINO 2026.4 on 2026-11-30:
+
+                    default model 512x512, 1024x1024        full size
+    onnxruntime     whole 36.0, 38.1; tile 43.1, 44.8       whole 37.4 at 1024x1024
+    openvino        whole 54.6, 46.5; tile 58.7, 50.5       whole 48.1 at 512x512
+"""
 
 
 class LoadedGraph(Protocol):
@@ -128,6 +138,11 @@ class HostBackend(PlainTiles, ABC):
         with self._failing_on(tile.name):
             restored, pooled = graph.run(inputs)
         return restored, pooled
+
+    def bytes_a_pixel(self) -> float | None:
+        """As `Backend` says."""
+        measured = _BYTES_A_CHANNEL.get(self.name)
+        return None if measured is None else measured * self._model.width
 
     def _run_inner(self, branch: Branch, graph: LoadedGraph) -> Run:
         """A branch's graph with inner values as outputs, to be run; see `RunsGraphs`."""

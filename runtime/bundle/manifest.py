@@ -113,17 +113,22 @@ class PictureParity(Part):
 class RouteParity(Part):
     """The router against PyTorch float32 on photographs with and without flaws.
 
-    prior_cosine: the least of all pictures, between the two priors.
+    compared: those of the pictures that PyTorch has routed as well, the nearest to another route;
+        None for all.
+    prior_cosine: the least of those, between the two priors.
     """
 
     pictures: Count
+    compared: Count | None = None
     changes: Size
     prior_cosine: float
 
     def summary(self) -> str:
         """For people."""
+        compared = self.compared or self.pictures
+        chosen = "" if compared == self.pictures else f", the least sure of {self.pictures}"
         return (
-            f"same on {self.pictures - self.changes} of {self.pictures} more pictures, "
+            f"same on {compared - self.changes} of {compared} more pictures{chosen}; "
             f"prior's least cosine {self.prior_cosine:.5f}"
         )
 

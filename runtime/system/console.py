@@ -3,11 +3,11 @@
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperCommand
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 DEBUG_VARIABLE = "LORAIR_DEBUG"
+
+_SPEED_SECONDS = 600.0
+"""A bar's time left is by the speed of the last minutes: a step may take half a minute."""
+
+T = TypeVar("T")
 
 _settings: dict[str, Any] = {"debug": False, "bar": None}
 
@@ -150,20 +155,24 @@ def status(text: str) -> AbstractContextManager[object]:
 
 @contextmanager
 def bar(text: str) -> Iterator[Callable[[float, str], None]]:
-    """A bar on stderr while something runs, if stderr is a terminal.
+    """A bar on stderr while something runs, with the time left, if stderr is a terminal.
 
     What it yields takes the fraction done and what is being done; until then it only moves.
     It raises SystemExit if SIGTERM has come, as `step` and `counter` do.
     """
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from rich import progress
 
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[detail]}", style="dim", markup=False),
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.TaskProgressColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[detail]}", style="dim", markup=False),
     )
-    shown = Progress(*columns, console=stderr(), transient=True, disable=not sys.stderr.isatty())
+    shown = progress.Progress(
+        *columns, console=stderr(), transient=True, disable=not sys.stderr.isatty(),
+        speed_estimate_period=_SPEED_SECONDS,
+    )  # fmt: skip
     with shown:
         task = shown.add_task(text, total=None, detail="")
 
@@ -187,6 +196,19 @@ def progress(text: str) -> Iterator[Callable[[float, str], None]]:
     """`step` with a `bar`."""
     with _timed(text), bar(text) as report:
         yield report
+
+
+@contextmanager
+def counted(text: str, items: Sequence[T]) -> Iterator[Iterator[T]]:
+    """`progress` with the items, which it counts as they are taken."""
+    with progress(text) as report:
+
+        def each() -> Iterator[T]:
+            for done, item in enumerate(items):
+                report(done / len(items), f"{done + 1} of {len(items)}")
+                yield item
+
+        yield each()
 
 
 @contextmanager

@@ -172,6 +172,17 @@ def test_auto_goes_by_memory_and_by_the_largest_engine() -> None:
     assert first_tile("off", (9000, 9000), model, stub) is None  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("name", "megapixels"), [("onnxruntime", 0.699), ("openvino", 0.559)])
+def test_auto_knows_what_a_run_takes(
+    name: str, megapixels: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, model = select(name, Bundle.open("default")), Bundle.open("default").manifest.model
+    monkeypatch.setattr(backend, "free_memory", lambda: 2**30)
+    for share, fits in ((0.98, True), (1.02, False)):
+        size = (512, int(share * megapixels * 1e6 / 512) // 16 * 16)
+        assert (first_tile("auto", size, model, backend) is None) == fits
+
+
 def test_progress_counts_every_tile() -> None:
     said: list[tuple[float, str]] = []
     restorer_of(Stub(lambda x: x)).restore(

@@ -1,23 +1,30 @@
 """The int8 router, and the guard on it."""
 
-from collections.abc import Iterator
+import warnings
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from onnxruntime import InferenceSession
+from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from lorair import Restorer
 from lorair.exporter import build, photos
 from lorair.exporter.checkpoint.checkpoint import Pair
+from lorair.exporter.graphs import onnx_export
+from lorair.exporter.verify import certificate
 from lorair.exporter.verify.certificate import check_routes
-from lorair.exporter.verify.probes import probes
-from lorair.runtime.bundle.manifest import Bundle, Source
+from lorair.exporter.verify.probes import probe
+from lorair.runtime.bundle.manifest import Bundle, RouteParity, Source
 from lorair.runtime.errors import VerificationError
 
+PROBE = partial(probe, photos.paths())
 SOURCE = Source(kind="synthetic", detail="for a test")
 
 
@@ -50,17 +57,46 @@ def test_products_are_int8_and_the_rest_float(int8_bundle: Path, tiny_bundle: Pa
     assert not [p for p in int8_bundle.iterdir() if p.is_dir()], "no temporary folder is left"
 
 
+def test_it_is_what_onnx_runtime_quantizes(
+    sure_pair: Pair, int8_bundle: Path, tmp_path: Path
+) -> None:
+    """Its own tool makes the same numbers, to the bit; it takes seven times as long."""
+    exact, theirs = tmp_path / "router.onnx", tmp_path / "theirs.onnx"
+    onnx_export.export_router(sure_pair.modules().router, sure_pair.config.router, exact)
+    model = onnx.load(exact)
+    del model.graph.value_info[:]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantize_dynamic(
+            model,
+            theirs,
+            op_types_to_quantize=["MatMul"],
+            nodes_to_exclude=[f"{n.name}_MatMul" for n in model.graph.node if n.op_type == "Gemm"],
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
+        )
+    side = sure_pair.config.router.side
+    views = np.random.default_rng(0).random((2, 5, 3, side, side), dtype=np.float32)
+    found, wanted = (
+        InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"views": views})
+        for path in (int8_bundle / "router.onnx", theirs)
+    )
+    for ours, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(ours, other)
+
+
 def test_the_manifest_says_so(int8_bundle: Path, tiny_bundle: Path) -> None:
     manifest = Bundle.open(int8_bundle).manifest
     assert manifest.router_precision == "int8"
-    certificate = manifest.certificate
-    assert certificate is not None
-    assert certificate.routes is not None
-    assert certificate.routes.pictures == 3
-    assert certificate.routes.changes == 0
-    assert certificate.routes.prior_cosine > 0.999
-    assert certificate.limits == {"min_psnr_db": 50.0, "route_changes": 0}
-    assert certificate.psnr_db > 50
+    parity = manifest.certificate
+    assert parity is not None
+    assert parity.routes is not None
+    assert parity.routes.pictures == parity.routes.compared == 3
+    assert parity.routes.changes == 0
+    assert parity.routes.prior_cosine > 0.999
+    assert parity.limits == {"min_psnr_db": 50.0, "route_changes": 0}
+    assert parity.psnr_db > 50
     assert Bundle.open(tiny_bundle).manifest.router_precision is None
 
 
@@ -84,9 +120,80 @@ def test_a_changed_route_is_refused(
         return logits, prior, np.roll(gates, int(next(calls) % 3 == 0), axis=1)
 
     monkeypatch.setattr(backend, "route", every_third_turned)
-    pictures = probes(photos.paths(), 4)
-    with pytest.raises(VerificationError, match=r"wanted no change, found 1 of 4 .*--router-int8"):
-        check_routes(backend, tiny_pair.modules().router, pictures)
+    with pytest.raises(VerificationError, match=r"wanted no change, found 1 of 3 .*--router-int8"):
+        check_routes(backend, tiny_pair.modules().router, PROBE, 3)
+
+
+class Routers:
+    """Two routers of pictures whose number is the margin of the backend's route.
+
+    errors: of the float32 router's first logit, by picture. priors: whether they differ.
+    """
+
+    side = 0
+
+    def __init__(
+        self, errors: dict[int, float], *, priors: bool = False, top_k: int = 1, count: int = 8
+    ) -> None:
+        self.errors, self.priors, self.top_k, self.count = errors, priors, top_k, count
+        self.compared: list[int] = []
+
+    def route(self, views: np.ndarray) -> tuple[np.ndarray, ...]:
+        gates = np.array([[1, 0]], np.float32)
+        return np.array([[views[0], 0]], np.float32), np.array([[0.0, 1]], np.float32), gates
+
+    def __call__(self, views: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        number = int(views[0])
+        self.compared.append(number)
+        first = number + self.errors.get(number, 0.01)
+        prior = torch.tensor([[float(self.priors), 1.0]])
+        gates = torch.tensor([[float(first > 0), float(first <= 0)]])
+        return torch.tensor([[first, 0.0]]), prior, gates
+
+    def check(self, monkeypatch: pytest.MonkeyPatch) -> RouteParity:
+        monkeypatch.setattr(certificate, "make_views", lambda pixels, side: pixels)
+        ours: Any = self
+        # Not in the order of their margins.
+        return certificate.check_routes(
+            ours, ours, lambda number: np.array([self.count - number]), self.count
+        )
+
+
+@pytest.mark.parametrize(
+    ("errors", "compared"),
+    [
+        ({}, [1, 2, 3]),
+        # 4 times the error of a logit: twice what two of them can bridge.
+        ({3: 1.25}, [1, 2, 3, 4, 5]),
+        ({3: 1.25, 5: -2.0}, [1, 2, 3, 4, 5, 6, 7, 8]),
+    ],
+)
+def test_what_is_likely_to_change_is_compared(
+    errors: dict[int, float], compared: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routers = Routers(errors)
+    found = routers.check(monkeypatch)
+    assert routers.compared == compared
+    assert (found.pictures, found.compared, found.changes) == (8, len(compared), 0)
+
+
+def test_routes_to_all_experts_cannot_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    routers = Routers({}, top_k=2)
+    assert routers.check(monkeypatch).compared == 3
+
+
+@pytest.mark.parametrize(
+    ("routers", "message"),
+    [
+        (Routers({2: -3.0}), "chooses other experts.*wanted no change, found 1 of"),
+        (Routers({}, priors=True), r"another prior.*wanted a cosine of 0\.9995.*found 0\.70711"),
+    ],
+)
+def test_the_least_sure_are_refused(
+    routers: Routers, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(VerificationError, match=message):
+        routers.check(monkeypatch)
 
 
 def test_nothing_is_written_if_a_route_changes(
@@ -101,15 +208,13 @@ def test_nothing_is_written_if_a_route_changes(
     assert list(tmp_path.iterdir()) == []
 
 
-def means(pictures: Iterator[np.ndarray]) -> list[float]:
-    return [float(p.mean()) for p in pictures]
-
-
 def test_probes_repeat_and_differ() -> None:
-    found = means(probes(photos.paths(), 42))
-    assert found == means(probes(photos.paths(), 42))
+    numbers = range(42)
+    found = [float(PROBE(number).mean()) for number in numbers]
+    assert found[:9] == [float(PROBE(number).mean()) for number in numbers[:9]]
     assert len(set(found)) == 42
-    for picture in probes(photos.paths(), 21):
+    for number in numbers[:21]:
+        picture = PROBE(number)
         assert picture.dtype == np.uint8
         assert picture.ndim == 3
         assert min(picture.shape[:2]) > 50
