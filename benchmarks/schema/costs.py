@@ -6,10 +6,10 @@ from pydantic import Field, model_validator
 
 from lorair.benchmarks.schema.latency import Interval
 from lorair.benchmarks.schema.parts import Bytes, Result, Row, Samples, Seconds, Sized
-from lorair.runtime.bundle.files import Part
+from lorair.runtime.bundle.files import Stored
 
 
-class ThroughputRun(Part):
+class ThroughputRun(Stored):
     """The rounds with one number of pictures at once.
 
     seconds, cpu_seconds: of each round, over all pictures. stages: seconds that the pictures
@@ -34,7 +34,7 @@ class ThroughputReport(Result):
     runs: tuple[ThroughputRun, ...]
 
 
-class CommandRun(Part):
+class CommandRun(Stored):
     """A whole command.
 
     seconds, cpu_seconds: of each run, from start to exit. peak_memory: the most bytes that one
@@ -101,7 +101,7 @@ class ExpertsReport(Result):
         return self
 
 
-class Device(Part):
+class Device(Stored):
     """A GPU as the floors of kernels see it.
 
     bandwidth: of a copy, reading plus writing, in bytes a second. rate: of large fp16 matrix
@@ -113,7 +113,7 @@ class Device(Part):
     rate: Annotated[float, Field(gt=0)]
 
 
-class LayerRow(Part):
+class LayerRow(Stored):
     """One fused operator at one place of the network.
 
     inputs, outputs: channels. height, width: of its input. count: how often the network has
@@ -137,7 +137,7 @@ class LayerRow(Part):
     merged_ms: float | None = None
 
 
-class KernelSize(Part):
+class KernelSize(Stored):
     """One picture size on one device. network_ms: milliseconds of the whole network."""
 
     size: tuple[int, int]

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from lorair.benchmarks.schema.parts import Bytes, Count, Result, Samples, Seconds, Sized
-from lorair.runtime.bundle.files import Part
+from lorair.runtime.bundle.files import Stored
 
 
-class Interval(Part):
+class Interval(Stored):
     """A statistic's confidence interval."""
 
     low: Seconds
@@ -16,7 +16,7 @@ class Interval(Part):
     confidence: Annotated[float, Field(gt=0, lt=1)]
 
 
-class Summary(Part):
+class Summary(Stored):
     """A summary of one stage's samples without those of the warm-up, in seconds.
 
     interval: of the median (p50), by bootstrap. outliers: positions in the samples of the
@@ -32,7 +32,7 @@ class Summary(Part):
     outliers: tuple[Count, ...] = ()
 
 
-class Memory(Part):
+class Memory(Stored):
     """The most bytes that a process has held so far; None where that is not known."""
 
     host: Bytes | None = None
@@ -85,7 +85,7 @@ class Configuration(Sized):
         return self
 
 
-class GpuState(Part):
+class GpuState(Stored):
     """A GPU after a round, as NVML saw it: clocks in MHz, power in watts, temperature in °C."""
 
     name: str

@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from lorair.runtime.bundle.files import Part
+from lorair.runtime.bundle.files import Stored
 
 SCHEMA_VERSION: Final = 2
 
@@ -17,7 +17,7 @@ Value = bool | int | float | str | None
 Row = dict[str, Value]
 
 
-class Gpu(Part):
+class Gpu(Stored):
     """A GPU as the driver describes it.
 
     sm: compute capability times ten. memory: in bytes.
@@ -28,7 +28,7 @@ class Gpu(Part):
     memory: Bytes
 
 
-class Environment(Part):
+class Environment(Stored):
     """The machine and the software of a measurement; None stands for not known.
 
     cores: logical cores that the process may use. affinity: their numbers. cpu_quota: how many
@@ -49,7 +49,7 @@ class Environment(Part):
     cuda: str | None = None
 
 
-class Sized(Part):
+class Sized(Stored):
     """A part about pictures of one size, in pixels."""
 
     height: Annotated[int, Field(ge=1)]
@@ -61,7 +61,7 @@ class Sized(Part):
         return f"{self.height}x{self.width}"
 
 
-class BundleRecord(Part):
+class BundleRecord(Stored):
     """A bundle that was measured.
 
     label: its name in the configurations. digest: of its manifest. precision: of both
@@ -76,7 +76,7 @@ class BundleRecord(Part):
     model: Row = Field(default_factory=dict)
 
 
-class Result(Part):
+class Result(Stored):
     """What results of every kind have.
 
     command: the arguments, the script's name first. date: of the start, ISO 8601 with its

@@ -5,10 +5,10 @@ from typing import Literal
 from pydantic import Field
 
 from lorair.benchmarks.schema.parts import Base64, Count, Result, Seconds
-from lorair.runtime.bundle.files import Part
+from lorair.runtime.bundle.files import Stored
 
 
-class Scores(Part):
+class Scores(Stored):
     """How close a picture is to its target: psnr* in dB, ssim* at most 1.
 
     Plain ones are on RGB, *_y on Y of YCbCr, *_authors as the authors' script computes them
@@ -23,7 +23,7 @@ class Scores(Part):
     ssim_authors: float | None = None
 
 
-class Preview(Part):
+class Preview(Stored):
     """Small versions of a picture, each a JPEG file in base64."""
 
     degraded: Base64
@@ -32,7 +32,7 @@ class Preview(Part):
     format: Literal["jpeg"] = "jpeg"
 
 
-class Picture(Part):
+class Picture(Stored):
     """A restored picture. route: the class with the largest gate."""
 
     name: str
@@ -44,14 +44,14 @@ class Picture(Part):
     preview: Preview | None = None
 
 
-class Means(Part):
+class Means(Stored):
     """The mean scores of all pictures, or of those of a data folder."""
 
     before: Scores
     after: Scores
 
 
-class Published(Part):
+class Published(Stored):
     """Means that the authors published, of psnr_authors and ssim_authors. pictures: how many."""
 
     dataset: str
@@ -75,7 +75,7 @@ class QualityReport(Result):
     published: Published | None = None
 
 
-class TileRow(Part):
+class TileRow(Stored):
     """A picture restored in tiles, against the same picture restored at once.
 
     tile: side of the tiles in pixels. psnr_db: of the values in [0, 255], not rounded. seam:

@@ -8,11 +8,11 @@ from typing import Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
 
-from lorair.runtime.bundle.files import Part
+from lorair.runtime.bundle.files import Stored
 from lorair.runtime.system import console
 from lorair.runtime.system.atomic import check_writable
 
-R = TypeVar("R", bound=Part)
+R = TypeVar("R", bound=Stored)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from lorair.runtime.bundle.files import ENGINES, Part, Sha256, Size, read_json, regular_size
+from lorair.runtime.bundle.files import ENGINES, Sha256, Size, Stored, read_json, regular_size
 from lorair.runtime.bundle.kernels import Sm
 from lorair.runtime.bundle.manifest import RESTORER, ROUTER, Bundle, Precision, content_digest
 from lorair.runtime.errors import BundleError
@@ -31,7 +31,7 @@ GRAPHS: Final[dict[Branch, str]] = {"router": ROUTER, "restorer": RESTORER}
 _Shape = Annotated[tuple[Annotated[int, Field(ge=1, lt=2**31)], ...], Field(max_length=8)]
 
 
-class Range(Part):
+class Range(Stored):
     """An input's shapes: the least and the largest that run, and the one tuned for."""
 
     min: _Shape
@@ -39,7 +39,7 @@ class Range(Part):
     max: _Shape
 
 
-class Depends(Part):
+class Depends(Stored):
     """All that an engine depends on; its name is a digest of this.
 
     graph, weights: sha256 of the bundle's files. bodies: sha256 of the operators' bodies
@@ -102,7 +102,7 @@ class Depends(Part):
             yield f"{name} {' to '.join(dict.fromkeys(ends))}"
 
 
-class Product(Part):
+class Product(Stored):
     """A convolution, matrix product or fused operator of the network that an engine was built from.
 
     role: `picture` if the picture runs through it; `merging` if it only merges experts;
@@ -115,7 +115,7 @@ class Product(Part):
     role: Literal["picture", "merging", "head"]
 
 
-class Proof(Part):
+class Proof(Stored):
     """The types that the network prescribes; a strongly typed engine computes in them."""
 
     source: str
@@ -129,7 +129,7 @@ class Proof(Part):
         return ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
 
 
-class EngineRecord(Part):
+class EngineRecord(Stored):
     """`NAME.json`.
 
     sha256, size: of the engine. seconds, peak_memory: of its build; memory in bytes.

@@ -39,8 +39,8 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
 
 
-class Part(BaseModel):
-    """A part of what is kept as JSON: readers ignore keys they do not know.
+class Stored(BaseModel):
+    """What is stored as JSON, or a part of it: readers ignore keys they do not know.
 
     So a minor addition breaks nobody.
     """
@@ -48,7 +48,7 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class FileInfo(Part):
+class FileInfo(Stored):
     """A file's content: sha256 in hexadecimal, size in bytes."""
 
     sha256: Sha256

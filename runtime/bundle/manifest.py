@@ -17,8 +17,8 @@ from lorair.runtime.bundle.files import (
     HASHED_ON_OPEN,
     MANIFEST,
     FileInfo,
-    Part,
     Size,
+    Stored,
     check_files,
     check_name,
     check_no_link,
@@ -41,7 +41,7 @@ Length = Annotated[int, Field(ge=1, le=65536, strict=True)]
 ClassName = Annotated[str, Field(min_length=1, max_length=100)]
 
 
-class ModelInfo(Part):
+class ModelInfo(Stored):
     """What a runtime has to know of the network.
 
     clip_side: side of a router's view in pixels. stride: height and width of the
@@ -74,14 +74,14 @@ class ModelInfo(Part):
         return self
 
 
-class Weights(Part):
+class Weights(Stored):
     """A checkpoint that the bundle was built from."""
 
     name: str
     sha256: str
 
 
-class Source(Part):
+class Source(Stored):
     """Where the weights came from; `detail` says it in one sentence.
 
     repo, revision: of weights from the hub, its repository and the commit.
@@ -97,7 +97,7 @@ class Source(Part):
     added: tuple[ClassName, ...] = ()
 
 
-class PictureParity(Part):
+class PictureParity(Stored):
     """One picture of the certificate. Errors are absolute, on float outputs before clamping."""
 
     name: str
@@ -110,7 +110,7 @@ class PictureParity(Part):
     route_changed: bool
 
 
-class RouteParity(Part):
+class RouteParity(Stored):
     """The router against PyTorch float32 on photographs with and without flaws.
 
     compared: those of the pictures that PyTorch has routed as well, the nearest to another route;
@@ -133,7 +133,7 @@ class RouteParity(Part):
         )
 
 
-class Certificate(Part):
+class Certificate(Stored):
     """The parity certificate: the bundle against PyTorch float32 on real photographs.
 
     psnr_db: the worst picture's, of clamped outputs with peak 1; 160 stands for equal.
@@ -150,7 +150,7 @@ class Certificate(Part):
     routes: RouteParity | None = None
 
 
-class Manifest(Part):
+class Manifest(Stored):
     """`manifest.json`.
 
     precision: of weights and activations, but for the router's if `router_precision` is set.

@@ -15,7 +15,7 @@ from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import BundleError
 
 
-class PluginDepends(files.Part):
+class PluginDepends(files.Stored):
     """All that a library depends on.
 
     kernels: sha256 of the index of its kernels. source: of what was compiled. headers: the
@@ -28,7 +28,7 @@ class PluginDepends(files.Part):
     sms: tuple[Sm, ...]
 
 
-class PluginRecord(files.Part):
+class PluginRecord(files.Stored):
     """`liblorair-trtN.json`. sha256, size: of the library."""
 
     created_by: str

@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 import numpy as np
 from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
-from lorair.runtime.bundle.files import Part, first_problem
+from lorair.runtime.bundle.files import Stored, first_problem
 from lorair.runtime.bundle.manifest import ROUTER, Bundle
 from lorair.runtime.errors import RouteError
 from lorair.runtime.routing.gates import SUM_TOLERANCE
@@ -24,7 +24,7 @@ ENDING: Final = ".route.json"
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class SavedRoute(Part):
+class SavedRoute(Stored):
     """A route file.
 
     router: the bundle's router, as `router_identity` has it.
