@@ -4,6 +4,8 @@ Module names are those of the released checkpoint, which are in turn those of
 `transformers.CLIPVisionModelWithProjection`; `pre_layrnorm` is spelt as there.
 """
 
+from typing import Final
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +15,9 @@ from lorair.exporter.model.lora_moe import gates_from_logits
 
 VIEWS = 5
 """The whole picture and its four quarters."""
+
+ALL: Final = slice(None)
+CLASS_TOKEN: Final = slice(1)
 
 
 class Embeddings(nn.Module):
@@ -47,13 +52,21 @@ class Attention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, tokens, hidden) to the same."""
-        q, k, v = self._split(self.q_proj(x)), self._split(self.k_proj(x)), self.v_proj(x)
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
-        weights = scores.float().softmax(dim=-1).to(x.dtype)
-        mixed: Tensor = weights @ self._split(v)
-        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+    def forward(self, x: Tensor, wanted: slice = ALL) -> Tensor:
+        """Map (N, tokens, hidden) to the same, of the tokens that are wanted."""
+        q, k, v = self.q_proj(x[:, wanted]), self.k_proj(x), self.v_proj(x)
+        mixed = _mixed(self._split(q), self._split(k), self._split(v))
+        out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        return out
+
+
+def _mixed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k' / sqrt(width)) v for each head, (N, heads, tokens, width)."""
+    if not torch.compiler.is_exporting():
+        return F.scaled_dot_product_attention(q, k, v)
+    # Traced, PyTorch's own has a float16 softmax in a float16 graph.
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
+    return scores.float().softmax(dim=-1).to(v.dtype) @ v
 
 
 class MLP(nn.Module):
@@ -80,24 +93,29 @@ class EncoderLayer(nn.Module):
         self.mlp = MLP(config)
         self.layer_norm2 = nn.LayerNorm(config.hidden)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, tokens, hidden) to the same."""
-        x = x + self.self_attn(self.layer_norm1(x))
+    def forward(self, x: Tensor, wanted: slice = ALL) -> Tensor:
+        """Map (N, tokens, hidden) to the same, of the tokens that are wanted."""
+        x = x[:, wanted] + self.self_attn(self.layer_norm1(x), wanted)
         return x + self.mlp(self.layer_norm2(x))
 
 
 class Encoder(nn.Module):
-    """The stack of layers."""
+    """The stack of layers, up to the class token.
+
+    The last layer computes that token only: no other is read.
+    """
 
     def __init__(self, config: RouterConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, tokens, hidden) to the same."""
-        for layer in self.layers:
+        """Map (N, tokens, hidden) to (N, hidden)."""
+        *layers, last = self.layers
+        for layer in layers:
             x = layer(x)
-        return x
+        token: Tensor = last(x, CLASS_TOKEN)[:, 0]
+        return token
 
 
 class VisionModel(nn.Module):
@@ -112,8 +130,8 @@ class VisionModel(nn.Module):
 
     def forward(self, views: Tensor) -> Tensor:
         """Map (N, 3, S, S) to (N, hidden)."""
-        tokens = self.encoder(self.pre_layrnorm(self.embeddings(views)))
-        out: Tensor = self.post_layernorm(tokens[:, 0])
+        token = self.encoder(self.pre_layrnorm(self.embeddings(views)))
+        out: Tensor = self.post_layernorm(token)
         return out
 
 
