@@ -13,7 +13,7 @@ from lorair.exporter.graphs.onnx_export import (
     export_router,
     write_bound,
 )
-from lorair.exporter.graphs.quantize import quantize_router
+from lorair.exporter.graphs.quantize import quantize_router, write_dequantized
 from lorair.exporter.graphs.tiled_graph import write_tiled
 from lorair.exporter.model.config import ModelConfig
 from lorair.exporter.model.fold import fold
@@ -35,6 +35,7 @@ from lorair.runtime.bundle.manifest import (
     Source,
     is_bundle,
     restorer_name,
+    router_name,
     write_manifest,
 )
 from lorair.runtime.errors import OutputError
@@ -151,6 +152,8 @@ def write_bundle(
             if router_int8:
                 quantize_router(folder / ROUTER)
             write_facts(folder / ROUTER, facts(config.classes, router_precision, source))
+            if router_int8:
+                write_dequantized(folder / ROUTER, folder / router_name("openvino"))
         if sms:
             names = ", ".join(f"sm_{sm}" for sm in sms)
             with step(f"compile kernels for {names}"):

@@ -30,6 +30,45 @@ def quantize_router(path: Path) -> None:
             file.replace(path.parent / file.name)
 
 
+def write_dequantized(path: Path, target: Path) -> None:
+    """Write a quantized `router.onnx` once more, over the same data: float products of its weights.
+
+    For OpenVINO, which has no kernel for the products of integers, but keeps such weights in int8
+    and quantizes the activations by itself where that is faster.
+    """
+    model = ir.load(path)
+    for node in list(model.graph):
+        if node.op_type == "MatMulInteger":
+            _dequantize(model.graph, node)
+    for node in list(model.graph):
+        if node.op_type == "DynamicQuantizeLinear":
+            model.graph.remove(node, safe=True)
+    ir.save(model, target)
+
+
+def _dequantize(graph: ir.Graph, integers: ir.Node) -> None:
+    """Undo `_quantize_product`, but for the weight's rounding."""
+    quantized, int8, _ = integers.inputs
+    assert quantized is not None
+    activation = _maker(quantized).inputs[0]
+    (cast,) = integers.outputs[0].consumers()
+    (product,) = cast.outputs[0].consumers()
+    both = _maker(product.inputs[1])
+    weight = _named("DequantizeLinear", product, int8, both.inputs[1], axis=1)
+    graph.insert_before(product, weight)
+    product.op_type = "MatMul"
+    for i, value in enumerate((activation, weight.outputs[0])):
+        product.replace_input_with(i, value)
+    graph.remove([cast, integers, both], safe=True)
+
+
+def _maker(value: ir.Value | None) -> ir.Node:
+    assert value is not None
+    node = value.producer()
+    assert node is not None
+    return node
+
+
 def _quantize(graph: ir.Graph) -> None:
     taken: dict[ir.Value, ir.Node] = {}
     for node in list(graph):
@@ -75,7 +114,9 @@ def _quantize_product(
         graph.register_initializer(value)
 
 
-def _named(kind: str, product: ir.Node, *inputs: ir.Value, **attributes: ir.DataType) -> ir.Node:
+def _named(
+    kind: str, product: ir.Node, *inputs: ir.Value | None, **attributes: ir.DataType | int
+) -> ir.Node:
     name = f"{product.name}_{kind}"
     return ir.node(kind, inputs, attributes, outputs=[ir.Value(name=name)], name=name)
 

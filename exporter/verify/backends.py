@@ -77,7 +77,8 @@ class _Side:
 
     def graph(self, branch: Branch) -> Path:
         if branch == "router":
-            return self.bundle.router
+            assert isinstance(self.backend, RunsGraphs)
+            return self.backend.router_graph
         return self.bundle.restorer_for(self.package) or self.bundle.restorer
 
 

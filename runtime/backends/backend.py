@@ -82,6 +82,10 @@ Run = Callable[[dict[str, Array]], list[npt.NDArray[Any]]]
 class RunsGraphs(Protocol):
     """A backend that can also run other graphs as it runs a bundle's, to find errors in them."""
 
+    @property
+    def router_graph(self) -> Path:
+        """The router's graph in the form that it runs."""
+
     def open_graph(self, branch: Branch, graph: Path) -> Run:
         """Load a graph of standard ONNX as one of a branch, every optimisation included.
 

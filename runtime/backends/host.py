@@ -83,6 +83,11 @@ class HostBackend(PlainTiles, ABC):
     def description(self) -> str:
         """Library, version, device and threads."""
 
+    @property
+    def router_graph(self) -> Path:
+        """The router's graph in the form that it runs."""
+        return self._bundle.router
+
     @abstractmethod
     def _load(self, part: Part, path: Path, gates: Array | None = None) -> LoadedGraph:
         """Load a graph, with these gates (E) as constants, or with None as an input."""
@@ -104,7 +109,7 @@ class HostBackend(PlainTiles, ABC):
         """Load the router's graph, unless it is loaded."""
         with self._lock:
             if self._router is None:
-                path = self._bundle.router
+                path = self.router_graph
                 self._router = self._checked(
                     path, self._load("router", path), router_shapes(self._model)
                 )

@@ -230,9 +230,14 @@ class Bundle:
         name = restorer_name(runtime, tiled=tiled)
         return self.path / name if name in self.manifest.files else None
 
+    def router_for(self, runtime: str) -> Path | None:
+        """Return a quantized router's graph in one runtime's own form; None if there is none."""
+        name = router_name(runtime)
+        return self.path / name if name in self.manifest.files else None
+
     def content(self, graph: Path) -> str:
         """What a graph and its weights hold, for caches: their hashes."""
-        weights = f"{ROUTER if graph.name == ROUTER else RESTORER}.data"
+        weights = f"{ROUTER if graph.name.startswith('router.') else RESTORER}.data"
         hashes = (self.manifest.files[name].sha256 for name in (graph.name, weights))
         return " ".join(hashes)
 
@@ -240,6 +245,11 @@ class Bundle:
     def weights_size(self) -> int:
         """Bytes of the restorer's weights."""
         return self.manifest.files[f"{RESTORER}.data"].size
+
+
+def router_name(runtime: str) -> str:
+    """Return the file name of a quantized router's graph in one runtime's own form."""
+    return f"router.{runtime}.onnx"
 
 
 def restorer_name(runtime: str, *, tiled: bool = False) -> str:

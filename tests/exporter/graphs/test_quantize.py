@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import openvino as openvino_library
 import pytest
 import torch
 from onnxruntime import InferenceSession
@@ -20,9 +21,12 @@ from lorair.exporter.checkpoint.checkpoint import Pair
 from lorair.exporter.graphs import onnx_export
 from lorair.exporter.verify import certificate
 from lorair.exporter.verify.certificate import check_routes
+from lorair.exporter.verify.compare import cosine
 from lorair.exporter.verify.probes import probe
+from lorair.runtime.backends import openvino
 from lorair.runtime.bundle.manifest import Bundle, RouteParity, Source
 from lorair.runtime.errors import VerificationError
+from lorair.runtime.pixels import make_views
 
 PROBE = partial(probe, photos.paths())
 SOURCE = Source(kind="synthetic", detail="for a test")
@@ -107,6 +111,52 @@ def test_the_prior_is_near_the_exact_one(
     cosine = found.prior @ wanted.prior
     cosine /= np.linalg.norm(found.prior) * np.linalg.norm(wanted.prior)
     assert 0.999 < cosine < 1 - 1e-7
+
+
+def test_openvino_gets_the_same_weights_and_quantizes_itself(
+    int8_bundle: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bfloat16, which the CPU's float32 plays."""
+    real = openvino_library.Core.compile_model
+    groups = []
+
+    def compile_model(core: Any, model: Any, device: str, config: dict[str, Any]) -> Any:
+        groups.append(config.get("DYNAMIC_QUANTIZATION_GROUP_SIZE"))
+        return real(core, model, device, {**config, "INFERENCE_PRECISION_HINT": "f32"})
+
+    monkeypatch.setattr(openvino_library.Core, "compile_model", compile_model)
+    monkeypatch.setattr(openvino, "has_bfloat16", lambda: True)
+    backend = Restorer.open(int8_bundle, "openvino-bf16").backend
+    assert isinstance(backend, openvino.OpenVINOBackend)
+    assert backend.router_graph == int8_bundle / "router.openvino.onnx"
+    weights, products = {}, []
+    for graph in (int8_bundle / "router.onnx", backend.router_graph):
+        model = onnx.load(graph)
+        onnx.checker.check_model(model)
+        weights[graph.name] = {t.name: t.raw_data for t in model.graph.initializer}
+        products.append([n.name for n in model.graph.node if n.op_type == "DequantizeLinear"])
+    assert len(products[1]) == 12
+    assert not products[0]
+    assert weights["router.onnx"] == weights["router.openvino.onnx"]
+    assert backend.router_graph.stat().st_size < 200_000
+
+    views = make_views(photo, 56)
+    found = backend.route(views)[1][0]
+    wanted = Restorer.open(int8_bundle, "onnxruntime").backend.route(views)[1][0]
+    assert 0.999 < cosine(found, wanted) < 1 - 1e-7, "activations are not rounded here"
+    assert groups == [1024]
+
+
+def test_an_older_int8_bundle_routes_on_onnx_runtime(
+    int8_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino, "has_bfloat16", lambda: True)
+    manifest = Bundle.open(int8_bundle).manifest
+    files = {name: f for name, f in manifest.files.items() if name != "router.openvino.onnx"}
+    bundle = Bundle(int8_bundle, manifest.model_copy(update={"files": files}))
+    backend = openvino.open_backend("openvino-bf16", bundle, None, 1)
+    assert backend.router_graph == bundle.router
+    assert "router on onnxruntime" in backend.description
 
 
 def test_a_changed_route_is_refused(

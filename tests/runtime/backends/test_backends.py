@@ -91,6 +91,27 @@ def test_bfloat16_is_close_where_the_processor_has_it(tiny_bundle: Path, crop: n
     assert "bf16" in Restorer.open(tiny_bundle, kind.name).backend.description
 
 
+def test_bfloat16_is_for_both_branches(
+    tiny_bundle: Path, crop: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CPU's float32 plays bfloat16."""
+    asked: list[str] = []
+    real = openvino_library.Core.compile_model
+
+    def compile_model(core: Any, model: Any, device: str, config: dict[str, Any]) -> Any:
+        asked.append(config["INFERENCE_PRECISION_HINT"])
+        return real(core, model, device, {**config, "INFERENCE_PRECISION_HINT": "f32"})
+
+    monkeypatch.setattr(openvino_library.Core, "compile_model", compile_model)
+    monkeypatch.setattr(openvino, "has_bfloat16", lambda: True)
+    restorer = Restorer.open(tiny_bundle, "openvino-bf16")
+    found, wanted = restorer.restore(crop), Restorer.open(tiny_bundle, "openvino").restore(crop)
+    assert asked == ["bf16", "bf16", "f32"], "in float32 the router is ONNX Runtime's"
+    assert "router on" not in restorer.backend.description
+    np.testing.assert_allclose(found.route.prior, wanted.route.prior, atol=1e-4)
+    assert np.abs(found.image.astype(int) - wanted.image).max() <= 1
+
+
 @pytest.mark.parametrize("name", ["openvino-gpu", "openvino-npu"])
 def test_openvino_s_devices_are_named(name: str, tiny_bundle: Path) -> None:
     device = name.removeprefix("openvino-").upper()
