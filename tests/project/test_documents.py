@@ -75,3 +75,9 @@ def test_no_other_number_is_measured(path: Path) -> None:
         text = text[: text.index(RECORDED[path.name])]
     found = set(MEASURE.findall(prose(text)))
     assert found <= STATED.get(path.name, set()), "mark them, or say in STATED that they are stated"
+
+
+@pytest.mark.parametrize("path", documented.documents(), ids=lambda path: path.name)
+def test_links_lead_to_files(path: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|mailto:|#)([^)#]+)", prose(path.read_text("utf-8")))
+    assert [link for link in links if not (path.parent / link).exists()] == []
