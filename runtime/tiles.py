@@ -139,8 +139,9 @@ def _mix(first: Array, second: Array, weights: Array) -> None:
 Progress = Callable[[float, str], None]
 """Takes the fraction done, and what was done."""
 
-AUTO_TILE: Final = 768
-"""Side of the largest tile that `auto` takes: with it 100 megapixels stay below 2 GB."""
+AUTO_TILES: Final = (1536, 768)
+"""Sides of the tiles that `auto` takes: the first that fits, else as large as fits. Larger tiles
+share less with each other, and a run of a large one takes less time a pixel."""
 
 SHARE: Final = 0.5
 """Of the free memory, for a run of the network."""
@@ -174,7 +175,8 @@ def first_tile(
     fits = largest is None or (height <= largest[0] and width <= largest[1])
     if fits and height * width <= pixels:
         return None
-    return _smallest(AUTO_TILE, *(largest or ()), math.sqrt(pixels))
+    most = min((*(largest or ()), math.sqrt(pixels)))
+    return next((side for side in AUTO_TILES if side <= most), _smallest(most))
 
 
 def _smallest(*sides: float) -> int:
@@ -184,7 +186,7 @@ def _smallest(*sides: float) -> int:
 
 def smaller_tile(side: int | None, size: Size, error: OutOfMemoryError) -> int:
     """The next side to try when memory ran out. Raises the error if there is none."""
-    tried = min(side or 2 * AUTO_TILE, max(size))
+    tried = min(side or 2 * AUTO_TILES[0], max(size))
     if tried <= MIN_TILE:
         raise error
     return _smallest(tried / 2)

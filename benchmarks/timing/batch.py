@@ -18,7 +18,7 @@ from lorair.benchmarks.timing.runner import Runner
 from lorair.exporter.graphs.inlined import GATES
 from lorair.runtime import images
 from lorair.runtime.backends import Run, RunsGraphs
-from lorair.runtime.backends.graphs import BoundGraphs
+from lorair.runtime.backends.graphs import BoundGraphs, FirstGates
 from lorair.runtime.bundle.manifest import RESTORER
 from lorair.runtime.errors import BackendError
 from lorair.runtime.pixels import (
@@ -56,7 +56,9 @@ class BatchRunner(Runner):
         self._routed: tuple[Array, Array] | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="lorair-bench-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self._graphs: BoundGraphs[Run] = BoundGraphs(self._load, lambda: self._load(None))
+        self._graphs: BoundGraphs[Run] = BoundGraphs(
+            FirstGates(), self._load, lambda: self._load(None)
+        )
 
     def run(self, source: Path, target: Path) -> dict[str, float]:
         """Restore one file N times; return the seconds of each stage, all pictures together."""

@@ -92,6 +92,21 @@ class Graphs(Protocol[G_co]):
         """The graph for these gates, compiled first if need be, and whether it takes them."""
 
 
+class FirstGates:
+    """The gates that graphs are bound to: the first that one of them is asked for."""
+
+    def __init__(self) -> None:
+        self._gates: Gates | None = None
+        self._lock = threading.Lock()
+
+    def are(self, gates: Gates) -> bool:
+        """Whether it is these; they are if there were none."""
+        with self._lock:
+            if self._gates is None:
+                self._gates = gates.copy()
+            return np.array_equal(self._gates, gates)
+
+
 class BoundGraphs(Generic[G]):
     """At most two compiled graphs: one bound to the first route, one for all others.
 
@@ -99,26 +114,31 @@ class BoundGraphs(Generic[G]):
     10 to 20 % faster. One is kept rather than one a route because each holds all weights.
 
     Args:
+        first: the route's gates, which a backend's kinds of graphs share: so a tile has the same
+            weights to the last bit whichever picture of a run was the first in tiles.
         compile_bound: gates (E) -> graph; None if the bundle has no graph to bind.
         compile_general: -> graph that takes the gates as an input.
     """
 
     def __init__(
-        self, compile_bound: Callable[[Gates], G] | None, compile_general: Callable[[], G]
+        self,
+        first: FirstGates,
+        compile_bound: Callable[[Gates], G] | None,
+        compile_general: Callable[[], G],
     ) -> None:
+        self._first = first
         self._compile_bound, self._compile_general = compile_bound, compile_general
-        self._bound: tuple[Gates, G] | None = None
+        self._bound: G | None = None
         self._general: G | None = None
         self._lock = threading.Lock()
 
     def get(self, gates: Gates) -> tuple[G, bool]:
         """As `Graphs` says."""
         with self._lock:
-            if self._bound is None and self._general is None and self._compile_bound is not None:
-                kept = gates.copy()
-                self._bound = kept, self._compile_bound(kept)
-            if self._bound is not None and np.array_equal(self._bound[0], gates):
-                return self._bound[1], False
+            if self._compile_bound is not None and self._first.are(gates):
+                if self._bound is None:
+                    self._bound = self._compile_bound(gates.copy())
+                return self._bound, False
             if self._general is None:
                 self._general = self._compile_general()
             return self._general, True

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from lorair.runtime.backends.backend import Branch, Run
 from lorair.runtime.backends.graphs import (
     BoundGraphs,
+    FirstGates,
     Graphs,
     Shapes,
     check_shapes,
@@ -73,6 +74,7 @@ class HostBackend(PlainTiles, ABC):
         self.threads, self.jobs = threads_each(threads, jobs), jobs
         self._lock = threading.Lock()
         self._router: LoadedGraph | None = None
+        self._first = FirstGates()
         self._tiled_graph = bundle.restorer_for(self.library, tiled=True)
         self.shares_means = self._tiled_graph is not None
         self._restorers = self._restorer_graphs(graph)
@@ -98,12 +100,22 @@ class HostBackend(PlainTiles, ABC):
 
     def _restorer_graphs(self, graph: Path | None) -> Graphs[LoadedGraph]:
         return BoundGraphs(
+            self._first,
             None if graph is None else lambda gates: self._load_bound(graph, gates),
             lambda: self._load_bound(self._general_graph(), None),
         )
 
     def _tile_graphs(self) -> Graphs[LoadedGraph]:
-        return BoundGraphs(None, lambda: self._load_tiles(None))
+        bound = self._bound_tiled_graph()
+        return BoundGraphs(
+            self._first,
+            None if bound is None else lambda gates: self._load_tiles(gates, bound),
+            lambda: self._load_tiles(None, self._tiled_graph),
+        )
+
+    def _bound_tiled_graph(self) -> Path | None:
+        """The graph for tiles in the form that the library binds gates to; None if none."""
+        return None
 
     def load_router(self) -> None:
         """Load the router's graph, unless it is loaded."""
@@ -158,11 +170,11 @@ class HostBackend(PlainTiles, ABC):
 
         return run
 
-    def _load_tiles(self, gates: Array | None) -> LoadedGraph:
-        assert self._tiled_graph is not None
-        graph = self._load("tiles", self._tiled_graph, gates)
+    def _load_tiles(self, gates: Array | None, path: Path | None) -> LoadedGraph:
+        assert path is not None
+        graph = self._load("tiles", path, gates)
         wanted = tiled_shapes(self._model, _means(graph), bound=gates is not None)
-        return self._checked(self._tiled_graph, graph, wanted)
+        return self._checked(path, graph, wanted)
 
     def _load_bound(self, path: Path, gates: Array | None) -> LoadedGraph:
         wanted = restorer_shapes(self._model, bound=gates is not None)

@@ -142,7 +142,7 @@ class MergingBackend(OnnxRuntimeBackend):
         return GraphEach(lambda gates: self._load_bound(path, gates))
 
     def _tile_graphs(self) -> Graphs[LoadedGraph]:
-        return GraphEach(self._load_tiles)
+        return GraphEach(lambda gates: self._load_tiles(gates, self._tiled_graph))
 
 
 def _on_cpu(graph: Path, options: Any) -> Any:

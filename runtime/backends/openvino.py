@@ -210,17 +210,21 @@ class OpenVINOBackend(HostBackend):
     def _general_graph(self) -> Path:
         return self._graph
 
+    def _bound_tiled_graph(self) -> Path | None:
+        return self._bundle.restorer_for("webgpu", tiled=True)
+
     def _load(self, part: Part, path: Path, gates: Array | None = None) -> _Graph | _GraphEachSize:
         if part == "router":
             return _Graph(self._compile_router(self._read(path)), self.jobs)
         if self._device == "NPU":
             return _GraphEachSize(
-                self._bind(gates), lambda fixed: _Graph(self._compile(fixed), self.jobs)
+                self._bind(path, gates), lambda fixed: _Graph(self._compile(fixed), self.jobs)
             )
         if part == "restorer":
-            compiled = self._cached(gates) or self._compile(self._bind(gates))
+            compiled = self._cached(gates) or self._compile(self._bind(path, gates))
         else:
-            compiled = self._compile(self._read(path))
+            model = self._read(path) if gates is None else self._bind(path, gates)
+            compiled = self._compile(model)
         return _Graph(compiled, self.jobs)
 
     def _read(self, graph: Path) -> Any:
@@ -243,7 +247,7 @@ class OpenVINOBackend(HostBackend):
         made: list[Any] = []
 
         def make(folder: Path) -> None:
-            made.append(self._compile(self._bind(gates)))
+            made.append(self._compile(self._bind(self._graph, gates)))
             (folder / _BLOB).write_bytes(made[0].export_model().getvalue())
 
         entry = graph_cache.fetch(name, make)
@@ -260,13 +264,13 @@ class OpenVINOBackend(HostBackend):
         config = self._config(self._device, self.precision)
         return self._core.import_model(blob.read_bytes(), self._device, config)
 
-    def _bind(self, gates: Array | None) -> Any:
-        """The restorer with these gates as a constant, or with None as an input."""
-        model = self._read(self._graph)
+    def _bind(self, graph: Path, gates: Array | None) -> Any:
+        """A bound graph with these gates as a constant, or with None as an input."""
+        model = self._read(graph)
         opset = self._library.opset13
         placeholder = next(op for op in model.get_ops() if op.friendly_name == _GATES)
         experts = self._bundle.manifest.model.experts
-        check_shapes(self._graph, {_GATES: list(placeholder.shape)}, {_GATES: [experts]})
+        check_shapes(graph, {_GATES: list(placeholder.shape)}, {_GATES: [experts]})
         if gates is None:
             source = opset.parameter(list(placeholder.shape), np.float32, name=_GATES)
             source.output(0).tensor.set_names({_GATES})

@@ -26,7 +26,7 @@ from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.errors import InternalError, OptionError, OutOfMemoryError
 from lorair.runtime.pixels import Pixels, to_planes
 from lorair.runtime.tiles import (
-    AUTO_TILE,
+    AUTO_TILES,
     BLEND,
     MIN_TILE,
     OVERLAP,
@@ -163,9 +163,12 @@ def test_auto_goes_by_memory_and_by_the_largest_engine() -> None:
     assert side(9000, 9000) is None, "no limit is known"
     stub.memory = 16 * 2**30  # half of it for a run, 5 kB a pixel: 1.7 megapixels
     assert side(1000, 1600) is None
-    assert side(1300, 1600) == AUTO_TILE
+    large, small = AUTO_TILES
+    assert side(1300, 1600) == small
+    stub.memory *= 2
+    assert side(3000, 4000) == large
     stub.memory = 2**30
-    assert MIN_TILE < (side(1300, 1600) or 0) < AUTO_TILE
+    assert MIN_TILE < (side(1300, 1600) or 0) < small
     stub.memory, stub.largest = None, (512, 768)
     assert side(512, 768) is None
     assert side(513, 768) == 512

@@ -14,7 +14,7 @@ from processes import LIMIT
 from lorair import Restorer, Route
 from lorair.exporter.checkpoint.checkpoint import Pair
 from lorair.runtime.backends import BACKENDS, choose, openvino
-from lorair.runtime.backends.graphs import BoundGraphs
+from lorair.runtime.backends.graphs import BoundGraphs, FirstGates
 from lorair.runtime.bundle.manifest import Bundle
 from lorair.runtime.commands import options
 from lorair.runtime.errors import BackendError, DependencyError
@@ -166,7 +166,8 @@ def test_only_the_first_gates_are_bound() -> None:
         compiled.append("general" if gates is None else gates.tolist())
         return compiled[-1]
 
-    graphs = BoundGraphs(compile, compile)
+    shared = FirstGates()
+    graphs = BoundGraphs(shared, compile, compile)
     first, second = np.array([1.0, 0.0], np.float32), np.array([0.0, 1.0], np.float32)
     assert graphs.get(first) == ([1.0, 0.0], False)
     assert graphs.get(second) == ("general", True)
@@ -175,7 +176,10 @@ def test_only_the_first_gates_are_bound() -> None:
     assert graphs.get(first_again) == ([1.0, 0.0], False)
     assert graphs.get(np.array([0.5, 0.5], np.float32)) == ("general", True)
     assert compiled == [[1.0, 0.0], "general"]
-    assert BoundGraphs(None, compile).get(second) == ("general", True)
+    of_tiles = BoundGraphs(shared, compile, compile)
+    assert of_tiles.get(second) == ("general", True), "the backend's first route is another"
+    assert of_tiles.get(first_again) == ([1.0, 0.0], False)
+    assert BoundGraphs(FirstGates(), None, compile).get(second) == ("general", True)
 
 
 def test_auto_keeps_the_bundle_s_precision(
