@@ -40,7 +40,7 @@ class TorchEagerBackend(PlainTiles):
         if threads is not None:
             torch.set_num_threads(threads)
         self._router, self._net = weights.modules()
-        self._in_bfloat16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        self._in_bfloat16 = _has_bfloat16()
         if self._in_bfloat16:
             self._router.to(torch.bfloat16)
         _release_style(self._net)
@@ -89,6 +89,12 @@ class _CopiedAndMergedConv(nn.Module):
                 merged.weight.data += gate * update
         out: Tensor = merged(x)
         return out
+
+
+def _has_bfloat16() -> bool:
+    """Whether PyTorch's bfloat16 is not emulated."""
+    has_library = torch.backends.mkldnn.is_available()
+    return has_library and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _release_style(module: nn.Module) -> None:
