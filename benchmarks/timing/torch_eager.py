@@ -93,8 +93,7 @@ class _CopiedAndMergedConv(nn.Module):
 
 def _has_bfloat16() -> bool:
     """Whether PyTorch's bfloat16 is not emulated."""
-    has_library = torch.backends.mkldnn.is_available()
-    return has_library and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch._C.has_mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _release_style(module: nn.Module) -> None:
