@@ -93,7 +93,7 @@ class _CopiedAndMergedConv(nn.Module):
 
 def _has_bfloat16() -> bool:
     """Whether PyTorch's bfloat16 is not emulated."""
-    return torch._C.has_mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "AVX2")
 
 
 def _release_style(module: nn.Module) -> None:
