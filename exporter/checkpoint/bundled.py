@@ -69,6 +69,8 @@ def _parameters(path: Path) -> dict[str, Tensor]:
     products = {n.input[1] for n in graph.node if n.op_type in ("MatMul", "MatMulInteger")}
     found = {}
     for name, value in values.items():
+        if "/" in name:  # a constant, which is named after its node
+            continue
         plain = name.removesuffix(_INT8)
         if plain != name:  # a scale a column
             value = value * values[f"{plain}_scale"]

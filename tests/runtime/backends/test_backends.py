@@ -92,9 +92,10 @@ def test_bfloat16_is_close_where_the_processor_has_it(tiny_bundle: Path, crop: n
 
 
 def test_bfloat16_is_for_both_branches(
-    tiny_bundle: Path, crop: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    tiny_bundle: Path, crop: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The CPU's float32 plays bfloat16."""
+    monkeypatch.setenv("LORAIR_CACHE", str(tmp_path))  # what is kept is not compiled
     asked: list[str] = []
     real = openvino_library.Core.compile_model
 
