@@ -64,7 +64,8 @@ def check(found: dict[str, np.ndarray], restorer: Restorer, picture: np.ndarray)
     wanted = restorer.restore(picture)
     difference = abs(found["restored"].astype(int) - wanted.image)
     assert difference.max() <= 1
-    assert (difference > 0).mean() < 1e-3
+    is_half = restorer.bundle.manifest.precision == "fp16"
+    assert (difference > 0).mean() < (2e-3 if is_half else 1e-3)
     assert found["is_finite"].all()
     for name in ("logits", "gates", "prior"):
         np.testing.assert_allclose(found[name][0], getattr(wanted.route, name), atol=1e-6)
